@@ -1,0 +1,146 @@
+"""What the CPU does at a load and a store, and where it records it: S390 (storage keys) and X86 (pte bits).
+
+Stands for include/asm-s390/pgtable.h, include/asm-s390/tlb.h and their x86 counterparts. Every load and store,
+by a user or by the kernel, goes through here. May import `page` and `mm`.
+"""
+
+from __future__ import annotations
+
+from mm_sim.mm import Mm
+from mm_sim.page import DIRTY, WRITE, YOUNG, Page, Pte
+
+
+class Arch:
+    """An architecture. `iske`, `sske` and `rrbe` count the storage key instructions executed.
+
+    `pte_dirty` and `pte_young` are the bits that pte_mkdirty() and pte_mkyoung() set: 0 where the
+    architecture keeps them elsewhere. `gathers` says that zap_pte_range() gives pages back only after
+    the TLBs are flushed, in a batch (struct mmu_gather on x86 SMP).
+    """
+
+    __slots__ = ("iske", "rrbe", "sske")
+
+    name: str
+    pte_dirty: int
+    pte_young: int
+    gathers: bool
+
+    def __init__(self) -> None:
+        self.iske = self.sske = self.rrbe = 0
+
+    def load(self, mm: Mm, addr: int) -> int | None:
+        """A user's load: the value, or None for a fault."""
+        raise NotImplementedError
+
+    def store(self, mm: Mm, addr: int, value: int) -> Page | None:
+        """A user's store: the page that took it, or None for a fault."""
+        raise NotImplementedError
+
+    def write(self, page: Page, value: int) -> None:
+        """The kernel zeroes or copies a page, or channel I/O reads data into it."""
+        raise NotImplementedError
+
+    def page_test_dirty(self, page: Page) -> bool:
+        return False
+
+    def page_clear_dirty(self, page: Page) -> None:
+        return None
+
+    def page_test_and_clear_young(self, page: Page) -> bool:
+        return False
+
+    def looks_dirty(self, page: Page, pte: Pte) -> bool:
+        """Whether hardware remembers, where the kernel will look, a store through `pte`; counts nothing."""
+        raise NotImplementedError
+
+
+class S390(Arch):
+    """Storage keys: change bit C and reference bit R belong to the frame; a pte is never dirty nor young.
+
+    IPTE invalidates a pte and every CPU's TLB entry for it at once, so there is no TLB to model. Left
+    out: KVM guests' page status tables, and the C and R bits' effect on fetch protection.
+    """
+
+    __slots__ = ()
+
+    name = "s390"
+    pte_dirty = 0
+    pte_young = 0
+    gathers = False
+
+    def load(self, mm: Mm, addr: int) -> int | None:
+        pte = mm.pte[addr]
+        if type(pte) is not Pte:
+            return None
+        page = pte.page
+        page.key_r = True
+        return page.content
+
+    def store(self, mm: Mm, addr: int, value: int) -> Page | None:
+        pte = mm.pte[addr]
+        if type(pte) is not Pte or not pte.bits & WRITE:
+            return None
+        page = pte.page
+        page.content = value
+        page.key_c = page.key_r = True
+        return page
+
+    def write(self, page: Page, value: int) -> None:
+        page.content = value
+        page.key_c = page.key_r = True
+
+    def page_test_dirty(self, page: Page) -> bool:
+        """ISKE: look at C."""
+        self.iske += 1
+        return page.key_c
+
+    def page_clear_dirty(self, page: Page) -> None:
+        """SSKE with the default key: clears C, and R with it."""
+        self.sske += 1
+        page.key_c = page.key_r = False
+
+    def page_test_and_clear_young(self, page: Page) -> bool:
+        """RRBE: clears R, leaves C; the condition code tells the old R."""
+        self.rrbe += 1
+        young = page.key_r
+        page.key_r = False
+        return young
+
+    def looks_dirty(self, page: Page, pte: Pte) -> bool:
+        return page.key_c
+
+
+class X86(Arch):
+    """Dirty and accessed bits in each pte, set by the CPU at an access through it."""
+
+    __slots__ = ()
+
+    name = "x86"
+    pte_dirty = DIRTY
+    pte_young = YOUNG
+    gathers = True
+
+    def load(self, mm: Mm, addr: int) -> int | None:
+        pte = mm.pte[addr]
+        if type(pte) is not Pte:
+            return None
+        mm.pte[addr] = pte.page.ptes[pte.bits | YOUNG]
+        return pte.page.content
+
+    def store(self, mm: Mm, addr: int, value: int) -> Page | None:
+        pte = mm.pte[addr]
+        if type(pte) is not Pte or not pte.bits & WRITE:
+            return None
+        page = pte.page
+        mm.pte[addr] = page.ptes[pte.bits | DIRTY | YOUNG]
+        page.content = value
+        return page
+
+    def write(self, page: Page, value: int) -> None:
+        page.content = value
+
+    def looks_dirty(self, page: Page, pte: Pte) -> bool:
+        return bool(pte.bits & DIRTY)
+
+
+ARCHES: dict[str, type[Arch]] = {arch.name: arch for arch in (S390, X86)}

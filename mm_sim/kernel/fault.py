@@ -1,0 +1,31 @@
+"""arch/s390/mm/fault.c, arch/x86/mm/fault.c: the page fault interrupt."""
+
+from __future__ import annotations
+
+from mm_sim.kernel.fork import Fork
+from mm_sim.kernel.memory import Fault
+from mm_sim.mm import VM_WRITE, Mm
+from mm_sim.sched import Steps
+
+
+class PageFault(Fork):
+    __slots__ = ()
+
+    def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[bool]:
+        """do_page_fault(), do_exception(): True to try the access again, False for SIGSEGV or no memory.
+
+        The access is not performed here: reclaim or another CPU can take the pte away once more before it
+        is. The OOM killer is left out: the access is given up.
+        """
+        task = self.current
+        yield "do_page_fault: mmap_sem"
+        while not mm.mmap_sem.down_read(task):
+            yield mm.mmap_sem
+        vma = mm.find_vma(address)
+        if vma is None or (write and not vma.vm_flags & VM_WRITE):
+            mm.mmap_sem.up_read(task)
+            return False
+        ret = yield from self.handle_pte_fault(mm, vma, address, write)
+        mm.mmap_sem.up_read(task)
+        yield "do_page_fault: return"
+        return ret is not Fault.OOM

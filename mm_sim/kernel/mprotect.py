@@ -1,0 +1,49 @@
+"""mm/mprotect.c"""
+
+from __future__ import annotations
+
+from mm_sim.kernel.mmap import Mmap
+from mm_sim.mm import VM_READ, VM_WRITE, Mm, Vma
+from mm_sim.page import WRITE, Pte
+from mm_sim.sched import Steps
+
+
+class Mprotect(Mmap):
+    __slots__ = ()
+
+    def pte_modify(self, oldpte: Pte, vma: Vma) -> Pte:
+        """pte_modify() with a private vma's vm_page_prot, which never lets it write: COW decides later.
+
+        The dirty and young bits are kept; nothing looks at the storage key.
+        """
+        return oldpte.clear(WRITE)
+
+    def change_pte_range(self, mm: Mm, vma: Vma, addr: int, end: int) -> Steps[None]:
+        """change_pte_range(): for a moment the pte is empty, for whoever looks without the ptl."""
+        task = self.current
+        yield "change_pte_range: ptl"
+        while not mm.ptl.acquire(task):
+            yield mm.ptl
+        for address in range(addr, end):
+            oldpte = mm.pte[address]
+            if type(oldpte) is Pte:
+                self.set_pte_at(mm, address, None)  # ptep_get_and_clear()
+                yield "change_pte_range: pte cleared"
+                self.set_pte_at(mm, address, self.pte_modify(oldpte, vma))
+        mm.ptl.release(task)
+
+    def sys_mprotect(self, addr: int, prot: int) -> Steps[None]:
+        """sys_mprotect(), mprotect_fixup() of one page; `prot` is VM_READ, with or without VM_WRITE."""
+        task = self.current
+        mm = task.mm
+        assert mm is not None
+        yield "sys_mprotect: mmap_sem"
+        while not mm.mmap_sem.down_write(task):
+            yield mm.mmap_sem.exclusive()
+        vma = mm.find_vma(addr)
+        assert vma is not None
+        flags = (vma.vm_flags & ~(VM_READ | VM_WRITE)) | prot
+        if flags != vma.vm_flags:
+            vma = yield from self.vma_fixup(vma, addr, addr + 1, flags)
+            yield from self.change_pte_range(mm, vma, addr, addr + 1)
+        mm.mmap_sem.up_write(task)

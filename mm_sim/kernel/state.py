@@ -1,0 +1,60 @@
+"""The memory of the simulated machine, and the hooks by which its observers follow it.
+
+Holds what every kernel module shares: frames, swap slots, address spaces, tasks. May import the data types of
+`mm_sim` only. The kernel never reads `touched`, `suspect` and `marks`: they tell the loss check where to look
+and the verdict what was reached.
+"""
+
+from __future__ import annotations
+
+from mm_sim.arch import Arch
+from mm_sim.mm import Mm
+from mm_sim.page import Page, PteVal, SwapSlot
+from mm_sim.sched import TREE_LOCK, Lock, Task
+
+
+class State:
+    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space."""
+
+    __slots__ = (
+        "arch",
+        "current",
+        "frames",
+        "free",
+        "marks",
+        "mms",
+        "nr_swap_pages",
+        "pages",
+        "slots",
+        "suspect",
+        "swap_on",
+        "tasks",
+        "touched",
+        "tree_lock",
+    )
+
+    def __init__(self, arch: Arch, tasks: int, pages: int, frames: int, slots: int, marks: dict[str, int]):
+        self.arch = arch
+        self.pages = pages
+        self.frames = [Page(n) for n in range(frames)]
+        self.free = self.frames[::-1]
+        self.slots = [SwapSlot(n) for n in range(slots)]
+        self.nr_swap_pages = slots
+        self.swap_on = True
+        self.tree_lock = Lock(TREE_LOCK)  # swapper_space.tree_lock
+        self.mms: list[Mm] = []
+        self.tasks = [Task(n) for n in range(tasks)]
+        self.current = self.tasks[0]
+        #: Page table entries written since the last check.
+        self.touched: list[tuple[Mm, int]] = []
+        #: Something happened that may concern other page tables than those in `touched`.
+        self.suspect = False
+        self.marks = marks
+
+    def mark(self, situation: str) -> None:
+        """Count a noteworthy situation."""
+        self.marks[situation] = self.marks.get(situation, 0) + 1
+
+    def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
+        mm.pte[addr] = pte
+        self.touched.append((mm, addr))

@@ -1,0 +1,203 @@
+"""mm/swapfile.c: swap slots and their counts, swapoff.
+
+Every region under swap_lock is one plain method here, so nobody can find it held and there is no object
+for it. Where the kernel takes tree_lock inside it, the wait for tree_lock comes first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mm_sim.kernel.rmap import Rmap
+from mm_sim.mm import Mm, Vma
+from mm_sim.page import Page, SwapSlot
+from mm_sim.sched import KernelBug, Steps
+
+
+class Swapfile(Rmap):
+    __slots__ = ()
+
+    if TYPE_CHECKING:  # mm/mmap.c
+
+        def exit_mmap(self, mm: Mm) -> Steps[None]: ...
+
+    def vm_swap_full(self) -> bool:
+        """vm_swap_full(), include/linux/swap.h: more than half of swap is in use."""
+        return self.nr_swap_pages * 2 < len(self.slots)
+
+    def get_swap_page(self) -> SwapSlot | None:
+        """get_swap_page(): the lowest free slot; clusters and several devices are left out."""
+        if self.nr_swap_pages <= 0 or not self.swap_on:
+            return None
+        for entry in self.slots:
+            if not entry.map:
+                break
+        self.nr_swap_pages -= 1
+        entry.map = 1
+        for mm in self.mms:
+            if entry in mm.pte:
+                self.suspect = True
+        return entry
+
+    def swap_entry_free(self, entry: SwapSlot) -> int:
+        """swap_entry_free(): the count that is left."""
+        if entry.map <= 0:
+            raise KernelBug(f"swap_free: unused {entry!r}")
+        entry.map -= 1
+        if not entry.map:
+            if entry.page is not None:
+                raise KernelBug(f"swap_free: {entry!r} is free while {entry.page!r} is in the swap cache")
+            self.nr_swap_pages += 1
+        return entry.map
+
+    def swap_free(self, entry: SwapSlot) -> None:
+        """swap_free()"""
+        self.swap_entry_free(entry)
+
+    def swap_duplicate(self, entry: SwapSlot) -> bool:
+        """swap_duplicate(): False when the slot is not in use; SWAP_MAP_MAX is left out."""
+        if not entry.map:
+            return False
+        entry.map += 1
+        return True
+
+    def can_share_swap_page(self, page: Page) -> bool:
+        """can_share_swap_page(), page_swapcount(): nobody else has the page, nor its slot."""
+        count = page.mapcount
+        if count <= 1 and page.PG_swapcache:
+            count += page.swap_slot().map - 1
+        return count == 1
+
+    def remove_exclusive_swap_page(self, page: Page) -> Steps[bool]:
+        """remove_exclusive_swap_page(), page locked: out of the swap cache if nobody else uses it."""
+        if not page.PG_swapcache or page.PG_writeback or page.count != 2:
+            return False
+        while self.tree_lock.busy():
+            yield self.tree_lock
+        if page.swap_slot().map != 1 or page.count != 2 or page.PG_writeback:
+            return False
+        entry = self.delete_from_swap_cache_locked(page)
+        page.PG_dirty = True
+        self.swap_free(entry)
+        self.put_page(page)
+        return True
+
+    def free_swap_and_cache(self, entry: SwapSlot) -> Steps[None]:
+        """free_swap_and_cache(): a swap pte goes; the page goes with it if only the cache is left."""
+        while self.tree_lock.busy():
+            yield self.tree_lock
+        page = None
+        if self.swap_entry_free(entry) == 1:
+            page = entry.page
+            if page is not None:
+                if not page.lock.trylock(self.current):
+                    return
+                page.count += 1
+        if page is None:
+            return
+        one_user = page.count == 2
+        if page.PG_swapcache and not page.PG_writeback and (one_user or self.vm_swap_full()):
+            yield from self.delete_from_swap_cache(page)
+            page.PG_dirty = True
+        page.lock.release(self.current)
+        self.put_page(page)
+
+    def unuse_pte(self, vma: Vma, addr: int, entry: SwapSlot, page: Page) -> Steps[bool]:
+        """unuse_pte(): old, with vm_page_prot, which never lets a private vma write."""
+        mm = vma.vm_mm
+        yield "unuse_pte: ptl"
+        while not mm.ptl.acquire(self.current):
+            yield mm.ptl
+        found = mm.pte[addr] is entry
+        if found:
+            page.count += 1
+            self.set_pte_at(mm, addr, page.ptes[0])
+            self.page_add_anon_rmap(page, vma, addr)
+            self.swap_free(entry)
+        mm.ptl.release(self.current)
+        return found
+
+    def unuse_vma(self, vma: Vma, entry: SwapSlot, page: Page) -> Steps[bool]:
+        """unuse_vma() down to unuse_pte_range(): look for the swap pte without the ptl."""
+        if page.mapping is not None:  # page_address_in_vma()
+            address = self.vma_address(page, vma) if page.mapping is vma.anon_vma else None
+            addresses = range(0) if address is None else range(address, address + 1)
+        else:
+            addresses = range(vma.vm_start, vma.vm_end)
+        for addr in addresses:
+            if vma.vm_mm.pte[addr] is entry and (yield from self.unuse_pte(vma, addr, entry, page)):
+                return True
+        return False
+
+    def unuse_mm(self, mm: Mm, entry: SwapSlot, page: Page) -> Steps[None]:
+        """unuse_mm(): the page is unlocked while mmap_sem is waited for."""
+        task = self.current
+        if not mm.mmap_sem.down_read_trylock(task):
+            page.lock.release(task)
+            while not mm.mmap_sem.down_read(task):
+                yield mm.mmap_sem
+            while not page.lock.acquire(task):
+                yield page.lock
+        for vma in mm.mmap:
+            if vma.anon_vma is not None and (yield from self.unuse_vma(vma, entry, page)):
+                break
+        mm.mmap_sem.up_read(task)
+
+    def mmput(self, mm: Mm) -> Steps[None]:
+        """mmput(), kernel/fork.c: the last user tears the address space down."""
+        mm.mm_users -= 1
+        if not mm.mm_users:
+            yield from self.exit_mmap(mm)
+            self.mms.remove(mm)
+            mm.gone = True
+
+    def try_to_unuse_entry(self, entry: SwapSlot) -> Steps[bool]:
+        """One turn of the loop of try_to_unuse(): False when no frame was free."""
+        task = self.current
+        page = yield from self.read_swap_cache_async(entry)
+        if page is None:
+            return not entry.map
+        yield "try_to_unuse: page lock"
+        while not page.lock.acquire(task):
+            yield page.lock
+        while page.PG_writeback:
+            yield page
+        for mm in tuple(self.mms):
+            if entry.map <= 1:
+                break
+            if mm.mm_users:
+                mm.mm_users += 1
+                yield from self.unuse_mm(mm, entry, page)
+                yield from self.mmput(mm)
+        if entry.map > 1 and page.PG_dirty and page.PG_swapcache:
+            self.mark("swapoff leaves a reference behind")
+            yield from self.swap_writepage(page)
+            while not page.lock.acquire(task):
+                yield page.lock
+            while page.PG_writeback:
+                yield page
+        if page.PG_swapcache:
+            yield from self.delete_from_swap_cache(page)
+        page.PG_dirty = True
+        page.lock.release(task)
+        self.put_page(page)
+        return True
+
+    def sys_swapoff(self) -> Steps[bool]:
+        """sys_swapoff(), try_to_unuse(): every slot is read back and given up, again until none is in use.
+
+        The order in which mms are searched is that of their creation. False: out of memory, swap stays on.
+        """
+        self.swap_on = False
+        while True:
+            entry = next((slot for slot in self.slots if slot.map), None)
+            if entry is None:
+                return True
+            if not (yield from self.try_to_unuse_entry(entry)):
+                self.swap_on = True
+                return False
+            yield "try_to_unuse: next slot"
+            if entry.map:  # an exit has not come to its swap pte yet; the kernel spins
+                for mm in tuple(self.mms):
+                    while mm.busy():
+                        yield mm

@@ -1,0 +1,42 @@
+"""The preemption points of an operation, read off the code: there is no list to keep by hand.
+
+A point is a string constant of the form `function: where` in a generator. Starting from the function of a rule, every
+method of the kernel that is named in the code is followed, in all the classes that define it. Uses the standard
+library and `mm_sim.kernel` only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from mm_sim.kernel import Kernel
+
+_LABEL = re.compile(r"\w+: [\w' ]+")
+
+
+def _code(function: Any) -> CodeType | None:
+    code = getattr(function, "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+def labels(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
+    """The labels at which `function` can stop on `kernel`, in the order in which the code names them."""
+    found: dict[str, None] = {}
+    seen: set[CodeType] = set()
+
+    def visit(code: CodeType | None) -> None:
+        if code is None or code in seen:
+            return
+        seen.add(code)
+        for const in code.co_consts[1:]:
+            if isinstance(const, str) and _LABEL.fullmatch(const):
+                found[const] = None
+        for name in code.co_names:
+            for cls in kernel.__mro__:
+                visit(_code(vars(cls).get(name)))
+
+    visit(_code(function))
+    return tuple(found)

@@ -1,0 +1,76 @@
+"""mm_struct, vm_area_struct and anon_vma. Addresses are numbers of virtual pages.
+
+May import `page` and `sched`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mm_sim.page import PteVal
+from mm_sim.sched import ANON_VMA_LOCK, PTL, Lock, RwSem, Task
+
+VM_READ: Final = 1
+VM_WRITE: Final = 2
+VM_LOCKED: Final = 4
+
+
+class AnonVma:
+    """The anon_vma of mm/rmap.c: the vmas in which its pages may be mapped, in list order."""
+
+    __slots__ = ("head", "lock")
+
+    def __init__(self) -> None:
+        self.lock = Lock(ANON_VMA_LOCK)
+        self.head: list[Vma] = []
+
+
+class Vma:
+    """A vm_area_struct: virtual pages [vm_start, vm_end) of one mm, private and anonymous."""
+
+    __slots__ = ("anon_vma", "vm_end", "vm_flags", "vm_mm", "vm_pgoff", "vm_start")
+
+    def __init__(self, mm: Mm, start: int, end: int, flags: int, pgoff: int) -> None:
+        self.vm_mm = mm
+        self.vm_start = start
+        self.vm_end = end
+        self.vm_flags = flags
+        self.vm_pgoff = pgoff
+        self.anon_vma: AnonVma | None = None
+
+    def __repr__(self) -> str:
+        flags = "".join(c for c, bit in (("r", VM_READ), ("w", VM_WRITE), ("l", VM_LOCKED)) if self.vm_flags & bit)
+        return f"vma[{self.vm_start},{self.vm_end}) {flags}"
+
+
+class Mm:
+    """An mm_struct with its page table, which is one list: one ptl, no upper levels.
+
+    `name` is the task that brought it to life. `mm_users` counts the tasks and kernel users that keep
+    the address space alive; the last mmput() tears it down.
+    """
+
+    __slots__ = ("gone", "mm_users", "mmap", "mmap_sem", "name", "pte", "ptl")
+
+    def __init__(self, name: int, pages: int) -> None:
+        self.name = name
+        self.mm_users = 1
+        self.gone = False
+        self.mmap: list[Vma] = []
+        self.mmap_sem = RwSem()
+        self.ptl = Lock(PTL)
+        self.pte: list[PteVal] = [None] * pages
+
+    def busy(self) -> bool:
+        """For who waits until a teardown under way has ended."""
+        return not self.mm_users and not self.gone
+
+    def owners(self) -> tuple[Task, ...]:
+        return ()
+
+    def find_vma(self, addr: int) -> Vma | None:
+        """find_vma() and the check that `addr` is inside (mm/mmap.c)."""
+        for vma in self.mmap:
+            if vma.vm_start <= addr < vma.vm_end:
+                return vma
+        return None

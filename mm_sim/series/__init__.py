@@ -1,0 +1,112 @@
+"""Patch series: what a patch changes, as a subclass of the kernel in one file.
+
+A series file has one class with `title`, `posted`, `applies_to` and `expected`, and overrides the functions that the
+patch touches. Every file in this folder is found by itself; `load()` also takes a path to a file elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from mm_sim.kernel import Kernel
+from mm_sim.kernel.vmscan import Vmscan
+
+#: What a series can expect of the tool.
+EXPECTATIONS = ("loses", "safe", "unknown")
+_FOLDER = Path(__file__).parent
+_ATTRIBUTES = ("title", "posted", "applies_to", "expected")
+
+
+class SeriesError(Exception):
+    """A series that cannot be used: one line that names the file, the line and what to do."""
+
+
+def names() -> tuple[str, ...]:
+    """The names of all series of the project, 2.6.26 first."""
+    found = sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem != "__init__")
+    return tuple(sorted(found, key=lambda name: name != "linux_2_6_26"))
+
+
+def load(name_or_file: str) -> type[Kernel]:
+    """The kernel of a series, by name or by path.
+
+    Raises SeriesError for an unknown name, and for a file that does not import, holds no series or more
+    than one, or overrides what the kernel does not have.
+    """
+    path = Path(name_or_file)
+    if path.suffix != ".py":
+        name = name_or_file.replace("-", "_").replace(".", "_")
+        path = _FOLDER / f"{name}.py"
+        if name not in names():
+            near = difflib.get_close_matches(name, names(), n=1, cutoff=0.3)
+            hint = f", did you mean {near[0]}?" if near else f"; there are: {', '.join(names())}"
+            raise SeriesError(f"no series is called {name_or_file!r}{hint}")
+        module = importlib.import_module(f"{__name__}.{name}")
+    else:
+        module = _import(path)
+    kernel = _only_series(module, path)
+    _check(kernel, path)
+    return kernel
+
+
+def _import(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if not path.is_file():
+        raise SeriesError(f"{path}: there is no such series file")
+    try:
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise SeriesError(f"{path}:{error.lineno}: {error.msg}") from error
+    except Exception as error:
+        line = "?"
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == str(path):
+                line = str(trace.tb_lineno)
+            trace = trace.tb_next
+        raise SeriesError(f"{path}:{line}: does not import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _only_series(module: ModuleType, path: Path) -> type[Kernel]:
+    found = [
+        cls
+        for cls in vars(module).values()
+        if isinstance(cls, type) and issubclass(cls, Kernel) and cls.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        what = "no series" if not found else "more than one series: " + ", ".join(c.__name__ for c in found)
+        raise SeriesError(f"{path}: {what}; it needs one class that derives from mm_sim.kernel.Kernel")
+    return found[0]
+
+
+def _check(kernel: type[Kernel], path: Path) -> None:
+    """What a series overrides must exist in the kernel, unless the series calls it itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lines = {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    class_line = next(n.lineno for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == kernel.__name__)
+    for attribute in _ATTRIBUTES:
+        if not isinstance(vars(kernel).get(attribute), str):
+            raise SeriesError(f"{path}:{class_line}: {kernel.__name__} does not say its {attribute!r}")
+    if kernel.expected not in EXPECTATIONS:
+        raise SeriesError(
+            f"{path}:{class_line}: expected is {kernel.expected!r}; it must be one of {', '.join(EXPECTATIONS)}"
+        )
+    for name, value in vars(kernel).items():
+        if not callable(value) or name.startswith("__") or name in used:
+            continue
+        if not any(name in vars(base) for base in kernel.__mro__[1:]):
+            known = [n for base in Vmscan.__mro__ for n in vars(base)]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise SeriesError(f"{path}:{lines.get(name, class_line)}: the kernel has no {name}() to override{hint}")

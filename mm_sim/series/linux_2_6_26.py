@@ -1,0 +1,12 @@
+"""Linux 2.6.26 as it was released: nothing is changed."""
+
+from mm_sim.kernel import Kernel
+
+
+class Linux2626(Kernel):
+    __slots__ = ()
+
+    title = "Linux 2.6.26"
+    posted = "released 13 July 2008"
+    applies_to = "2.6.26"
+    expected = "safe"
