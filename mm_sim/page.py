@@ -95,7 +95,16 @@ class Page:
         self.io = GARBAGE
         self.key_c = False
         self.key_r = False
-        self.ptes = tuple(Pte(self, bits) for bits in range(8))
+        self.ptes = (
+            Pte(self, 0),
+            Pte(self, WRITE),
+            Pte(self, DIRTY),
+            Pte(self, DIRTY | WRITE),
+            Pte(self, YOUNG),
+            Pte(self, YOUNG | WRITE),
+            Pte(self, YOUNG | DIRTY),
+            Pte(self, YOUNG | DIRTY | WRITE),
+        )
 
     def busy(self) -> bool:
         """What wait_on_page_writeback() waits for."""

@@ -13,7 +13,7 @@ It stands in place of `yield from mm.ptl.acquire(task)`: a generator less for ea
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -64,9 +64,6 @@ class Task:
         self.point: str | None = None
         self.waits: Waitable | None = None
         self.held = 0
-
-    def can_run(self) -> bool:
-        return self.waits is None or not self.waits.busy()
 
 
 class Lock:
@@ -210,10 +207,37 @@ def run(task: Task, stop: str | None) -> bool:
             task.waits = point
             _check_deadlock(task)
             return False
+    _end(task)
+    return True
+
+
+def run_some(task: Task, random: Callable[[], float], chance: float) -> str | None:
+    """Like `run`, but stop with the given chance at each point whose label comes for the first time.
+
+    Returns the label at which it stopped: `run` with that label does the same.
+    """
+    steps = task.steps
+    assert steps is not None
+    passed: list[str] = []
+    for point in steps:
+        if not isinstance(point, str):
+            task.point = None
+            task.waits = point
+            _check_deadlock(task)
+            return None
+        if random() < chance and point not in passed:
+            task.point = point
+            task.waits = None
+            return point
+        passed.append(point)
+    _end(task)
+    return None
+
+
+def _end(task: Task) -> None:
     task.steps = task.point = task.waits = None
     if task.held:
         raise KernelBug(f"{task.name!r} ends {task.op} with locks held: {task.held:#x}")
-    return True
 
 
 def _check_deadlock(task: Task) -> None:

@@ -15,7 +15,7 @@ from mm_sim.ghost import Ghost, Space
 from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_WRITE, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, Name
-from mm_sim.page import ZERO, Page, Pte, PteVal
+from mm_sim.page import ZERO, Pte, PteVal
 from mm_sim.sched import Steps, Task, run
 
 
@@ -28,6 +28,10 @@ class Loss(AssertionError):
         self.page = page
         self.expected = expected
         self.found = found
+
+
+#: Stands for the task of a step that is done at once.
+IDLE = Task(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,9 @@ class Rule:
 
     `arguments` maps the name of each argument to its domain. Where `steps` is given the operation can be
     interrupted: it is a generator, run by the task that the first argument names, and the step takes one
-    more argument `stop`. Otherwise `action` does it at once. Both are called with the system and the
-    arguments. `when` says whether it can happen now; else the step does nothing. `weight` is how often a
+    more argument `stop`. Otherwise `action` does it at once; without either, the operation of the task
+    named by the first argument goes on to `stop`. All are called with the system and the arguments.
+    `when` says whether it can happen now; else the step does nothing. `weight` is how often a
     random walk picks the rule.
     """
 
@@ -88,32 +93,39 @@ class System:
 
     def step(self, rule: Rule, arguments: tuple[Any, ...], stop: str | None = None) -> bool:
         """Do one step: False if it cannot happen now. Raises Loss or KernelBug."""
-        if rule.steps is None:
-            if not rule.when(self, *arguments):
-                return False
-            assert rule.action is not None
-            rule.action(self, *arguments)
-        else:
-            task = self.kernel.tasks[arguments[0]]
-            if task.steps is not None or not rule.when(self, *arguments):
-                return False
-            task.op = rule.name
-            task.steps = rule.steps(self, *arguments)
-            self.kernel.current = task
+        task = self.start(rule, arguments)
+        if task is None:
+            return False
+        if task.steps is not None:
             run(task, stop)
-        if self.kernel.touched or self.kernel.suspect:
-            self.check_touched()
+        self.after()
         return True
 
-    def resume(self, task: Task, stop: str | None) -> bool:
-        """Let the operation of `task` go on: False if there is none or it has to wait."""
-        if task.steps is None or not task.can_run():
-            return False
-        self.kernel.current = task
-        run(task, stop)
+    def start(self, rule: Rule, arguments: tuple[Any, ...]) -> Task | None:
+        """Begin a step, up to where its task has to run on: None if it cannot happen now."""
+        kernel = self.kernel
+        if rule.steps is not None:
+            task: Task = kernel.tasks[arguments[0]]
+            if task.steps is not None or not rule.when(self, *arguments):
+                return None
+            task.op = rule.name
+            task.steps = rule.steps(self, *arguments)
+        elif rule.action is not None:
+            if not rule.when(self, *arguments):
+                return None
+            rule.action(self, *arguments)
+            return IDLE
+        else:
+            task = kernel.tasks[arguments[0]]
+            if task.steps is None or (task.waits is not None and task.waits.busy()):
+                return None
+        kernel.current = task
+        return task
+
+    def after(self) -> None:
+        """End a step with the check. Raises Loss."""
         if self.kernel.touched or self.kernel.suspect:
             self.check_touched()
-        return True
 
     def new_value(self) -> int:
         self.last_value += 1
@@ -166,11 +178,3 @@ class System:
         """The ghost's address space of a process; None if it is not alive."""
         mm = self.kernel.tasks[process].mm
         return None if mm is None else self.ghost.spaces.get(mm)
-
-    def page_of(self, process: int, page: int) -> Page | None:
-        """The page that holds `page` of `process`: mapped there, or in the swap cache for its swap pte."""
-        mm = self.kernel.tasks[process].mm
-        if mm is None:
-            return None
-        pte = mm.pte[page]
-        return None if pte is None else pte.page

@@ -181,20 +181,27 @@ def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
 # reclaim and I/O
 
 
-def _held(s: System, holder: int, page: int) -> Page | None:
-    """The page that `holder` has at `page`. Of NOBODY: the first in the swap cache that no pte refers to."""
+def _held(s: System, holder: int, page: int, writeback: bool = False) -> Page | None:
+    """The page that `holder` has at `page`, for reclaim or under writeback.
+
+    NOBODY holds the pages in the swap cache that no pte refers to; they are taken one by one, as page A.
+    """
     if holder != NOBODY:
-        return s.page_of(holder, page)
-    if page == PAGES[0]:
+        mm = s.kernel.tasks[holder].mm
+        pte = None if mm is None else mm.pte[page]
+        frame = None if pte is None else pte.page
+        if frame is not None and (frame.PG_writeback if writeback else frame.PG_lru):
+            return frame
+    elif page == PAGES[0]:
         for frame in s.kernel.frames:
             if frame.private is not None and frame.private.map == 1 and not frame.mapcount:
-                return frame
+                if frame.PG_writeback if writeback else frame.PG_lru:
+                    return frame
     return None
 
 
 def can_reclaim(s: System, reclaimer: int, holder: int, page: int, order: int) -> bool:
-    frame = _held(s, holder, page)
-    return frame is not None and frame.PG_lru
+    return _held(s, holder, page) is not None
 
 
 def reclaim(s: System, reclaimer: int, holder: int, page: int, order: int) -> Steps[object]:
@@ -206,18 +213,17 @@ def reclaim(s: System, reclaimer: int, holder: int, page: int, order: int) -> St
 
 
 def under_writeback(s: System, holder: int, page: int) -> bool:
-    frame = _held(s, holder, page)
-    return frame is not None and frame.PG_writeback
+    return _held(s, holder, page, writeback=True) is not None
 
 
 def pageout_done(s: System, holder: int, page: int) -> None:
-    frame = _held(s, holder, page)
+    frame = _held(s, holder, page, writeback=True)
     assert frame is not None
     s.kernel.end_swap_bio_write(frame, uptodate=True)
 
 
 def pageout_failed(s: System, holder: int, page: int) -> None:
-    frame = _held(s, holder, page)
+    frame = _held(s, holder, page, writeback=True)
     assert frame is not None
     s.kernel.end_swap_bio_write(frame, uptodate=False)
 
@@ -236,6 +242,10 @@ def can_swapon(s: System) -> bool:
 
 def swapon(s: System) -> None:
     s.kernel.swap_on = True
+
+
+def under_way(s: System, task: int) -> bool:
+    return s.kernel.tasks[task].steps is not None
 
 
 ANON = {"process": "process", "page": "page"}
@@ -264,6 +274,7 @@ RULES = (
     Rule("madvise_dontneed", ANON, unlocked, madvise_dontneed, weight=1),
     Rule("swapoff", {"task": "swapoff"}, can_swapoff, run_swapoff, weight=1),
     Rule("swapon", {}, can_swapon, action=swapon),
+    Rule("resume", {"task": "task"}, under_way, weight=16),
 )
 
 
@@ -273,6 +284,12 @@ def table(kernel: type[Kernel]) -> tuple[Rule, ...]:
 
 
 def stops(kernel: type[Kernel], rule: Rule) -> tuple[str | None, ...]:
-    """Where an operation can be made to stop: at its end (None), or at one of its preemption points."""
-    assert rule.steps is not None
-    return (None, *labels(kernel, rule.steps))
+    """Where a step can be made to stop: at the end (None), or at a preemption point of its operation.
+
+    Empty for what cannot be interrupted; for `resume` the points of all operations.
+    """
+    if rule.steps is not None:
+        return (None, *labels(kernel, rule.steps))
+    if rule.action is not None:
+        return ()
+    return (None, *dict.fromkeys(label for r in table(kernel) if r.steps for label in labels(kernel, r.steps)))

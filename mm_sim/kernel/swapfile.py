@@ -162,7 +162,8 @@ class Swapfile(Rmap):
             yield page.lock
         while page.PG_writeback:
             yield page
-        for mm in tuple(self.mms):
+        mms = tuple(self.mms)
+        for mm in mms:
             if entry.map <= 1:
                 break
             if mm.mm_users:
@@ -198,6 +199,7 @@ class Swapfile(Rmap):
                 return False
             yield "try_to_unuse: next slot"
             if entry.map:  # an exit has not come to its swap pte yet; the kernel spins
-                for mm in tuple(self.mms):
+                mms = tuple(self.mms)
+                for mm in mms:
                     while mm.busy():
                         yield mm

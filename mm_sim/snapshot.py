@@ -1,0 +1,321 @@
+"""Copies and keys of whole states.
+
+`clone` copies a state in which no operation is under way: a generator cannot be copied. `state_key` names any state,
+also with operations under way, so that two states get the same key if they differ only in the names of frames,
+slots and processes, or in which values were stored. May import the rest of `mm_sim`.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Generator, Iterable
+from enum import Enum
+from hashlib import blake2b
+from itertools import permutations, product
+from types import GeneratorType
+from typing import Any
+
+from mm_sim.ghost import Space
+from mm_sim.kernel import Kernel
+from mm_sim.kernel.memory import MmuGather
+from mm_sim.mm import AnonVma, Mm, Vma
+from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
+from mm_sim.page import GARBAGE, ZERO, Page, Pte, PteVal, SwapSlot
+from mm_sim.sched import Task
+from mm_sim.system import System
+
+_FIRST = len(KERNEL_TASKS)
+
+
+def is_quiet(system: System) -> bool:
+    """Whether no operation is under way, so that the state can be cloned."""
+    return all(task.steps is None for task in system.kernel.tasks)
+
+
+def clone(system: System) -> System:
+    """A copy of a quiet state, which shares only `marks` with it."""
+    old = system.kernel
+    new: Kernel = type(old).__new__(type(old))
+    arch = type(old.arch)()
+    arch.iske, arch.sske, arch.rrbe = old.arch.iske, old.arch.sske, old.arch.rrbe
+    new.arch = arch
+    new.pages, new.nr_swap_pages, new.swap_on, new.suspect = old.pages, old.nr_swap_pages, old.swap_on, old.suspect
+    new.marks = old.marks
+    new.tree_lock = type(old.tree_lock)(old.tree_lock.unit)
+    new.frames = frames = [Page(page.pfn) for page in old.frames]
+    new.slots = slots = [SwapSlot(slot.number) for slot in old.slots]
+    anon: dict[AnonVma, AnonVma] = {}
+    mms: dict[Mm, Mm] = {}
+    vmas: dict[Vma, Vma] = {}
+
+    for mm in old.mms:
+        mms[mm] = copy = Mm(mm.name, 0)
+        copy.mm_users = mm.mm_users
+        copy.pte = [_pte(pte, frames, slots) for pte in mm.pte]
+        for vma in mm.mmap:
+            vmas[vma] = other = Vma(copy, vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff)
+            copy.mmap.append(other)
+            if vma.anon_vma is not None:
+                if vma.anon_vma not in anon:
+                    anon[vma.anon_vma] = AnonVma()
+                other.anon_vma = anon[vma.anon_vma]
+    for a, b in anon.items():
+        b.head = [vmas[vma] for vma in a.head]
+    for source, page in zip(old.frames, frames, strict=True):
+        page.count = source.count
+        page.content = source.content
+        page.key_c, page.key_r = source.key_c, source.key_r
+        if source.count:
+            page.mapcount = source.mapcount
+            page.index = source.index
+            page.io = source.io
+            page.PG_anon = source.PG_anon
+            page.PG_dirty = source.PG_dirty
+            page.PG_lru = source.PG_lru
+            page.PG_referenced = source.PG_referenced
+            page.PG_swapcache = source.PG_swapcache
+            page.PG_uptodate = source.PG_uptodate
+            page.PG_writeback = source.PG_writeback
+            if source.mapping is not None:
+                page.mapping = anon.get(source.mapping) or AnonVma()
+            if source.private is not None:
+                page.private = slots[source.private.number]
+    for origin, slot in zip(old.slots, slots, strict=True):
+        slot.map = origin.map
+        slot.content = origin.content
+        if origin.page is not None:
+            slot.page = frames[origin.page.pfn]
+    new.free = [frames[page.pfn] for page in old.free]
+    new.mms = list(mms.values())
+    new.tasks = [Task(task.name) for task in old.tasks]
+    for task, twin in zip(old.tasks, new.tasks, strict=True):
+        if task.mm is not None:
+            twin.mm = mms[task.mm]
+    new.current = new.tasks[0]
+    new.touched = [(mms[mm], addr) for mm, addr in old.touched]
+
+    result: System = System.__new__(System)
+    result.kernel = new
+    result.scope = system.scope
+    result.last_value = system.last_value
+    result.ghost = type(system.ghost)()
+    for key, space in system.ghost.spaces.items():
+        assert isinstance(key, Mm)
+        result.ghost.spaces[mms[key]] = Space(space.values.copy(), space.writable.copy())
+    return result
+
+
+def _pte(pte: PteVal, frames: list[Page], slots: list[SwapSlot]) -> PteVal:
+    if pte is None:
+        return None
+    if type(pte) is Pte:
+        return frames[pte.page.pfn].ptes[pte.bits]
+    return slots[pte.number]
+
+
+#: Locals of generators that hold the content of a page.
+_VALUES = frozenset(("value", "expected"))
+
+
+class _Writer:
+    """Writes a state as a flat list of numbers and strings, naming things in the order in which it meets them."""
+
+    __slots__ = ("anon", "mms", "out", "pages", "position", "slots", "system", "values", "vmas")
+
+    def __init__(self, system: System, order: tuple[int, ...]) -> None:
+        self.system = system
+        self.out: list[object] = []
+        self.position = {task: i for i, task in enumerate(order)}
+        self.pages: dict[Page, int] = {}
+        self.slots: dict[SwapSlot, int] = {}
+        self.anon: dict[AnonVma, int] = {}
+        self.mms: dict[Mm, int] = {}
+        self.vmas: dict[Vma, int] = {}
+        self.values = {ZERO: ZERO, GARBAGE: GARBAGE}
+        kernel = system.kernel
+        for task in order:
+            self.task(kernel.tasks[task])
+        for index in range(_FIRST):
+            self.task(kernel.tasks[index])
+        for mm in kernel.mms:  # what swapoff or an exit has not yet let go
+            self.mm(mm)
+        for page in kernel.frames:
+            if page.count and page not in self.pages:
+                self.page(page)
+        out = self.out
+        for anon in tuple(self.anon):
+            out.append(len(anon.head))
+            for vma in anon.head:
+                self.thing(vma)
+        out.append(kernel.swap_on)
+        owner = kernel.tree_lock.owner
+        if owner is not None:
+            self.thing(owner)
+
+    def value(self, value: int) -> int:
+        return self.values.setdefault(value, len(self.values))
+
+    def pte(self, pte: PteVal) -> None:
+        if pte is None:
+            self.out.append(None)
+        elif type(pte) is Pte:
+            self.out.append(pte.bits)
+            self.page(pte.page)
+        else:
+            self.out.append("s")
+            self.slot(pte)
+
+    def page(self, page: Page) -> None:
+        number = self.pages.get(page)
+        if number is not None:
+            self.out.append(number)
+            return
+        self.pages[page] = number = len(self.pages)
+        flags = (
+            page.PG_anon
+            | page.PG_dirty << 1
+            | page.PG_lru << 2
+            | page.PG_referenced << 3
+            | page.PG_uptodate << 4
+            | page.PG_writeback << 5
+            | page.key_c << 6
+            | page.key_r << 7
+        )
+        self.out += (number, page.count, page.mapcount, flags, self.value(page.content))
+        if page.mapcount:
+            self.out.append(page.index)
+        if page.mapping is not None and (page.mapcount or page.PG_swapcache):
+            self.thing(page.mapping)
+        if page.PG_writeback:
+            self.out.append(self.value(page.io))
+        if page.lock.owner is not None:
+            self.out.append("l")
+            self.thing(page.lock.owner)
+        if page.private is not None:
+            self.slot(page.private)
+
+    def slot(self, slot: SwapSlot) -> None:
+        number = self.slots.get(slot)
+        if number is not None:
+            self.out.append(number)
+            return
+        self.slots[slot] = number = len(self.slots)
+        self.out += (number, slot.map, self.value(slot.content))
+        if slot.page is not None:
+            self.page(slot.page)
+
+    def mm(self, mm: Mm) -> None:
+        number = self.mms.get(mm)
+        if number is not None:
+            self.out.append(number)
+            return
+        self.mms[mm] = number = len(self.mms)
+        sem = mm.mmap_sem
+        self.out += (number, mm.mm_users, len(mm.mmap), len(sem.readers))
+        space = self.system.ghost.spaces.get(mm)
+        if space is not None:
+            for value in space.values:
+                self.out.append(None if value is None else self.value(value))
+            self.out += space.writable
+        for vma in mm.mmap:
+            self.thing(vma)
+        for pte in mm.pte:
+            self.pte(pte)
+        for owner in (*sem.readers, sem.writer, mm.ptl.owner):
+            self.thing(owner)
+
+    def task(self, task: Task) -> None:
+        if task.mm is not None:
+            self.mm(task.mm)
+        self.out.append("|")
+        steps: object = task.steps
+        if steps is None:
+            return
+        self.out.append("w" if task.waits is not None else task.point)
+        while isinstance(steps, GeneratorType):
+            frame = steps.gi_frame
+            assert frame is not None
+            self.out += (steps.__qualname__, frame.f_lasti)
+            for name, local in frame.f_locals.items():
+                if name in _VALUES and isinstance(local, int):
+                    self.out.append(self.value(local))
+                elif name not in ("self", "s", "kernel"):
+                    self.thing(local)
+            steps = steps.gi_yieldfrom
+
+    def thing(self, thing: object) -> None:
+        """Something that a generator or another thing refers to."""
+        kind = type(thing)
+        if thing is None or kind in (int, bool, str):
+            self.out.append(thing)
+        elif isinstance(thing, Page):
+            self.page(thing)
+        elif isinstance(thing, Pte | SwapSlot):
+            self.pte(thing)
+        elif isinstance(thing, Vma):
+            number = self.vmas.get(thing, -1)
+            self.out.append(number)
+            if number < 0:
+                self.vmas[thing] = len(self.vmas)
+                self.out += (thing.vm_start, thing.vm_end, thing.vm_flags, thing.vm_pgoff)
+                self.mm(thing.vm_mm)
+                self.thing(thing.anon_vma)
+        elif isinstance(thing, Task):
+            self.out.append(self.position.get(thing.name, ~thing.name))
+        elif isinstance(thing, Mm):
+            self.mm(thing)
+        elif isinstance(thing, AnonVma):
+            self.out.append(self.anon.setdefault(thing, len(self.anon)))
+            owner = thing.lock.owner
+            if owner is not None:
+                self.out.append("l")
+                self.out.append(self.position.get(owner.name, ~owner.name))
+        elif isinstance(thing, Name):
+            is_process = _FIRST <= thing < _FIRST + len(PROCESSES) and PROCESSES[thing - _FIRST] is thing
+            self.out.append(self.position.get(thing, ~thing) if is_process else int(thing))
+        elif isinstance(thing, MmuGather):
+            self.thing(thing.pages)
+        elif isinstance(thing, list | tuple | range):
+            self.out.append(len(thing))
+            for item in thing:
+                self.thing(item)
+        elif isinstance(thing, Enum):
+            self.out.append(thing.value)
+        elif isinstance(thing, Generator):
+            pass  # written when the walk along gi_yieldfrom comes to it
+        else:
+            raise TypeError(f"no key for a {kind.__name__} in a kernel function: {thing!r}")
+
+
+def _signature(system: System, task: Task) -> tuple[Any, ...]:
+    """What tells a process from another, whatever their names: enough to order most of them."""
+    mm = task.mm
+    if mm is None:
+        return (task.op if task.steps is not None else "",)
+    vmas = tuple(
+        (v.vm_start, v.vm_flags, v.vm_pgoff, -1 if v.anon_vma is None else v.anon_vma.head.index(v))
+        for v in mm.mmap
+        if v.anon_vma is None or v in v.anon_vma.head
+    )
+    ptes = tuple(8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte)
+    return (task.op if task.steps is not None else "", task.point or "", ptes, vmas)
+
+
+def orders(system: System) -> Iterable[tuple[int, ...]]:
+    """The orders of the processes to be tried: one, but for processes that look alike."""
+    tasks = system.kernel.tasks[_FIRST:]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for task in tasks:
+        groups.setdefault(_signature(system, task), []).append(task.name)
+    keys = sorted(groups, key=repr)
+    if all(len(groups[key]) == 1 or key == ("",) for key in keys):
+        return (tuple(name for key in keys for name in groups[key]),)
+    choices = product(*(permutations(groups[key]) for key in keys))
+    return (tuple(name for part in choice for name in part) for choice in choices)
+
+
+def state_key(system: System) -> bytes:
+    """The canonical key of a state: 16 bytes, equal for states that differ only in names and values."""
+    return min(
+        blake2b(marshal.dumps(_Writer(system, order).out, 2), digest_size=16).digest() for order in orders(system)
+    )
