@@ -37,37 +37,46 @@ def instances(kernel: type[Kernel], scope: Scope) -> list[tuple[Rule, tuple[Any,
     ]
 
 
-def outline(system: System) -> tuple[object, ...]:
+# The bits of an abstract state, beside those of the pte.
+CACHED, NEWER, SHARED = 32, 64, 128
+
+
+def outline(system: System) -> tuple[int, ...]:
     """The abstract state by which novelty is judged.
 
-    For each page of each process: mapped how, in the swap cache, newer than its slot, remembered to be so,
-    shared; for each operation under way: where it stands.
+    For each page of each process: how it is mapped, whether it is in the swap cache, newer than its slot
+    and not known to be so by PG_dirty, and whether page or slot have another user.
     """
-    seen: list[object] = []
-    kernel = system.kernel
-    for mm in kernel.mms:
+    seen: list[int] = []
+    for mm in system.kernel.mms:
         for pte in mm.pte:
             if pte is None:
                 seen.append(0)
                 continue
             page = pte.page
-            if type(pte) is Pte:
-                bits = 1 | (pte.bits & WRITE) << 1
-            else:
-                bits = 4
+            bits = 1 | (pte.bits & WRITE) << 1 if type(pte) is Pte else 4
             if page is not None:
                 slot = page.private
-                bits |= page.PG_dirty << 3 | page.key_c << 4 | page.PG_writeback << 5
                 if slot is not None:
-                    bits |= 64 | (slot.content != page.content) << 7 | (slot.map > 1) << 8
-                if page.mapcount > 1:
-                    bits |= 512
+                    bits |= CACHED
+                    if page.content != (page.io if page.PG_writeback else slot.content) and not page.PG_dirty:
+                        bits |= NEWER
+                    if page.mapcount + slot.map > 2:
+                        bits |= SHARED
+                elif page.mapcount > 1:
+                    bits |= SHARED
             seen.append(bits)
-    for task in kernel.tasks:
-        if task.steps is not None:
-            seen.append(task.op)
-            seen.append(task.point)
+    seen.sort()
+    seen.append(system.kernel.swap_on)
     return tuple(seen)
+
+
+def danger(abstract: tuple[int, ...]) -> int:
+    """How often to set out from an abstract state: more where a good copy is remembered by few.
+
+    A page that is newer than its slot while PG_dirty is clear hangs on one record, the more so with two users.
+    """
+    return max(1 if not bits & NEWER else 40 if bits & SHARED else 5 for bits in abstract[:-1])
 
 
 class Walk:
@@ -78,7 +87,10 @@ class Walk:
     """
 
     #: Chances to stop at a preemption point: run to completion, stop now and then, stop often.
-    STOPS = (0.0, 0.05, 0.15, 0.4)
+    STOPS = (0.0, 0.06, 0.12, 0.2)
+    PREEMPT = 0.7
+    #: How many runs to keep for each abstract state: they differ in what it does not show.
+    KEPT = 6
     #: Factors for the weight of a rule in one run.
     SWARM = (0, 1, 1, 3)
 
@@ -91,54 +103,62 @@ class Walk:
         self.marks: dict[str, int] = {}
         self.calls = self.steps = self.runs = 0
         self.trace: list[Step] = []
-        self.seen: set[tuple[object, ...]] = set()
-        self.corpus: list[tuple[System, tuple[Step, ...], tuple[Step, ...]]] = [
-            (System(kernel, arch, scope, self.marks), (), ())
-        ]
+        self.seen: dict[tuple[int, ...], int] = {}
+        self.corpus: list[tuple[System, tuple[Step, ...]]] = [(System(kernel, arch, scope, self.marks), ())]
         by_rule: dict[str, list[tuple[Rule, tuple[Any, ...]]]] = {}
         for instance in instances(kernel, scope):
             by_rule.setdefault(instance[0].name, []).append(instance)
         self.by_rule = list(by_rule.values())
+        self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
 
     def run(self) -> Loss | None:
         """Do one run; what it lost, if anything. Raises KernelBug; `trace` has the steps in any case."""
         draw = self.random.random
         corpus = self.corpus
-        size = len(corpus)
-        quiet, tail, trace = corpus[int(size * (draw() if draw() < 0.5 else 1 - draw() ** 2 / 2))]
-        system = clone(quiet)
-        for step in tail:
-            system.step(*step)
-        base = len(trace) - len(tail)
+        start, trace = corpus[int(len(corpus) * draw())]
+        system = clone(start)
         self.trace = steps = list(trace)
-        chance = self.STOPS[int(draw() * 4)]
+        chance = self.STOPS[int(draw() * len(self.STOPS))]
+        preempt = draw() < self.PREEMPT
         pick: list[list[tuple[Rule, tuple[Any, ...]]]] = []
         for rules in self.by_rule:
-            pick += [rules] * (rules[0][0].weight * self.SWARM[int(draw() * 4)])
+            pick += [rules] * (rules[0][0].weight * self.SWARM[int(draw() * len(self.SWARM))])
         n = len(pick)
         self.runs += 1
         done = len(steps)
         call = -1
+        held = 0
+        victim: tuple[Rule, tuple[Any, ...]] | None = None
         try:
             for call in range(self.length if n else 0):
-                rules = pick[int(draw() * n)]
-                rule, arguments = rules[int(draw() * len(rules))]
+                if victim is not None and not held:
+                    rule, arguments = victim
+                    victim = None
+                else:
+                    rules = pick[int(draw() * n)]
+                    rule, arguments = rules[int(draw() * len(rules))]
+                    if held and rule is self.resume:
+                        continue
                 task = system.start(rule, arguments)
                 if task is None:
                     continue
                 steps.append(Step(rule, arguments, None))
                 if task.steps is not None:
-                    stop = run_some(task, draw, chance)
+                    stop = run_some(task, draw, 0.0 if held else chance)
                     if stop is not None:
                         steps[-1] = Step(rule, arguments, stop)
+                        if preempt:
+                            held = 1 + int(draw() * 3)
+                            victim = (self.resume, (task.name,))
                 system.after()
-                if self.novelty:
+                if held:
+                    held -= 1
+                if self.novelty and is_quiet(system):
                     abstract = outline(system)
-                    if abstract not in self.seen:
-                        self.seen.add(abstract)
-                        if is_quiet(system):
-                            quiet, base = clone(system), len(steps)
-                        corpus.append((quiet, tuple(steps[base:]), tuple(steps)))
+                    times = self.seen.get(abstract, 0)
+                    if times < self.KEPT:
+                        self.seen[abstract] = times + 1
+                        corpus += [(clone(system), tuple(steps))] * danger(abstract)
         except Loss as loss:
             return loss
         finally:
