@@ -49,8 +49,8 @@ class Arch:
     def page_test_and_clear_young(self, page: Page) -> bool:
         return False
 
-    def looks_dirty(self, page: Page, pte: Pte) -> bool:
-        """Whether hardware remembers, where the kernel will look, a store through `pte`; counts nothing."""
+    def remembers(self, page: Page, mms: list[Mm]) -> bool:
+        """Whether hardware remembers a store to `page` where the kernel will still look; counts nothing."""
         raise NotImplementedError
 
 
@@ -106,8 +106,9 @@ class S390(Arch):
         page.key_r = False
         return young
 
-    def looks_dirty(self, page: Page, pte: Pte) -> bool:
-        return page.key_c
+    def remembers(self, page: Page, mms: list[Mm]) -> bool:
+        """In the key, which is looked at when the last mapping goes."""
+        return page.key_c and page.mapcount > 0
 
 
 class X86(Arch):
@@ -139,8 +140,10 @@ class X86(Arch):
     def write(self, page: Page, value: int) -> None:
         page.content = value
 
-    def looks_dirty(self, page: Page, pte: Pte) -> bool:
-        return bool(pte.bits & DIRTY)
+    def remembers(self, page: Page, mms: list[Mm]) -> bool:
+        """In a pte."""
+        ptes = (pte for mm in mms for pte in mm.pte)
+        return any(type(pte) is Pte and pte.page is page and pte.bits & DIRTY for pte in ptes)
 
 
 ARCHES: dict[str, type[Arch]] = {arch.name: arch for arch in (S390, X86)}

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import random
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from mm_sim.kernel import Kernel
+from mm_sim.loss import Step
 from mm_sim.page import WRITE, Pte
 from mm_sim.sched import run_some
 from mm_sim.snapshot import clone, is_quiet
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.rules import domains, table
-
-
-class Step(NamedTuple):
-    """One step of a run: `stop` is where its operation was stopped, None for the end (or a lock)."""
-
-    rule: Rule
-    arguments: tuple[Any, ...]
-    stop: str | None
 
 
 def instances(kernel: type[Kernel], scope: Scope) -> list[tuple[Rule, tuple[Any, ...]]]:
