@@ -26,6 +26,7 @@ class Name(int):
 KSWAPD, DIRECT, SWAPOFF = (Name(i, n) for i, n in enumerate(("kswapd", "direct", "swapoff")))
 KERNEL_TASKS = (KSWAPD, DIRECT, SWAPOFF)
 PROCESSES = tuple(Name(len(KERNEL_TASKS) + i, f"P{i + 1}") for i in range(8))
+TASKS = (*KERNEL_TASKS, *PROCESSES)
 #: Virtual pages, by position in the address space of a process.
 PAGES = tuple(Name(i, ascii_uppercase[i % 26] * (1 + i // 26)) for i in range(32))
 #: In place of a process: a page in the swap cache that no page table refers to.

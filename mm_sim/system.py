@@ -44,6 +44,9 @@ class Scope:
     slots: int = 2
 
 
+SMALL = Scope()
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Something that can happen: an operation with arguments from small fixed domains.
@@ -70,7 +73,7 @@ class System:
     __slots__ = ("ghost", "kernel", "last_value", "scope")
 
     def __init__(
-        self, kernel: type[Kernel], arch: str = "s390", scope: Scope = Scope(), marks: dict[str, int] | None = None
+        self, kernel: type[Kernel], arch: str = "s390", scope: Scope = SMALL, marks: dict[str, int] | None = None
     ) -> None:
         self.scope = scope
         self.kernel = kernel(

@@ -107,6 +107,8 @@ def _neighbours(steps: list[Step], values: dict[str, tuple[Any, ...]]) -> Iterat
     n = len(steps)
     pairs = list(combinations(values["process"], 2))
     for i, j in combinations(range(n), 2):
+        if steps[i].stop is not None and steps[j].rule.action is steps[j].rule.steps is None:  # go on at once
+            yield [*steps[:i], steps[i]._replace(stop=steps[j].stop), *steps[i + 1 : j], *steps[j + 1 :]]
         head, middle, tail = steps[:i], steps[i + 1 : j], steps[j + 1 :]
         yield head + middle + tail
         for one, other in pairs:

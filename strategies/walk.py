@@ -13,6 +13,7 @@ from typing import Any
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
+from mm_sim.names import TASKS
 from mm_sim.page import WRITE, Pte
 from mm_sim.sched import run_some
 from mm_sim.snapshot import clone, is_quiet
@@ -142,7 +143,7 @@ class Walk:
                         steps[-1] = Step(rule, arguments, stop)
                         if preempt:
                             held = 1 + int(draw() * 3)
-                            victim = (self.resume, (task.name,))
+                            victim = (self.resume, (TASKS[task.name],))
                 system.after()
                 if held:
                     held -= 1

@@ -1,0 +1,83 @@
+"""Options, profiles and the verdicts at the end of a test run."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from mm_sim import series as all_series
+from mm_sim.kernel import Kernel
+from mm_sim.series import SeriesError
+from strategies.verdict import register_profiles
+
+register_profiles()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mm_sim")
+    group.addoption(
+        "--series",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="judge this series only, by name or by file; may be given more than once",
+    )
+    group.addoption("--seed", type=int, default=None, help="seed of the walks (nightly: the date)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "verdict: judges a series with the state machine")
+    if config.getoption("--hypothesis-profile") is None:
+        settings.load_profile("ci" if os.environ.get("CI") else "dev")
+    for name in config.getoption("--series"):
+        try:
+            all_series.load(name)
+        except SeriesError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def _chosen(config: pytest.Config) -> list[str]:
+    return list(config.getoption("--series")) or list(all_series.names())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "series" in metafunc.fixturenames:
+        names = _chosen(metafunc.config)
+        metafunc.parametrize("series", names, ids=[Path(name).stem for name in names])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --series only the tests that are about a series are left; the long ones start first."""
+    if config.getoption("--series"):
+        kept = [item for item in items if "series" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+    items.sort(key=lambda item: item.get_closest_marker("verdict") is None)
+
+
+@pytest.fixture
+def kernel(series: str) -> type[Kernel]:
+    """The kernel of the series under test."""
+    return all_series.load(series)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of the walks: 0, or in the nightly profile the date, so that no night repeats another."""
+    given = request.config.getoption("--seed")
+    nightly = request.config.getoption("--hypothesis-profile") == "nightly"
+    return given if given is not None else int(f"{datetime.now(UTC):%Y%m%d}") if nightly else 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each verdict."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    verdicts = sorted(value for report in reports for key, value in report.user_properties if key == "verdict")
+    if verdicts:
+        terminalreporter.section("verdicts")
+        for line in verdicts:
+            terminalreporter.write_line(str(line))

@@ -1,0 +1,96 @@
+"""The table of rules as a Hypothesis `RuleBasedStateMachine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.control import current_build_context
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from mm_sim.kernel import Kernel
+from mm_sim.loss import Step
+from mm_sim.system import SMALL, Loss, Rule, Scope, System
+from strategies import reproducer
+from strategies.minimise import minimise
+from strategies.rules import domains, stops, table
+
+
+class Machine(RuleBasedStateMachine):
+    """A machine under test. `machine()` makes the subclass for a kernel, an architecture and a scope."""
+
+    kernel: ClassVar[type[Kernel]]
+    series: ClassVar[str]
+    arch: ClassVar[str]
+    scope: ClassVar[Scope]
+    #: Situations reached by all test cases, by name.
+    marks: ClassVar[dict[str, int]]
+    #: Where a loss is stored; None to store nothing.
+    folder: ClassVar[Path | None]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.system = System(self.kernel, self.arch, self.scope, self.marks)
+        self.trace: list[Step] = []
+        self.lost = False
+
+    def do(self, rule: Rule, arguments: dict[str, Any]) -> None:
+        """One step; it is remembered if it happens."""
+        stop = arguments.pop("stop", None)
+        step = Step(rule, tuple(arguments[name] for name in rule.arguments), stop)
+        try:
+            if self.system.step(*step):
+                self.trace.append(step)
+        except Loss:
+            self.trace.append(step)
+            self.lost = True
+            raise
+
+    def teardown(self) -> None:
+        """Store the failing run: Hypothesis has one final run for each failure."""
+        if self.lost and self.folder is not None and current_build_context().is_final:
+            steps, report = minimise(self.kernel, self.arch, self.scope, self.trace)
+            reproducer.store(self.series, self.arch, self.scope, steps, report, self.folder)
+
+
+def _method(kernel: type[Kernel], of: Rule, values: dict[str, tuple[Any, ...]]) -> Callable[..., None]:
+    def do(self: Machine, **arguments: Any) -> None:
+        self.do(of, arguments)
+
+    def possible(self: Machine) -> bool:
+        """Whether any arguments will do: rules that cannot happen are not drawn."""
+        system = self.system
+        tasks = system.kernel.tasks
+        if of.steps is not None:
+            first = next(iter(of.arguments.values()))
+            return any(tasks[name].steps is None for name in values[first])
+        if of.action is None:
+            return any(task.steps is not None for task in tasks)
+        return bool(of.arguments) or of.when(system)
+
+    do.__name__ = do.__qualname__ = of.name
+    drawn = {name: st.sampled_from(values[domain]) for name, domain in of.arguments.items()}
+    points = stops(kernel, of)
+    if points:
+        drawn["stop"] = st.sampled_from(points)
+    decorate: Any = rule(**drawn)  # type: ignore[call-overload]
+    method: Callable[..., None] = precondition(possible)(decorate(do))
+    return method
+
+
+def machine(
+    kernel: type[Kernel], series: str, arch: str, scope: Scope = SMALL, folder: Path | None = None
+) -> type[Machine]:
+    """The state machine of a series on an architecture.
+
+    Each has a digest of its own, so that a passing series does not delete a failing one's examples from
+    Hypothesis' database: classes made in one place share their source, which is what Hypothesis digests.
+    """
+    values = domains(scope)
+    methods = {of.name: _method(kernel, of, values) for of in table(kernel)}
+    name = f"{kernel.__name__}{arch.title()}"
+    own = {"kernel": kernel, "series": series, "arch": arch, "scope": scope, "marks": {}, "folder": folder}
+    made: type[Machine] = type(name, (Machine,), {**own, **methods, "__doc__": f"{kernel.title}, on {arch}."})
+    return made

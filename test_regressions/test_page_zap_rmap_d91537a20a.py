@@ -1,0 +1,60 @@
+"""page_zap_rmap loses P1's page A on s390.
+
+P1 stored 2 at page A and would read 1.
+Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): from there on no record said that the
+page was newer than its slot.
+Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went.
+
+P1                              P2                              kswapd                          I/O
+store(A)
+                                                                reclaim(P1, A, 4)
+                                                                                                pageout_done(P1, A)
+store(A)
+mprotect(A, R)
+fork(P2)
+                                mlock(A)
+                                                                reclaim(P1, A, 4)
+                                exit()
+                                                                reclaim(P1, A, 0)   <-- lost
+
+The shortest run found. Written by the tool; the verdicts are those of every series.
+"""
+
+from mm_sim.names import A, P1, P2, R, kswapd
+from mm_sim.system import Scope
+from strategies.reproducer import Replay, Reproducer
+
+REPRODUCER = Reproducer(
+    series="page_zap_rmap",
+    arch="s390",
+    scope=Scope(processes=2, pages=1, frames=3, slots=2),
+    verdicts={
+        "linux_2_6_26": "no loss",
+        "a4b526b3ba63": "no loss",
+        "easy": "step 10 loses P1's page A: page_zap_rmap",
+        "easy_cow": "step 10 loses P1's page A: page_zap_rmap",
+        "easy_mprotect": "no loss",
+        "easy_mprotect_fork": "no loss",
+        "no_clear_uptodate": "no loss",
+        "page_zap_rmap": "step 10 loses P1's page A: page_zap_rmap",
+        "wp_only": "no loss",
+        "zap_only": "step 10 loses P1's page A: page_zap_rmap",
+    },
+)
+
+
+def steps(state: Replay) -> None:
+    state.store(page=A, process=P1, stop=None)
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+    state.pageout_done(holder=P1, page=A)
+    state.store(page=A, process=P1, stop=None)
+    state.mprotect(page=A, process=P1, prot=R, stop=None)
+    state.fork(child=P2, process=P1, stop=None)
+    state.mlock(page=A, process=P2, stop=None)
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+    state.exit(process=P2, stop=None)
+    state.reclaim(holder=P1, order=0, page=A, reclaimer=kswapd, stop=None)
+
+
+def test_verdicts(series: str) -> None:
+    REPRODUCER.check(series, steps)
