@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             all_series.load(name)
         except SeriesError as error:
-            raise pytest.UsageError(str(error)) from error
+            pytest.exit(str(error), returncode=2)
 
 
 def _chosen(config: pytest.Config) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain, replay
 from mm_sim.system import Scope
-from strategies.rules import domains
+from strategies.rules import domains, instances
 
 
 def _loses(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str) -> list[Step] | None:
@@ -65,9 +65,10 @@ def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -
 
     def passes() -> bool:
         chunks()
-        return any(attempt(candidate) for candidate in _neighbours(best, values))
+        return any(attempt(candidate) for candidate in _neighbours(best, values, everything))
 
     values = domains(scope)
+    everything = [Step(rule, arguments, None) for rule, arguments in instances(kernel, scope)]
     while passes():
         pass
     report = explain(kernel, arch, scope, best)
@@ -102,7 +103,9 @@ def _swapped(steps: list[Step], one: Any, other: Any) -> list[Step]:
     ]
 
 
-def _neighbours(steps: list[Step], values: dict[str, tuple[Any, ...]]) -> Iterator[list[Step]]:
+def _neighbours(
+    steps: list[Step], values: dict[str, tuple[Any, ...]], everything: list[Step]
+) -> Iterator[list[Step]]:
     """Runs that differ in two places, at least one of them a deletion; then in one, without any."""
     n = len(steps)
     pairs = list(combinations(values["process"], 2))
@@ -125,6 +128,9 @@ def _neighbours(steps: list[Step], values: dict[str, tuple[Any, ...]]) -> Iterat
             yield [*rest[:j], steps[i], *rest[j:]]
     for one, other in pairs:
         yield _swapped(steps, one, other)
+    for i in range(n):
+        for instance in everything:
+            yield [*steps[:i], instance, *steps[i + 1 :]]
     for i in range(n):
         for changed in _others(steps[i], values):
             yield [*steps[:i], changed, *steps[i + 1 :]]

@@ -14,7 +14,7 @@ from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import BY_NAME, KERNEL_TASKS, PROCESSES
-from mm_sim.system import Loss, Scope, System
+from mm_sim.system import SMALL, Loss, Scope, System
 from strategies.rules import stops, table
 
 FOLDER = Path(__file__).parent.parent / "test_regressions"
@@ -132,6 +132,10 @@ def store(
     return path
 
 
+class StaleReproducer(AssertionError):
+    """A stored run that no longer fits the model: delete it, or find it anew."""
+
+
 class Replay:
     """What a stored test calls its steps on: collects them, and knows a step that no longer exists."""
 
@@ -156,8 +160,22 @@ class Replay:
         return record
 
 
-class StaleReproducer(AssertionError):
-    """A stored run that no longer fits the model: delete it, or find it anew."""
+class Live(Replay):
+    """A machine on which steps are done as they are called; one that cannot happen raises StaleReproducer."""
+
+    def __init__(self, kernel: type[Kernel], arch: str = "s390", scope: Scope = SMALL) -> None:
+        super().__init__(kernel)
+        self.system = System(kernel, arch, scope)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        record = super().__getattr__(name)
+
+        def do(**arguments: Any) -> None:
+            record(**arguments)
+            if not self.system.step(*self.steps[-1]):
+                raise StaleReproducer(f"step {len(self.steps)}, {name}, cannot happen here")
+
+        return do
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,21 +207,8 @@ class Reproducer:
 
     def _point_at(self, recorded: list[Step], steps: Callable[[Replay], None], kernel: type[Kernel]) -> None:
         """Raise in the line of the step that cannot happen any more, if that is what has changed."""
-        system = System(kernel, self.arch, self.scope)
-
-        class Live(Replay):
-            def __getattr__(self, name: str) -> Callable[..., None]:
-                record = super().__getattr__(name)
-
-                def do(**arguments: Any) -> None:
-                    record(**arguments)
-                    if not system.step(*self.steps[-1]):
-                        raise StaleReproducer(f"step {len(self.steps)}, {name}, cannot happen any more")
-
-                return do
-
         try:
-            steps(Live(kernel))
+            steps(Live(kernel, self.arch, self.scope))
         except Loss:
             return
 

@@ -8,6 +8,7 @@ index into something earlier steps change, so a step means the same when others 
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from mm_sim.kernel import Kernel
@@ -293,3 +294,13 @@ def stops(kernel: type[Kernel], rule: Rule) -> tuple[str | None, ...]:
     if rule.action is not None:
         return ()
     return (None, *dict.fromkeys(label for r in table(kernel) if r.steps for label in labels(kernel, r.steps)))
+
+
+def instances(kernel: type[Kernel], scope: Scope) -> list[tuple[Rule, tuple[Any, ...]]]:
+    """Every rule with every combination of its arguments, `stop` excepted."""
+    values = domains(scope)
+    return [
+        (rule, arguments)
+        for rule in table(kernel)
+        for arguments in product(*(values[domain] for domain in rule.arguments.values()))
+    ]

@@ -8,7 +8,6 @@ none before is kept, and later runs set out from there. The same seed walks the 
 from __future__ import annotations
 
 import random
-from itertools import product
 from typing import Any
 
 from mm_sim.kernel import Kernel
@@ -18,18 +17,7 @@ from mm_sim.page import WRITE, Pte
 from mm_sim.sched import run_some
 from mm_sim.snapshot import clone, is_quiet
 from mm_sim.system import Loss, Rule, Scope, System
-from strategies.rules import domains, table
-
-
-def instances(kernel: type[Kernel], scope: Scope) -> list[tuple[Rule, tuple[Any, ...]]]:
-    """Every rule with every combination of its arguments, `stop` excepted."""
-    values = domains(scope)
-    return [
-        (rule, arguments)
-        for rule in table(kernel)
-        for arguments in product(*(values[domain] for domain in rule.arguments.values()))
-    ]
-
+from strategies.rules import instances, table
 
 # The bits of an abstract state, beside those of the pte.
 CACHED, NEWER, SHARED = 32, 64, 128

@@ -20,7 +20,7 @@ fork(P2)
 The shortest run found. Written by the tool; the verdicts are those of every series.
 """
 
-from mm_sim.names import A, P1, P2, R, kswapd
+from mm_sim.names import P1, P2, A, R, kswapd
 from mm_sim.system import Scope
 from strategies.reproducer import Replay, Reproducer
 

@@ -1,0 +1,132 @@
+"""The state machine, the walk as a backend, and the minimiser, on a kernel that loses quickly."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.reflection import function_digest
+from hypothesis.stateful import run_state_machine_as_test
+
+from mm_sim.kernel import Kernel
+from mm_sim.labels import labels
+from mm_sim.loss import Step, explain
+from mm_sim.names import NOBODY, P1, A, kswapd
+from mm_sim.page import Page
+from mm_sim.sched import Steps
+from mm_sim.series import load
+from mm_sim.system import SMALL, Loss, Scope
+from strategies.backend import NAME, WalkProvider, walking
+from strategies.machine import Machine, machine
+from strategies.minimise import minimise
+from strategies.reproducer import call
+from strategies.rules import RULES, reclaim, stops
+from strategies.walk import Walk
+
+RULE = {rule.name: rule for rule in RULES}
+
+
+class Forgetful(Kernel):
+    """Forgets every modification when a page is unmapped: a store and a lumpy reclaim lose it."""
+
+    __slots__ = ()
+
+    title = "forgets"
+    posted = "nowhere"
+    applies_to = "2.6.26"
+    expected = "loses"
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        page.mapcount -= 1
+        page.PG_dirty = False
+        yield "page_remove_rmap: forgotten"
+
+
+SHORTEST = [
+    Step(RULE["store"], (P1, A), None),
+    Step(RULE["reclaim"], (kswapd, P1, A, 4), None),
+]
+
+
+def found_by(backend: str, **options: object) -> tuple[Loss, type[Machine]]:
+    tested = machine(Forgetful, "forgetful", "s390")
+    chosen = settings(
+        backend=backend,
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+        stateful_step_count=30,
+    )
+    with walking(tested, seed=0, runs=50), pytest.raises(Loss) as caught:
+        run_state_machine_as_test(tested, settings=chosen)
+    return caught.value, tested
+
+
+@pytest.mark.parametrize("backend", ["hypothesis", NAME])
+def test_hypothesis_prints_the_steps_as_they_are_stored(backend: str) -> None:
+    loss, _ = found_by(backend)
+    printed = [line for note in loss.__notes__ for line in note.splitlines() if line.startswith("state.")]
+    assert printed == [f"state.{call(step)}" for step in SHORTEST] + ["state.teardown()"]
+
+
+def test_backend_says_so_when_hypothesis_draws_other_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def play(self: WalkProvider, steps: list[Step]) -> None:
+        self.steps_left = 3
+        self.choices.extend([10**6] * 9)
+
+    monkeypatch.setattr(WalkProvider, "play", play)
+    tested = machine(Forgetful, "forgetful", "s390")
+    with walking(tested, seed=0), pytest.raises(Exception, match="other choices") as caught:
+        run_state_machine_as_test(tested, settings=settings(backend=NAME, database=None, deadline=None))
+    assert caught.value
+
+
+def test_each_machine_has_a_database_key_of_its_own() -> None:
+    made = [machine(load(name), name, arch) for name in ("page_zap_rmap", "zap_only") for arch in ("s390", "x86")]
+    digests = {cls.TestCase.__name__ for cls in made}
+    assert len(digests) == 4
+    assert len({function_digest(cls) for cls in made}) == 4
+
+
+def test_minimiser_finds_the_shortest_run_of_the_same_kind() -> None:
+    for seed in range(5):
+        walk = Walk(Forgetful, "s390", SMALL, seed)
+        while walk.run() is None:
+            pass
+        steps, report = minimise(Forgetful, "s390", SMALL, walk.trace)
+        assert len(steps) == 2, steps
+        assert report.forgotten_by.function == "page_remove_rmap"
+
+
+def test_report_names_the_statements() -> None:
+    report = explain(Forgetful, "s390", SMALL, SHORTEST)
+    assert report is not None
+    assert report.at == 1
+    assert report.forgotten_by.function == "page_remove_rmap"
+    assert report.destroyed_by.function == "remove_mapping"
+
+
+def test_preemption_points_are_read_off_the_code() -> None:
+    points = labels(Kernel, reclaim)
+    assert "try_to_unmap: next vma" in points
+    assert "do_wp_page: page copied" not in points
+    assert "page_remove_rmap: forgotten" in labels(Forgetful, reclaim)
+    assert "page_remove_rmap: key cleared" in stops(Kernel, RULE["resume"])
+
+
+def test_every_preemption_point_is_reached() -> None:
+    """A label that no walk comes to stands in code that nothing tests."""
+    walk = Walk(load("linux_2_6_26"), "s390", Scope(3, 2, 6, 3), seed=2, length=40)
+    x86 = Walk(load("linux_2_6_26"), "x86", Scope(3, 2, 6, 3), seed=2, length=40)
+    reached = set()
+    for _ in range(12_000):
+        for one in (walk, x86):
+            one.run()
+            reached.update(step.stop for step in one.trace)
+    assert set(stops(Kernel, RULE["resume"])) <= reached
+
+
+def test_nobody_holds_only_what_no_page_table_refers_to() -> None:
+    with pytest.raises(Exception, match="cannot happen"):
+        from strategies.reproducer import Live
+
+        Live(Kernel).reclaim(reclaimer=kswapd, holder=NOBODY, page=A, order=4)

@@ -1,0 +1,90 @@
+"""Clones and keys of states: what they must tell apart, and what not."""
+
+from mm_sim.names import P1, P2, A, kswapd
+from mm_sim.series import load
+from mm_sim.snapshot import clone, is_quiet, state_key
+from mm_sim.system import Scope
+from strategies.reproducer import Live
+from strategies.walk import Walk
+
+
+def shared_page() -> Live:
+    state = Live(load("linux_2_6_26"))
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.pageout_done(holder=P1, page=A)
+    state.store(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    return state
+
+
+def test_clone_has_the_same_key_and_its_own_memory() -> None:
+    state = shared_page()
+    copy = clone(state.system)
+    assert state_key(copy) == state_key(state.system)
+    state.store(process=P1, page=A)
+    assert state_key(copy) != state_key(state.system)
+
+
+def test_values_do_not_matter() -> None:
+    once, twice = Live(load("linux_2_6_26")), Live(load("linux_2_6_26"))
+    once.store(process=P1, page=A)
+    twice.store(process=P1, page=A)
+    twice.store(process=P1, page=A)
+    assert state_key(once.system) == state_key(twice.system)
+
+
+def test_names_of_processes_do_not_matter() -> None:
+    keys = set()
+    for gone in (P1, P2):
+        state = Live(load("linux_2_6_26"))
+        state.store(process=P1, page=A)
+        state.fork(process=P1, child=P2)
+        state.exit(process=gone)
+        state.store(process=P2 if gone is P1 else P1, page=A)
+        keys.add(state_key(state.system))
+    assert len(keys) == 1
+
+
+def test_names_of_frames_do_not_matter() -> None:
+    one = Live(load("linux_2_6_26"))
+    one.store(process=P1, page=A)
+    other = Live(load("linux_2_6_26"))
+    other.system.kernel.free.reverse()
+    other.store(process=P1, page=A)
+    assert state_key(one.system) == state_key(other.system)
+
+
+def test_where_an_operation_stands_matters() -> None:
+    keys = set()
+    for stop in ("shrink_inactive_list: page isolated", "try_to_unmap: next vma"):
+        state = shared_page()
+        state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4, stop=stop)
+        assert not is_quiet(state.system)
+        keys.add(state_key(state.system))
+    assert len(keys) == 2
+
+
+def test_the_storage_key_matters() -> None:
+    state = shared_page()
+    before = state_key(state.system)
+    state.system.kernel.frames[0].key_c ^= True
+    assert state_key(state.system) != before
+
+
+def test_every_state_of_a_walk_has_a_key_that_its_clone_shares() -> None:
+    walk = Walk(load("linux_2_6_26"), "x86", Scope(3, 2, 5, 3), seed=3)
+    for _ in range(200):
+        walk.run()
+    for system, _ in walk.corpus[:200]:
+        assert state_key(clone(system)) == state_key(system)
+
+
+def test_same_seed_same_walk() -> None:
+    walks = [Walk(load("linux_2_6_26"), "s390", Scope(), seed=5) for _ in range(2)]
+    for walk in walks:
+        for _ in range(100):
+            walk.run()
+    assert walks[0].trace == walks[1].trace
+    assert walks[0].marks == walks[1].marks
+    assert walks[0].calls == walks[1].calls
