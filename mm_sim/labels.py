@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from inspect import CO_GENERATOR
 from types import CodeType
 from typing import Any
 
@@ -31,9 +32,10 @@ def labels(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, 
         if code is None or code in seen:
             return
         seen.add(code)
-        for const in code.co_consts[1:]:
-            if isinstance(const, str) and _LABEL.fullmatch(const):
-                found[const] = None
+        if code.co_flags & CO_GENERATOR:
+            for const in code.co_consts[1:]:
+                if isinstance(const, str) and _LABEL.fullmatch(const):
+                    found[const] = None
         for name in code.co_names:
             for cls in kernel.__mro__:
                 visit(_code(vars(cls).get(name)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from mm_sim.page import PteVal
-from mm_sim.sched import ANON_VMA_LOCK, PTL, Lock, RwSem, Task
+from mm_sim.sched import ANON_VMA_LOCK, PTL, Lock, RwSem
 
 VM_READ: Final = 1
 VM_WRITE: Final = 2
@@ -50,23 +50,15 @@ class Mm:
     the address space alive; the last mmput() tears it down.
     """
 
-    __slots__ = ("gone", "mm_users", "mmap", "mmap_sem", "name", "pte", "ptl")
+    __slots__ = ("mm_users", "mmap", "mmap_sem", "name", "pte", "ptl")
 
     def __init__(self, name: int, pages: int) -> None:
         self.name = name
         self.mm_users = 1
-        self.gone = False
         self.mmap: list[Vma] = []
         self.mmap_sem = RwSem()
         self.ptl = Lock(PTL)
         self.pte: list[PteVal] = [None] * pages
-
-    def busy(self) -> bool:
-        """For who waits until a teardown under way has ended."""
-        return not self.mm_users and not self.gone
-
-    def owners(self) -> tuple[Task, ...]:
-        return ()
 
     def find_vma(self, addr: int) -> Vma | None:
         """find_vma() and the check that `addr` is inside (mm/mmap.c)."""

@@ -189,6 +189,21 @@ class _Exclusive:
         return (*self.sem.owners(), *self.sem.readers)
 
 
+class _Spin:
+    """What a task yields that goes round in a loop until another task has done something."""
+
+    __slots__ = ()
+
+    def busy(self) -> bool:
+        return False
+
+    def owners(self) -> tuple[Task, ...]:
+        return ()
+
+
+SPIN = _Spin()
+
+
 def run(task: Task, stop: str | None) -> bool:
     """Run the operation of `task` to the preemption point `stop`, to its end (None), or until it blocks.
 

@@ -183,7 +183,7 @@ class _Writer:
         )
         self.out += (number, page.count, page.mapcount, flags, self.value(page.content))
         if page.mapcount:
-            self.out.append(page.index)
+            self.out.append(int(page.index))
         if page.mapping is not None and (page.mapcount or page.PG_swapcache):
             self.thing(page.mapping)
         if page.PG_writeback:
@@ -257,7 +257,7 @@ class _Writer:
             self.out.append(number)
             if number < 0:
                 self.vmas[thing] = len(self.vmas)
-                self.out += (thing.vm_start, thing.vm_end, thing.vm_flags, thing.vm_pgoff)
+                self.out += (int(thing.vm_start), int(thing.vm_end), int(thing.vm_flags), int(thing.vm_pgoff))
                 self.mm(thing.vm_mm)
                 self.thing(thing.anon_vma)
         elif isinstance(thing, Task):

@@ -18,7 +18,7 @@ from mm_sim.system import SMALL, Loss, Scope, System
 from strategies.rules import stops, table
 
 FOLDER = Path(__file__).parent.parent / "test_regressions"
-_WIDTH = 30
+_WIDTH = 24
 
 
 def call(step: Step) -> str:
@@ -115,8 +115,8 @@ def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], report: Repo
 
 
 def _import_order(name: str) -> tuple[int, str]:
-    """As isort sorts: constants, then the rest."""
-    return (0 if name.isupper() or name[0].isupper() else 1), name
+    """As isort sorts: constants, classes (to it, any single capital is one), then the rest."""
+    return (0 if name.isupper() and len(name) > 1 else 1 if name.isupper() else 2), name
 
 
 def store(

@@ -5,17 +5,17 @@ Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): from there on no reco
 page was newer than its slot.
 Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went.
 
-P1                              P2                              kswapd                          direct                          I/O
+P1                        P2                        kswapd                    direct                    I/O
 store(A)
-                                                                reclaim(P1, A, 4)
-                                                                                                                                pageout_done(P1, A)
+                                                    reclaim(P1, A, 4)
+                                                                                                        pageout_done(P1, A)
 store(A)
 fork(P2)
-                                                                                                reclaim(P1, A, 4)
-                                                                                                  stops at try_to_unmap:
-                                                                                                    next vma
-                                exit()
-                                                                                                resume()   <-- lost
+                                                                              reclaim(P1, A, 4)
+                                                                                stops at try_to_unmap:
+                                                                                  next vma
+                          exit()
+                                                                              resume()   <-- lost
 
 The shortest run found. Written by the tool; the verdicts are those of every series.
 """

@@ -5,17 +5,17 @@ Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): from there on no reco
 page was newer than its slot.
 Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went.
 
-P1                              P2                              kswapd                          I/O
+P1                        P2                        kswapd                    I/O
 store(A)
-                                                                reclaim(P1, A, 4)
-                                                                                                pageout_done(P1, A)
+                                                    reclaim(P1, A, 4)
+                                                                              pageout_done(P1, A)
 store(A)
-mprotect(A, R)
 fork(P2)
-                                mlock(A)
-                                                                reclaim(P1, A, 4)
-                                exit()
-                                                                reclaim(P1, A, 0)   <-- lost
+                          mprotect(A, R)
+                          mlock(A)
+                                                    reclaim(P1, A, 4)
+                          exit()
+                                                    reclaim(P1, A, 0)   <-- lost
 
 The shortest run found. Written by the tool; the verdicts are those of every series.
 """
@@ -33,7 +33,7 @@ REPRODUCER = Reproducer(
         "a4b526b3ba63": "no loss",
         "easy": "step 10 loses P1's page A: page_zap_rmap",
         "easy_cow": "step 10 loses P1's page A: page_zap_rmap",
-        "easy_mprotect": "no loss",
+        "easy_mprotect": "step 10 loses P1's page A: page_zap_rmap",
         "easy_mprotect_fork": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 10 loses P1's page A: page_zap_rmap",
@@ -48,8 +48,8 @@ def steps(state: Replay) -> None:
     state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
     state.pageout_done(holder=P1, page=A)
     state.store(page=A, process=P1, stop=None)
-    state.mprotect(page=A, process=P1, prot=R, stop=None)
     state.fork(child=P2, process=P1, stop=None)
+    state.mprotect(page=A, process=P2, prot=R, stop=None)
     state.mlock(page=A, process=P2, stop=None)
     state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
     state.exit(process=P2, stop=None)

@@ -5,19 +5,19 @@ Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): from there on no reco
 page was newer than its slot.
 Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went.
 
-P1                              kswapd                          I/O
+P1                        kswapd                    I/O
 store(A)
-                                reclaim(P1, A, 4)
-                                                                pageout_done(P1, A)
+                          reclaim(P1, A, 4)
+                                                    pageout_done(P1, A)
 store(A)
 fork(P2)
 mprotect(A, R)
   stops at change_pte_range:
     pte cleared
-                                reclaim(P2, A, 4)
+                          reclaim(P2, A, 4)
 resume()
 exit()
-                                reclaim(P2, A, 0)   <-- lost
+                          reclaim(P2, A, 0)   <-- lost
 
 The shortest run found. Written by the tool; the verdicts are those of every series.
 """

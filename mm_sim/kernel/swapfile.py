@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mm_sim.kernel.rmap import Rmap
 from mm_sim.mm import Mm, Vma
 from mm_sim.page import Page, SwapSlot
-from mm_sim.sched import KernelBug, Steps
+from mm_sim.sched import SPIN, KernelBug, Steps
 
 
 class Swapfile(Rmap):
@@ -149,7 +149,6 @@ class Swapfile(Rmap):
         if not mm.mm_users:
             yield from self.exit_mmap(mm)
             self.mms.remove(mm)
-            mm.gone = True
 
     def try_to_unuse_entry(self, entry: SwapSlot) -> Steps[bool]:
         """One turn of the loop of try_to_unuse(): False when no frame was free."""
@@ -198,8 +197,5 @@ class Swapfile(Rmap):
                 self.swap_on = True
                 return False
             yield "try_to_unuse: next slot"
-            if entry.map:  # an exit has not come to its swap pte yet; the kernel spins
-                mms = tuple(self.mms)
-                for mm in mms:
-                    while mm.busy():
-                        yield mm
+            if entry.map:  # another task holds it, in the middle of something: the kernel spins
+                yield SPIN
