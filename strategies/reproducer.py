@@ -92,7 +92,7 @@ def verdict(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]
 
 def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], report: Report) -> str:
     """The source of the stored test."""
-    verdicts = {n: verdict(all_series.load(n), arch, scope, steps) for n in all_series.names()}
+    verdicts = {n: verdict(all_series.load(n), arch, scope, steps) for n in (*all_series.names(), name)}
     used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME}
     body = "\n".join(f"    state.{call(step)}".replace("'", '"') for step in steps)
     table_ = "\n".join(f'        "{n}": "{v}",' for n, v in verdicts.items())
@@ -123,7 +123,7 @@ def store(
     name: str, arch: str, scope: Scope, steps: Sequence[Step], report: Report, folder: Path = FOLDER
 ) -> Path | None:
     """Write the stored test; None if one of this kind is there already, also when another worker was faster."""
-    path = folder / f"test_{name}_{kind(name, arch, steps, report)}.py"
+    path = folder / f"test_{Path(name).stem}_{kind(name, arch, steps, report)}.py"
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text(name, arch, scope, steps, report))
