@@ -15,28 +15,20 @@ from mm_sim.system import Scope
 from strategies.rules import domains, instances
 
 
-def _loses(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str) -> list[Step] | None:
-    """The steps up to the loss, if they all can happen and lose data in the way of `kind`."""
-    try:
-        found = replay(kernel, arch, scope, steps)
-    except NotPossible:
-        return None
+def _losing(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str) -> list[Step] | None:
+    """The steps up to the loss without those that cannot happen any more, if they lose data in the way of `kind`."""
+    while True:
+        try:
+            found = replay(kernel, arch, scope, steps)
+        except NotPossible as error:
+            steps = steps[: error.index] + steps[error.index + 1 :]
+        else:
+            break
     if found is None:
         return None
     steps = steps[: found[1] + 1]
     report = explain(kernel, arch, scope, steps)
     return steps if report is not None and report.forgotten_by.function == kind else None
-
-
-def _without_idle(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> list[Step]:
-    """The steps without those that cannot happen any more."""
-    while True:
-        try:
-            replay(kernel, arch, scope, steps)
-        except NotPossible as error:
-            steps = steps[: error.index] + steps[error.index + 1 :]
-        else:
-            return steps
 
 
 def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> tuple[list[Step], Report]:
@@ -48,7 +40,7 @@ def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -
 
     def attempt(candidate: list[Step]) -> bool:
         nonlocal best
-        found = _loses(kernel, arch, scope, _without_idle(kernel, arch, scope, candidate), kind)
+        found = _losing(kernel, arch, scope, candidate, kind)
         if found is None or (len(found), _cost(found)) >= (len(best), _cost(best)):
             return False
         best = found

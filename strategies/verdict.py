@@ -33,6 +33,8 @@ _COMMON = settings(
     # Phase.explain traces every line of the model, for less than mm_sim.loss says.
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
     print_blob=False,
+    # One loss is enough for a verdict; each further one would be minimised, too.
+    report_multiple_bugs=False,
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from strategies.reproducer import FOLDER
-from strategies.verdict import judge
+from strategies.verdict import REQUIRED, Verdict, judge
 
 
 @pytest.mark.verdict
@@ -27,3 +27,9 @@ def test_verdict_is_as_expected(
         if verdict.loss is not None:
             raise verdict.loss
         assert not verdict.unreached(), f"{verdict}; never reached: {', '.join(verdict.unreached())}"
+
+
+def test_a_verdict_that_reached_nothing_proves_nothing() -> None:
+    nothing = Verdict("any", "s390", None, {})
+    assert nothing.unreached() == list(REQUIRED)
+    assert "0 of 8 situations reached" in str(nothing)

@@ -34,7 +34,9 @@ class Mlock(Mprotect):
         return present
 
     def sys_mlock(self, addr: int) -> Steps[bool]:
+        """sys_mlock()"""
         return self.do_mlock(addr, on=True)
 
     def sys_munlock(self, addr: int) -> Steps[bool]:
+        """sys_munlock()"""
         return self.do_mlock(addr, on=False)

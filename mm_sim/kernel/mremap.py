@@ -45,10 +45,10 @@ class Mremap(Mlock):
             self.set_pte_at(mm, new_addr, pte)
         mm.ptl.release(task)
 
-    def sys_mremap(self, addr: int, new_addr: int) -> Steps[bool]:
+    def sys_mremap(self, addr: int, new_addr: int) -> Steps[None]:
         """do_mremap() with MREMAP_FIXED, move_vma(): one page moves, over whatever is at the new address.
 
-        False stands for -EAGAIN: a locked page that could not be faulted in where nothing was.
+        Left out: growing, shrinking, and the failures that would move the ptes back.
         """
         task = self.current
         mm = task.mm
@@ -63,4 +63,3 @@ class Mremap(Mlock):
         yield from self.move_ptes(vma, addr, new_addr)
         yield from self.do_munmap(mm, addr, addr + 1)
         mm.mmap_sem.up_write(task)
-        return True
