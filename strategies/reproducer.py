@@ -63,11 +63,10 @@ def _short(step: Step) -> str:
 def describe(report: Report) -> str:
     """In words: what is lost, who forgot it and who dropped it."""
     loss = report.loss
-    lines = [
-        f"{loss.process!r} stored {loss.expected} at page {loss.page!r} and would read {loss.found}.",
-        f"Forgotten by {report.forgotten_by}: from there on no record said that the page was newer than its slot.",
-        f"Destroyed by {report.destroyed_by}: the last good copy went.",
-    ]
+    lines = [f"{loss.process!r} must read {loss.expected} at page {loss.page!r} and would read {loss.found}."]
+    if report.forgotten_by != report.destroyed_by:
+        lines.append(f"Forgotten by {report.forgotten_by}: no record was left that the page was newer than its slot.")
+    lines.append(f"Destroyed by {report.destroyed_by}: the last good copy went, or was never handed on.")
     return "\n".join(line for text in lines for line in textwrap.wrap(text, 100))
 
 
@@ -197,8 +196,9 @@ class Reproducer:
         steps(replay)
         found = verdict(kernel, self.arch, self.scope, replay.steps)
         expected = self.verdicts.get(series)
-        if expected is None:
-            assert kernel.expected != "safe" or "loses" not in found, f"{series}: {found}"
+        if expected is None:  # a loss that 2.6.26 has itself is no fault of a patch to it
+            own = "loses" in found and "loses" not in self.verdicts.get("linux_2_6_26", "")
+            assert kernel.expected != "safe" or not own, f"{series}: {found}"
             return
         if found == expected:
             return

@@ -1,9 +1,10 @@
 """wp_only loses P1's page A on s390.
 
-P1 stored 2 at page A and would read 1.
-Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): from there on no record said that the
-page was newer than its slot.
-Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went.
+P1 must read 2 at page A and would read 1.
+Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): no record was left that the page was
+newer than its slot.
+Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went, or was never handed
+on.
 
 P1                        P2                        kswapd                    I/O
 store(A)
@@ -36,6 +37,7 @@ REPRODUCER = Reproducer(
         "easy_cow": "no loss",
         "easy_mprotect": "step 11 loses P1's page A: page_zap_rmap",
         "easy_mprotect_fork": "no loss",
+        "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 11 loses P1's page A: page_zap_rmap",
         "wp_only": "step 11 loses P1's page A: page_zap_rmap",
