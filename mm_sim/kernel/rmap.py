@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from mm_sim.kernel.page_io import PageIo
 from mm_sim.mm import VM_LOCKED, AnonVma, Vma
@@ -243,7 +242,3 @@ class Rmap(PageIo):
         """try_to_unmap(), page locked."""
         ret = yield from self.try_to_unmap_anon(page)
         return ret if page.mapcount else Swap.SUCCESS
-
-    if TYPE_CHECKING:
-
-        def swap_duplicate(self, entry: SwapSlot) -> bool: ...
