@@ -13,7 +13,7 @@ It stands in place of `yield from mm.ptl.acquire(task)`: a generator less for ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -247,6 +247,22 @@ def run_some(task: Task, random: Callable[[], float], chance: float) -> str | No
         passed.append(point)
     _end(task)
     return None
+
+
+def points(task: Task) -> Iterator[str]:
+    """Run the operation of `task` from each preemption point to the next, until it ends or blocks."""
+    steps = task.steps
+    assert steps is not None
+    for point in steps:
+        if not isinstance(point, str):
+            task.point = None
+            task.waits = point
+            _check_deadlock(task)
+            return
+        task.point = point
+        task.waits = None
+        yield point
+    _end(task)
 
 
 def _end(task: Task) -> None:

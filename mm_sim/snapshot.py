@@ -8,12 +8,14 @@ slots and processes, or in which values were stored. May import the rest of `mm_
 from __future__ import annotations
 
 import marshal
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import cache
 from hashlib import blake2b
 from itertools import permutations, product
-from types import GeneratorType
+from types import CodeType, GeneratorType
 from typing import Any
+from zlib import crc32
 
 from mm_sim.ghost import Space
 from mm_sim.kernel import Kernel
@@ -32,8 +34,11 @@ def is_quiet(system: System) -> bool:
     return all(task.steps is None for task in system.kernel.tasks)
 
 
-def clone(system: System) -> System:
-    """A copy of a quiet state, which shares only `marks` with it."""
+def clone(system: System, spare: System | None = None) -> System:
+    """A copy of a quiet state, which shares only `marks` with it.
+
+    `spare` is a system of the same scope that nobody needs any more: its frames are used again.
+    """
     old = system.kernel
     new: Kernel = type(old).__new__(type(old))
     arch = type(old.arch)()
@@ -42,8 +47,12 @@ def clone(system: System) -> System:
     new.pages, new.nr_swap_pages, new.swap_on, new.suspect = old.pages, old.nr_swap_pages, old.swap_on, old.suspect
     new.marks = old.marks
     new.tree_lock = type(old.tree_lock)(old.tree_lock.unit)
-    new.frames = frames = [Page(page.pfn) for page in old.frames]
-    new.slots = slots = [SwapSlot(slot.number) for slot in old.slots]
+    if spare is None:
+        frames = [Page(page.pfn) for page in old.frames]
+        slots = [SwapSlot(slot.number) for slot in old.slots]
+    else:
+        frames, slots = spare.kernel.frames, spare.kernel.slots
+    new.frames, new.slots = frames, slots
     anon: dict[AnonVma, AnonVma] = {}
     mms: dict[Mm, Mm] = {}
     vmas: dict[Vma, Vma] = {}
@@ -65,26 +74,23 @@ def clone(system: System) -> System:
         page.count = source.count
         page.content = source.content
         page.key_c, page.key_r = source.key_c, source.key_r
-        if source.count:
-            page.mapcount = source.mapcount
-            page.index = source.index
-            page.io = source.io
-            page.PG_anon = source.PG_anon
-            page.PG_dirty = source.PG_dirty
-            page.PG_lru = source.PG_lru
-            page.PG_referenced = source.PG_referenced
-            page.PG_swapcache = source.PG_swapcache
-            page.PG_uptodate = source.PG_uptodate
-            page.PG_writeback = source.PG_writeback
-            if source.mapping is not None:
-                page.mapping = anon.get(source.mapping) or AnonVma()
-            if source.private is not None:
-                page.private = slots[source.private.number]
+        page.mapcount = source.mapcount
+        page.index = source.index
+        page.io = source.io
+        page.PG_anon = source.PG_anon
+        page.PG_dirty = source.PG_dirty
+        page.PG_lru = source.PG_lru
+        page.PG_referenced = source.PG_referenced
+        page.PG_swapcache = source.PG_swapcache
+        page.PG_uptodate = source.PG_uptodate
+        page.PG_writeback = source.PG_writeback
+        page.lock.owner = None
+        page.mapping = None if source.mapping is None else anon.get(source.mapping) or AnonVma()
+        page.private = None if source.private is None else slots[source.private.number]
     for origin, slot in zip(old.slots, slots, strict=True):
         slot.map = origin.map
         slot.content = origin.content
-        if origin.page is not None:
-            slot.page = frames[origin.page.pfn]
+        slot.page = None if origin.page is None else frames[origin.page.pfn]
     new.free = [frames[page.pfn] for page in old.free]
     new.mms = list(mms.values())
     new.tasks = [Task(task.name) for task in old.tasks]
@@ -115,6 +121,8 @@ def _pte(pte: PteVal, frames: list[Page], slots: list[SwapSlot]) -> PteVal:
 
 #: Locals of generators that hold the content of a page.
 _VALUES = frozenset(("value", "expected"))
+#: Locals that say nothing new: the machine, the kernel, and the task that the generator belongs to.
+_KNOWN = frozenset(("self", "s", "kernel", "task"))
 
 
 class _Writer:
@@ -131,29 +139,45 @@ class _Writer:
         self.anon: dict[AnonVma, int] = {}
         self.mms: dict[Mm, int] = {}
         self.vmas: dict[Vma, int] = {}
-        self.values = {ZERO: ZERO, GARBAGE: GARBAGE}
+        self.values = {ZERO: ZERO}
         kernel = system.kernel
+        for task in order:
+            self.live(kernel.tasks[task])
         for task in order:
             self.task(kernel.tasks[task])
         for index in range(_FIRST):
             self.task(kernel.tasks[index])
         for mm in kernel.mms:  # what swapoff or an exit has not yet let go
             self.mm(mm)
-        for page in kernel.frames:
-            if page.count and page not in self.pages:
+        self.values.clear()  # nobody can come to what is left
+        left = [page for page in kernel.frames if page.count and page not in self.pages]
+        for page in sorted(left, key=_outline) if len(left) > 1 else left:
+            if page not in self.pages:
                 self.page(page)
         out = self.out
         for anon in tuple(self.anon):
             out.append(len(anon.head))
             for vma in anon.head:
-                self.thing(vma)
+                self.vma(vma)
         out.append(kernel.swap_on)
-        owner = kernel.tree_lock.owner
-        if owner is not None:
-            self.thing(owner)
+        if kernel.tree_lock.owner is not None:
+            self.owner(kernel.tree_lock.owner)
+
+    def live(self, task: Task) -> None:
+        """Number the values that somebody must read, or will when an mremap() that is under way ends."""
+        values = self.values
+        if task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) is not None:
+            for value in space.values:
+                if value is not None:
+                    values.setdefault(value, len(values))
+        if isinstance(task.steps, GeneratorType) and task.steps.gi_frame is not None:
+            moved = task.steps.gi_frame.f_locals.get("value")
+            if isinstance(moved, int):
+                values.setdefault(moved, len(values))
 
     def value(self, value: int) -> int:
-        return self.values.setdefault(value, len(self.values))
+        """A content that nobody must read, now or later, is as good as garbage."""
+        return self.values.get(value, GARBAGE)
 
     def pte(self, pte: PteVal) -> None:
         if pte is None:
@@ -182,15 +206,14 @@ class _Writer:
             | page.key_r << 7
         )
         self.out += (number, page.count, page.mapcount, flags, self.value(page.content))
-        if page.mapcount:
-            self.out.append(int(page.index))
         if page.mapping is not None and (page.mapcount or page.PG_swapcache):
-            self.thing(page.mapping)
+            self.out.append(int(page.index))
+            self.anon_vma(page.mapping)
         if page.PG_writeback:
             self.out.append(self.value(page.io))
         if page.lock.owner is not None:
             self.out.append("l")
-            self.thing(page.lock.owner)
+            self.owner(page.lock.owner)
         if page.private is not None:
             self.slot(page.private)
 
@@ -218,73 +241,116 @@ class _Writer:
                 self.out.append(None if value is None else self.value(value))
             self.out += space.writable
         for vma in mm.mmap:
-            self.thing(vma)
+            self.vma(vma)
         for pte in mm.pte:
             self.pte(pte)
-        for owner in (*sem.readers, sem.writer, mm.ptl.owner):
-            self.thing(owner)
+        for reader in sem.readers:
+            self.owner(reader)
+        self.out.append(None if sem.writer is None else self.position.get(sem.writer.name, ~sem.writer.name))
+        self.out.append(None if mm.ptl.owner is None else self.position.get(mm.ptl.owner.name, ~mm.ptl.owner.name))
 
     def task(self, task: Task) -> None:
         if task.mm is not None:
             self.mm(task.mm)
-        self.out.append("|")
+        out = self.out
+        out.append("|")
         steps: object = task.steps
         if steps is None:
             return
-        self.out.append("w" if task.waits is not None else task.point)
-        while isinstance(steps, GeneratorType):
+        out.append("w" if task.waits is not None else task.point)
+        while type(steps) is GeneratorType:
             frame = steps.gi_frame
             assert frame is not None
-            self.out += (steps.__qualname__, frame.f_lasti)
+            out.append(_code_id(steps.gi_code))
+            out.append(frame.f_lasti)
             for name, local in frame.f_locals.items():
                 if name in _VALUES and isinstance(local, int):
-                    self.out.append(self.value(local))
-                elif name not in ("self", "s", "kernel"):
+                    out.append(self.value(local))
+                elif name not in _KNOWN:
                     self.thing(local)
             steps = steps.gi_yieldfrom
 
     def thing(self, thing: object) -> None:
         """Something that a generator or another thing refers to."""
-        kind = type(thing)
-        if thing is None or kind in (int, bool, str):
-            self.out.append(thing)
-        elif isinstance(thing, Page):
-            self.page(thing)
-        elif isinstance(thing, Pte | SwapSlot):
-            self.pte(thing)
-        elif isinstance(thing, Vma):
-            number = self.vmas.get(thing, -1)
-            self.out.append(number)
-            if number < 0:
-                self.vmas[thing] = len(self.vmas)
-                self.out += (int(thing.vm_start), int(thing.vm_end), int(thing.vm_flags), int(thing.vm_pgoff))
-                self.mm(thing.vm_mm)
-                self.thing(thing.anon_vma)
-        elif isinstance(thing, Task):
-            self.out.append(self.position.get(thing.name, ~thing.name))
-        elif isinstance(thing, Mm):
-            self.mm(thing)
-        elif isinstance(thing, AnonVma):
-            self.out.append(self.anon.setdefault(thing, len(self.anon)))
-            owner = thing.lock.owner
-            if owner is not None:
-                self.out.append("l")
-                self.out.append(self.position.get(owner.name, ~owner.name))
-        elif isinstance(thing, Name):
-            is_process = _FIRST <= thing < _FIRST + len(PROCESSES) and PROCESSES[thing - _FIRST] is thing
-            self.out.append(self.position.get(thing, ~thing) if is_process else int(thing))
-        elif isinstance(thing, MmuGather):
-            self.thing(thing.pages)
-        elif isinstance(thing, list | tuple | range):
-            self.out.append(len(thing))
-            for item in thing:
-                self.thing(item)
+        write = _WRITE.get(type(thing))
+        if write is not None:
+            write(self, thing)
         elif isinstance(thing, Enum):
             self.out.append(thing.value)
-        elif isinstance(thing, Generator):
-            pass  # written when the walk along gi_yieldfrom comes to it
         else:
-            raise TypeError(f"no key for a {kind.__name__} in a kernel function: {thing!r}")
+            raise TypeError(f"no key for a {type(thing).__name__} in a kernel function: {thing!r}")
+
+    def plain(self, thing: int | str | None) -> None:
+        self.out.append(thing)
+
+    def vma(self, vma: Vma) -> None:
+        number = self.vmas.get(vma, -1)
+        self.out.append(number)
+        if number < 0:
+            self.vmas[vma] = len(self.vmas)
+            self.out += (int(vma.vm_start), int(vma.vm_end), int(vma.vm_flags), int(vma.vm_pgoff))
+            self.mm(vma.vm_mm)
+            if vma.anon_vma is not None:
+                self.anon_vma(vma.anon_vma)
+
+    def owner(self, task: Task) -> None:
+        self.out.append(self.position.get(task.name, ~task.name))
+
+    def anon_vma(self, anon: AnonVma) -> None:
+        number = self.anon.get(anon)
+        if number is None:
+            self.anon[anon] = number = len(self.anon)
+        self.out.append(number)
+        if anon.lock.owner is not None:
+            self.out.append("l")
+            self.owner(anon.lock.owner)
+
+    def name(self, name: Name) -> None:
+        is_process = _FIRST <= name < _FIRST + len(PROCESSES) and PROCESSES[name - _FIRST] is name
+        self.out.append(self.position.get(name, ~name) if is_process else int(name))
+
+    def gather(self, tlb: MmuGather) -> None:
+        self.many(tlb.pages)
+
+    def many(self, things: Sequence[object]) -> None:
+        self.out.append(len(things))
+        for thing in things:
+            self.thing(thing)
+
+    def nested(self, steps: object) -> None:
+        """Written when the walk along gi_yieldfrom comes to it."""
+
+
+_WRITE: dict[type, Callable[[_Writer, Any], None]] = {
+    type(None): _Writer.plain,
+    bool: _Writer.plain,
+    int: _Writer.plain,
+    str: _Writer.plain,
+    Name: _Writer.name,
+    Page: _Writer.page,
+    Pte: _Writer.pte,
+    SwapSlot: _Writer.slot,
+    Vma: _Writer.vma,
+    Mm: _Writer.mm,
+    AnonVma: _Writer.anon_vma,
+    Task: _Writer.owner,
+    MmuGather: _Writer.gather,
+    list: _Writer.many,
+    tuple: _Writer.many,
+    range: _Writer.many,
+    GeneratorType: _Writer.nested,
+}
+
+
+@cache
+def _code_id(code: CodeType) -> int:
+    """A function by its name: the same in every process."""
+    return crc32(f"{code.co_filename} {code.co_qualname}".encode())
+
+
+def _outline(page: Page) -> tuple[bool, ...]:
+    """What tells a page in the swap cache from another that no page table refers to."""
+    return page.PG_dirty, page.PG_writeback, page.PG_referenced, page.PG_uptodate, page.key_c, page.key_r
 
 
 def _signature(system: System, task: Task) -> tuple[Any, ...]:
@@ -314,8 +380,19 @@ def orders(system: System) -> Iterable[tuple[int, ...]]:
     return (tuple(name for part in choice for name in part) for choice in choices)
 
 
-def state_key(system: System) -> bytes:
-    """The canonical key of a state: 16 bytes, equal for states that differ only in names and values."""
+def canonical(system: System, symmetric: bool = True) -> tuple[bytes, tuple[int, ...]]:
+    """The key of a state, and the order of the tasks in which it was written.
+
+    The key is 16 bytes, equal for states that differ only in the names of things and in values; unless
+    `symmetric`, the names of processes count.
+    """
+    tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
     return min(
-        blake2b(marshal.dumps(_Writer(system, order).out, 2), digest_size=16).digest() for order in orders(system)
+        (blake2b(marshal.dumps(_Writer(system, order).out, 2), digest_size=16).digest(), (*order, *range(_FIRST)))
+        for order in tries
     )
+
+
+def state_key(system: System) -> bytes:
+    """The canonical key of a state."""
+    return canonical(system)[0]

@@ -47,7 +47,7 @@ class Scope:
 SMALL = Scope()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """Something that can happen: an operation with arguments from small fixed domains.
 
@@ -65,6 +65,7 @@ class Rule:
     steps: Callable[..., Steps[object]] | None = None
     action: Callable[..., object] | None = None
     weight: int = 4
+    same: Callable[..., object] | None = None
 
 
 class System:

@@ -19,7 +19,6 @@ from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Primit
 
 from mm_sim.loss import Step
 from strategies.machine import Machine
-from strategies.minimise import minimise
 from strategies.rules import domains, stops
 from strategies.walk import Walk
 
@@ -32,15 +31,12 @@ class WalkProvider(PrimitiveProvider):
     """One provider for a whole test function; what it walks is set by `walking`."""
 
     lifetime = "test_function"
-    target: ClassVar[tuple[type[Machine], int, int] | None] = None
+    target: ClassVar[tuple[type[Machine], Walk, int] | None] = None
 
     def __init__(self, conjecturedata: Any, /) -> None:
         super().__init__(conjecturedata)
         assert self.target is not None, "the backend mm-walk is used inside walking()"
-        self.machine, seed, self.runs = self.target
-        self.walk = Walk(self.machine.kernel, self.machine.arch, self.machine.scope, seed)
-        self.walk.marks = self.machine.marks
-        self.walk.corpus[0][0].kernel.marks = self.machine.marks
+        self.machine, self.walk, self.runs = self.target
         self.choices: deque[int] = deque()
         self.steps_left = 0
 
@@ -49,9 +45,7 @@ class WalkProvider(PrimitiveProvider):
         self.steps_left = 0
         for _ in range(self.runs):
             if self.walk.run() is not None:
-                machine = self.machine
-                steps, _report = minimise(machine.kernel, machine.arch, machine.scope, self.walk.trace)
-                self.play(steps)
+                self.play(self.machine.certify(self.walk.trace).steps)
                 break
         return nullcontext()
 
@@ -112,11 +106,12 @@ class WalkProvider(PrimitiveProvider):
 
 
 @contextmanager
-def walking(machine: type[Machine], seed: int, runs: int = 200) -> Iterator[None]:
+def walking(machine: type[Machine], seed: int, runs: int = 200) -> Iterator[Walk]:
     """Within it the backend walks `machine` from `seed`, `runs` runs for each test case."""
-    WalkProvider.target = (machine, seed, runs)
+    walk = Walk(machine.kernel, machine.arch, machine.scope, seed, marks=machine.marks)
+    WalkProvider.target = (machine, walk, runs)
     try:
-        yield
+        yield walk
     finally:
         WalkProvider.target = None
 

@@ -1,18 +1,21 @@
-"""What a step, a clone and a key cost: `python -m strategies.bench`. Ratios count, from one run on one machine."""
+"""What steps, searches and reproducers cost: `mm-sim bench`. Ratios count, from one run on one machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from mm_sim.names import P1, P2, A, kswapd
-from mm_sim.series import load
+from mm_sim.series import load, names
 from mm_sim.snapshot import clone, state_key
 from mm_sim.system import SMALL, Scope
+from strategies.explore import SCOPES, Bounds, Result, Search
 from strategies.machine import machine
+from strategies.minimise import certify
 from strategies.reproducer import Live
 from strategies.walk import Walk
 
@@ -59,7 +62,28 @@ def microseconds(call: Callable[[], object], times: int = 3000) -> float:
     return (time.perf_counter() - start) / times * 1e6
 
 
-def main() -> None:
+def certified_seconds(name: str, seeds: int) -> list[float]:
+    """Seconds from the start of a walk to the certified shortest reproducer, for each seed, sorted."""
+    kernel = load(name)
+    taken = []
+    for seed in range(seeds):
+        start = time.perf_counter()
+        walk = Walk(kernel, "s390", SMALL, seed)
+        while walk.run() is None:
+            pass
+        certify(kernel, "s390", SMALL, walk.trace, seconds=20)
+        taken.append(time.perf_counter() - start)
+    return sorted(taken)
+
+
+def search(name: str = "linux_2_6_26", **options: Any) -> Result:
+    """A search of a small scope: every run of up to five steps."""
+    bounds = Bounds(options.pop("scope", SMALL), SCOPES["race"].rules, steps=options.pop("steps", 6))
+    return Search(load(name), "s390", bounds, **options).run()
+
+
+def measure(seeds: int) -> dict[str, float]:
+    """All figures by name."""
     calls, steps = walk_rates(SMALL, seconds=5, length=400)
     plain = hypothesis_rate(examples=100)
     _, large = walk_rates(Scope(processes=8, pages=32, frames=128, slots=96), seconds=5, length=4000)
@@ -69,12 +93,29 @@ def main() -> None:
     state.pageout_done(holder=P1, page=A)
     state.store(process=P1, page=A)
     state.fork(process=P1, child=P2)
-    print(f"rules called at random    {calls:10,.0f} calls/s, of which {steps:,.0f} could happen")
-    print(f"plain Hypothesis          {plain:10,.0f} calls/s; ratio {calls / plain:.0f}")
-    print(f"8 processes, 32 pages     {large:10,.0f} steps/s; ratio to 2 and 1: {large / steps:.2f}")
-    print(f"clone of a quiet state    {microseconds(lambda: clone(state.system)):10.1f} us")
-    print(f"state key                 {microseconds(lambda: state_key(state.system)):10.1f} us")
-
-
-if __name__ == "__main__":
-    main()
+    figures: dict[str, float] = {
+        "walk: rules called, per second": calls,
+        "walk: steps that happened, per second": steps,
+        "plain Hypothesis: rules called, per second": plain,
+        "walk / plain Hypothesis": calls / plain,
+        "steps per second, 8 processes and 32 pages / 2 and 1": large / steps,
+        "clone of a quiet state, microseconds": microseconds(lambda: clone(state.system)),
+        "state key, microseconds": microseconds(lambda: state_key(state.system)),
+    }
+    found = search()
+    figures["search: states per second"] = found.states / found.seconds
+    figures["search: transitions per second"] = found.transitions / found.seconds
+    for what, other in (
+        ("without partial order", search(reduce=False)),
+        ("without symmetry", search(symmetric=False)),
+        ("with 3 processes", search(scope=Scope(3, 1, 3, 2))),
+        ("with 2 pages", search(scope=Scope(2, 2, 3, 2))),
+        ("one step less", search(steps=5)),
+    ):
+        figures[f"search: states {what} / with all"] = other.states / found.states
+    for name in names():
+        if load(name).expected == "loses":
+            taken = certified_seconds(name, seeds)
+            figures[f"{name}: seconds to the certified reproducer, median"] = taken[len(taken) // 2]
+            figures[f"{name}: seconds to the certified reproducer, worst"] = taken[-1]
+    return figures

@@ -14,7 +14,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import reproducer
-from strategies.minimise import minimise
+from strategies.minimise import Certificate, certify
 from strategies.rules import domains, stops, table
 
 
@@ -29,6 +29,9 @@ class Machine(RuleBasedStateMachine):
     marks: ClassVar[dict[str, int]]
     #: Where a loss is stored; None to store nothing.
     folder: ClassVar[Path | None]
+    #: The last loss that was minimised, and for how many seconds a shorter one is searched for.
+    certificate: ClassVar[Certificate | None] = None
+    patience: ClassVar[float] = 20.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,11 +51,20 @@ class Machine(RuleBasedStateMachine):
             self.lost = True
             raise
 
+    @classmethod
+    def certify(cls, steps: list[Step]) -> Certificate:
+        """The shortest run of the kind of a losing run."""
+        cls.certificate = certify(cls.kernel, cls.arch, cls.scope, steps, cls.patience)
+        return cls.certificate
+
     def teardown(self) -> None:
         """Store the failing run: Hypothesis has one final run for each failure."""
-        if self.lost and self.folder is not None and current_build_context().is_final:
-            steps, report = minimise(self.kernel, self.arch, self.scope, self.trace)
-            reproducer.store(self.series, self.arch, self.scope, steps, report, self.folder)
+        if self.lost and current_build_context().is_final:
+            found = self.certificate
+            if found is None or len(self.trace) > len(found.steps):
+                found = self.certify(self.trace)
+            if self.folder is not None:
+                reproducer.store(self.series, self.arch, self.scope, found, self.folder)
 
 
 def _method(kernel: type[Kernel], of: Rule, values: dict[str, tuple[Any, ...]]) -> Callable[..., None]:

@@ -1,49 +1,58 @@
-"""From any run that loses data to a short one, natively: delete chunks, pairs and single steps, then simplify.
+"""From any run that loses data to the shortest one of its kind, natively.
 
-The kind of the loss, which is the function that forgot the page, stays the same.
+First delete chunks, pairs and single steps, and simplify; then search all runs that are shorter, of the same rules
+and with no more stops, which finds one or proves that there is none. The kind of the loss, which is the function
+that forgot the page, stays the same.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from mm_sim.kernel import Kernel
-from mm_sim.loss import NotPossible, Report, Step, explain, replay
-from mm_sim.system import Scope
+from mm_sim.loss import Report, Step, explain
+from mm_sim.names import DIRECT, KSWAPD
+from mm_sim.system import Loss, Scope, System
+from strategies.explore import Bounds, Search
 from strategies.rules import domains, instances
+from strategies.walk import Walk
 
 
-def _losing(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str) -> list[Step] | None:
-    """The steps up to the loss without those that cannot happen any more, if they lose data in the way of `kind`."""
-    while True:
-        try:
-            found = replay(kernel, arch, scope, steps)
-        except NotPossible as error:
-            steps = steps[: error.index] + steps[error.index + 1 :]
-        else:
-            break
-    if found is None:
-        return None
-    steps = steps[: found[1] + 1]
-    report = explain(kernel, arch, scope, steps)
-    return steps if report is not None and report.forgotten_by.function == kind else None
+def minimise(
+    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], simplest: bool = True
+) -> tuple[list[Step], Report]:
+    """A shorter run found that loses a page as `steps` do. `steps` must lose data.
 
-
-def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> tuple[list[Step], Report]:
-    """A shortest run found that loses a page as `steps` do. `steps` must lose data."""
-    report = explain(kernel, arch, scope, steps)
-    assert report is not None
-    kind = report.forgotten_by.function
+    With `simplest` steps are also replaced by simpler ones.
+    """
+    first = explain(kernel, arch, scope, steps)
+    assert first is not None
+    report = first
     best = steps[: report.at + 1]
 
     def attempt(candidate: list[Step]) -> bool:
-        nonlocal best
-        found = _losing(kernel, arch, scope, candidate, kind)
-        if found is None or (len(found), _cost(found)) >= (len(best), _cost(best)):
+        """Whether what can happen of these steps is a better run of the same kind."""
+        nonlocal best, report
+        system = System(kernel, arch, scope)
+        done: list[Step] = []
+        try:
+            for step in candidate:
+                if system.step(*step):
+                    done.append(step)
+        except Loss:
+            done.append(step)
+        else:
             return False
-        best = found
+        if (len(done), _cost(done)) >= (len(best), _cost(best)):
+            return False
+        found = explain(kernel, arch, scope, done)
+        if found is None or found.forgotten_by.function != first.forgotten_by.function:
+            return False
+        best, report = done, found
         return True
 
     def chunks() -> None:
@@ -55,17 +64,14 @@ def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -
                     start += size
             size //= 2
 
-    def passes() -> bool:
-        chunks()
-        return any(attempt(candidate) for candidate in _neighbours(best, values, everything))
-
     values = domains(scope)
     everything = [Step(rule, arguments, None) for rule, arguments in instances(kernel, scope)]
-    while passes():
-        pass
-    report = explain(kernel, arch, scope, best)
-    assert report is not None
-    return best, report
+    while True:
+        chunks()
+        if any(attempt(candidate) for candidate in _deletions(best, values)):
+            continue
+        if not simplest or not any(attempt(candidate) for candidate in _changes(best, values, everything)):
+            return best, report
 
 
 def _others(step: Step, values: dict[str, tuple[Any, ...]]) -> Iterator[Step]:
@@ -80,13 +86,13 @@ def _others(step: Step, values: dict[str, tuple[Any, ...]]) -> Iterator[Step]:
 
 
 def _swapped(steps: list[Step], one: Any, other: Any) -> list[Step]:
-    """The steps with two processes exchanged."""
+    """The steps with two processes, or the two reclaimers, exchanged."""
     exchange = {one: other, other: one}
     return [
         Step(
             rule,
             tuple(
-                exchange.get(a, a) if domain in ("process", "holder", "task") else a
+                exchange.get(a, a) if domain in ("process", "holder", "task", "reclaimer") else a
                 for a, domain in zip(arguments, rule.arguments.values(), strict=True)
             ),
             stop,
@@ -95,13 +101,10 @@ def _swapped(steps: list[Step], one: Any, other: Any) -> list[Step]:
     ]
 
 
-def _neighbours(
-    steps: list[Step], values: dict[str, tuple[Any, ...]], everything: list[Step]
-) -> Iterator[list[Step]]:
-    """Runs that differ in two places, at least one of them a deletion; then in one, without any."""
-    n = len(steps)
+def _deletions(steps: list[Step], values: dict[str, tuple[Any, ...]]) -> Iterator[list[Step]]:
+    """Runs with two steps less, some with processes exchanged from a step on; or with two steps made one."""
     pairs = list(combinations(values["process"], 2))
-    for i, j in combinations(range(n), 2):
+    for i, j in combinations(range(len(steps)), 2):
         if steps[i].stop is not None and steps[j].rule.action is steps[j].rule.steps is None:  # go on at once
             yield [*steps[:i], steps[i]._replace(stop=steps[j].stop), *steps[i + 1 : j], *steps[j + 1 :]]
         head, middle, tail = steps[:i], steps[i + 1 : j], steps[j + 1 :]
@@ -109,25 +112,124 @@ def _neighbours(
         for one, other in pairs:
             yield head + middle + _swapped(tail, one, other)
             yield head + _swapped(middle + tail, one, other)
-    for i in range(n):
-        for one, other in pairs:
-            yield steps[:i] + _swapped(steps[i + 1 :], one, other)
-        rest = steps[:i] + steps[i + 1 :]
-        for j in range(n - 1):
-            for changed in _others(rest[j], values):
-                yield [*rest[:j], changed, *rest[j + 1 :]]
-        for j in range(n):
-            yield [*rest[:j], steps[i], *rest[j:]]
-    for one, other in pairs:
+
+
+def _changes(steps: list[Step], values: dict[str, tuple[Any, ...]], everything: list[Step]) -> Iterator[list[Step]]:
+    """Runs that differ in one step, or in the names of processes."""
+    for one, other in combinations(values["process"], 2):
         yield _swapped(steps, one, other)
-    for i in range(n):
-        for instance in everything:
-            yield [*steps[:i], instance, *steps[i + 1 :]]
-    for i in range(n):
-        for changed in _others(steps[i], values):
+    for i, step in enumerate(steps):
+        yield steps[:i] + _swapped(steps[i:], KSWAPD, DIRECT)
+        for changed in (*_others(step, values), *everything):
             yield [*steps[:i], changed, *steps[i + 1 :]]
 
 
-def _cost(steps: list[Step]) -> tuple[int, int]:
-    """Among runs of one length: fewer stops first, then the arguments that come first in their domains."""
-    return sum(step.stop is not None for step in steps), sum(abs(int(a)) for step in steps for a in step.arguments)
+def _cost(steps: list[Step]) -> tuple[int, int, int]:
+    """Among runs of one length: fewer stops first, fewer rules, then the arguments that come first."""
+    return (
+        sum(step.stop is not None for step in steps),
+        len({step.rule.name for step in steps}),
+        sum(abs(int(a)) for step in steps for a in step.arguments),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The shortest run of a kind, and what stands behind the word.
+
+    `proven`: all runs within `bounds`, which are one step shorter, were searched. Else the search was cut off after
+    `states`, and this is only the shortest found. `others` are shorter losses of other kinds met on the way.
+    """
+
+    steps: list[Step]
+    report: Report
+    proven: bool
+    states: int
+    bounds: Bounds
+    others: list[tuple[list[Step], Report]]
+
+    def __str__(self) -> str:
+        if self.proven:
+            return f"shortest, proven over {self.states} states: {self.bounds}"
+        return f"shortest found; the search for a shorter one was cut off at {self.states} states"
+
+
+#: Domains whose values in a run bound the search for a shorter one.
+_KEPT = ("reclaimer", "order", "prot")
+
+
+def shorter(scope: Scope, steps: list[Step]) -> Bounds:
+    """The runs among which a shorter one is looked for: same rules and values, no more stops, one step less."""
+    used: dict[str, set[Any]] = {}
+    for step in steps:
+        for domain, value in zip(step.rule.arguments.values(), step.arguments, strict=True):
+            if domain in _KEPT:
+                used.setdefault(domain, set()).add(value)
+    rules = {step.rule.name for step in steps} | {"resume"}
+    return Bounds(
+        scope=scope,
+        rules=tuple(sorted(rules)),
+        only=tuple((domain, tuple(sorted(used[domain]))) for domain in _KEPT if domain in used),
+        steps=len(steps) - 1,
+        stops=sum(step.stop is not None for step in steps),
+    )
+
+
+#: Seconds after which a search is put off until a walk has looked for a run of fewer rules.
+_FIRST = 2.0
+#: Runs of such a walk, for each set of rules that is tried.
+_RUNS = 200
+
+
+def certify(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], seconds: float) -> Certificate:
+    """Minimise a run that loses data, and search for a shorter one of its kind for so many seconds."""
+    deadline = time.monotonic() + seconds
+    best, report = minimise(kernel, arch, scope, steps, simplest=False)
+    kind = report.forgotten_by.function
+
+    def search_for(run: list[Step]) -> Search:
+        return Search(kernel, arch, shorter(scope, run), lambda found: found.forgotten_by.function == kind)
+
+    search = search_for(best)
+    result = search.run(min(deadline, time.monotonic() + _FIRST))
+    if result.ended == "out of time":
+        fewer = fewer_rules(kernel, arch, scope, best, kind)
+        if fewer is not best:
+            best = fewer
+            search = search_for(best)
+        result = search.run(deadline)
+    others = result.losses
+    if result.ended == "loss":  # breadth first: nothing is shorter than the first that is found
+        best = others.pop()[0]
+    best, report = minimise(kernel, arch, scope, best)
+    return Certificate(best, report, result.ended in ("complete", "loss"), result.states, search.bounds, others)
+
+
+def fewer_rules(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str) -> list[Step]:
+    """A better run of fewer rules and no more stops, found by walks without some of the rules; or the same run."""
+    names = list(dict.fromkeys(rule.name for rule, _ in instances(kernel, scope)))
+    best = steps
+    size = len(names)
+    while size:
+        used = [name for name in names if name != "resume" and name in {step.rule.name for step in best}]
+        size = min(size, len(used) // 2)
+        for start in range(0, len(used), max(size, 1)):
+            rules = {*used[:start], *used[start + size :], "resume"}
+            found = _walk(kernel, arch, scope, rules, kind, best)
+            if found is not best:
+                best = found
+                break
+        else:
+            size //= 2
+    return best
+
+
+def _walk(kernel: type[Kernel], arch: str, scope: Scope, rules: set[str], kind: str, best: list[Step]) -> list[Step]:
+    walk = Walk(kernel, arch, scope, seed=0, rules=rules)
+    for _ in range(_RUNS):
+        if walk.run() is not None:
+            steps, report = minimise(kernel, arch, scope, walk.trace, simplest=False)
+            stops = [sum(step.stop is not None for step in run) for run in (steps, best)]
+            if report.forgotten_by.function == kind and stops[0] <= stops[1] and len(steps) <= len(best):
+                return steps
+    return best

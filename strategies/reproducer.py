@@ -15,6 +15,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import BY_NAME, KERNEL_TASKS, PROCESSES
 from mm_sim.system import SMALL, Loss, Scope, System
+from strategies.minimise import Certificate
 from strategies.rules import stops, table
 
 FOLDER = Path(__file__).parent.parent / "test_regressions"
@@ -89,8 +90,10 @@ def verdict(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]
     return f"step {report.at + 1} loses {loss.process!r}'s page {loss.page!r}: {report.forgotten_by.function}"
 
 
-def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], report: Report) -> str:
+def text(name: str, arch: str, scope: Scope, found: Certificate) -> str:
     """The source of the stored test."""
+    steps, report = found.steps, found.report
+    proof = "\n".join(textwrap.wrap(f"The {found}.", 100))
     verdicts = {n: verdict(all_series.load(n), arch, scope, steps) for n in (*all_series.names(), name)}
     used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME}
     body = "\n".join(f"    state.{call(step)}".replace("'", '"') for step in steps)
@@ -98,7 +101,8 @@ def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], report: Repo
     return (
         f'"""{name} loses {report.loss.process!r}\'s page {report.loss.page!r} on {arch}.\n\n'
         f"{describe(report)}\n\n{timeline(steps, report)}\n\n"
-        f"The shortest run found. Written by the tool; the verdicts are those of every series.\n"
+        f"{proof}\n\n"
+        f"Written by the tool; the verdicts are those of every series.\n"
         f'"""\n\n'
         f"from mm_sim.names import {', '.join(sorted(used, key=_import_order))}\n"
         f"from mm_sim.system import Scope\n"
@@ -118,14 +122,12 @@ def _import_order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() and len(name) > 1 else 1 if name.isupper() else 2), name
 
 
-def store(
-    name: str, arch: str, scope: Scope, steps: Sequence[Step], report: Report, folder: Path = FOLDER
-) -> Path | None:
+def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
     """Write the stored test; None if one of this kind is there already, also when another worker was faster."""
-    path = folder / f"test_{Path(name).stem}_{kind(name, arch, steps, report)}.py"
+    path = folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text(name, arch, scope, steps, report))
+            file.write(text(name, arch, scope, found))
     except FileExistsError:
         return None
     return path

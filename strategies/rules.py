@@ -201,6 +201,14 @@ def _held(s: System, holder: int, page: int, writeback: bool = False) -> Page | 
     return None
 
 
+def frame_held(s: System, holder: int, page: int) -> Page | None:
+    return _held(s, holder, page, writeback=True)
+
+
+def frame_reclaimed(s: System, reclaimer: int, holder: int, page: int, order: int) -> tuple[int, Page | None, int]:
+    return reclaimer, _held(s, holder, page), order
+
+
 def can_reclaim(s: System, reclaimer: int, holder: int, page: int, order: int) -> bool:
     return _held(s, holder, page) is not None
 
@@ -263,9 +271,10 @@ RULES = (
         can_reclaim,
         reclaim,
         weight=14,
+        same=frame_reclaimed,
     ),
-    Rule("pageout_done", HELD, under_writeback, action=pageout_done, weight=8),
-    Rule("pageout_failed", HELD, under_writeback, action=pageout_failed, weight=1),
+    Rule("pageout_done", HELD, under_writeback, action=pageout_done, weight=8, same=frame_held),
+    Rule("pageout_failed", HELD, under_writeback, action=pageout_failed, weight=1, same=frame_held),
     Rule("mprotect", {**ANON, "prot": "prot"}, can_mprotect, mprotect),
     Rule("mlock", ANON, unlocked, mlock),
     Rule("munlock", ANON, locked, munlock, weight=2),

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from mm_sim.kernel import Kernel
 from mm_sim.system import SMALL, Loss, Scope
+from strategies import reproducer
 from strategies.backend import NAME, walking
+from strategies.explore import SCOPES, Bounds, Result, Search
 from strategies.machine import machine
+from strategies.minimise import Certificate, certify
+from strategies.walk import Walk
+
+#: What every test run proves of a series in which it finds no loss.
+COMMIT = SCOPES["commit"]
 
 #: Situations without which a verdict of "no loss" means nothing.
 REQUIRED = (
@@ -50,23 +60,87 @@ def register_profiles() -> None:
     settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
-    """`loss` is what was lost, None if nothing was found; `marks` counts the situations reached."""
+    """What the tool says of a series on an architecture, and what it rests on.
+
+    `losses` has the loss that was found, with shorter ones of other kinds; `walked` is runs, steps and seconds;
+    `searched` is None unless a scope was searched; `marks` counts the situations reached, `keys` the storage key
+    instructions of the walk.
+    """
 
     series: str
     arch: str
-    loss: Loss | None
+    expected: str
+    losses: list[Certificate]
+    walked: tuple[int, int, float]
     marks: dict[str, int]
+    keys: dict[str, int]
+    searched: Result | None = None
+    bounds: Bounds = COMMIT
+
+    @property
+    def word(self) -> str:
+        """`loses`, `proven` or `no loss found`."""
+        if self.losses:
+            return "loses"
+        return "proven" if self.searched is not None and self.searched.ended == "complete" else "no loss found"
 
     def unreached(self) -> list[str]:
         return [situation for situation in REQUIRED if not self.marks.get(situation)]
 
+    def surprise(self) -> str | None:
+        """Why the verdict is not as expected; None if it is. A run that reached nothing proves nothing."""
+        if self.expected == "loses" and not self.losses:
+            return "it is expected to lose"
+        if self.expected == "safe" and self.losses:
+            return "it is expected to be safe"
+        if self.expected == "safe" and self.unreached():
+            return f"never reached: {', '.join(self.unreached())}"
+        return None
+
     def __str__(self) -> str:
-        if self.loss is not None:
-            return f"{self.series} on {self.arch}: loses. {self.loss}"
-        reached = sum(situation in self.marks for situation in REQUIRED)
-        return f"{self.series} on {self.arch}: no loss found; {reached} of {len(REQUIRED)} situations reached"
+        runs, steps, _ = self.walked
+        text = f"{self.series} on {self.arch}: {self.word}. "
+        for found in self.losses[:1]:
+            loss = found.report.loss
+            proof = str(found).partition(":")[0]
+            text += f"{loss.process!r}'s page {loss.page!r}, in {len(found.steps)} steps; {proof}. "
+        if not self.losses:
+            reached = len(REQUIRED) - len(self.unreached())
+            text += f"{runs} runs, {steps} steps, {reached} of {len(REQUIRED)} situations"
+            if self.searched is not None:
+                text += f"; {self.searched.states} states searched: {self.searched.ended}"
+        return text.strip()
+
+    def as_json(self) -> dict[str, Any]:
+        searched = self.searched
+        return {
+            "series": self.series,
+            "arch": self.arch,
+            "verdict": self.word,
+            "losses": [
+                {
+                    "kind": reproducer.kind(self.series, self.arch, found.steps, found.report),
+                    "process": repr(found.report.loss.process),
+                    "page": repr(found.report.loss.page),
+                    "forgotten_by": str(found.report.forgotten_by),
+                    "steps": [reproducer.call(step) for step in found.steps],
+                    "shortest": "proven" if found.proven else "found",
+                }
+                for found in self.losses
+            ],
+            "walked": dict(zip(("runs", "steps", "seconds"), self.walked, strict=True)),
+            "searched": searched
+            and {
+                "scope": str(self.bounds),
+                "states": searched.states,
+                "seconds": searched.seconds,
+                "complete": searched.ended == "complete",
+            },
+            "situations": dict(sorted(self.marks.items())),
+            "key_instructions": self.keys,
+        }
 
 
 def seed_of(series: str, arch: str, seed: int) -> int:
@@ -74,18 +148,80 @@ def seed_of(series: str, arch: str, seed: int) -> int:
     return zlib.crc32(f"{series} {arch} {seed}".encode())
 
 
+def expected_of(kernel: type[Kernel], arch: str) -> str:
+    """What is expected of a series. Off s390 page_test_dirty() is always 0: what it loses, it loses on s390."""
+    return "safe" if arch != "s390" and kernel.expected == "loses" else kernel.expected
+
+
+def losses_of(found: Certificate) -> list[Certificate]:
+    """A loss and the shorter ones of other kinds that were met beside it."""
+    beside = [Certificate(steps, report, False, found.states, found.bounds, []) for steps, report in found.others]
+    return [found, *beside]
+
+
 def judge(
     kernel: type[Kernel], series: str, arch: str, seed: int = 0, scope: Scope = SMALL, folder: Path | None = None
 ) -> Verdict:
-    """Run the state machine under the current profile of Hypothesis. A loss has the failing program as its notes.
+    """Run the state machine under the current profile of Hypothesis; search the scope COMMIT if nothing is lost.
 
     Raises KernelBug if the series breaks the kernel's bookkeeping.
     """
     tested = machine(kernel, series, arch, scope, folder)
-    loss = None
-    with walking(tested, seed_of(series, arch, seed)):
+    start = time.monotonic()
+    with walking(tested, seed_of(series, arch, seed)) as walk:
         try:
             run_state_machine_as_test(tested, settings=settings())
         except Loss as error:
-            loss = error
-    return Verdict(series, arch, loss, tested.marks)
+            print("\n".join(getattr(error, "__notes__", ())))
+    found = tested.certificate
+    return Verdict(
+        series,
+        arch,
+        expected_of(kernel, arch),
+        [] if found is None else losses_of(found),
+        (walk.runs, walk.steps, time.monotonic() - start),
+        tested.marks,
+        walk.keys,
+        Search(kernel, arch, COMMIT).run() if found is None else None,
+    )
+
+
+def judge_within(
+    kernel: type[Kernel],
+    series: str,
+    arch: str,
+    budget: float,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Verdict:
+    """Walk, minimise, certify, and search the scope COMMIT if nothing is lost, within `budget` seconds.
+
+    At most half of it is walked; less if every situation is reached. Raises KernelBug.
+    """
+    start = time.monotonic()
+    walk = Walk(kernel, arch, SMALL, seed_of(series, arch, seed))
+    verdict = Verdict(series, arch, expected_of(kernel, arch), [], (0, 0, 0.0), walk.marks, walk.keys)
+    lost = False
+    while not lost and (spent := time.monotonic() - start) < budget / 2:
+        if spent > budget / 4 and not verdict.unreached():
+            break
+        if not walk.runs % 100:
+            progress(f"{series} on {arch}: walking, {walk.runs} runs")
+        lost = walk.run() is not None
+    verdict.walked = (walk.runs, walk.steps, time.monotonic() - start)
+    left = budget - (time.monotonic() - start)
+    if lost:
+        progress(f"{series} on {arch}: loses; looking for the shortest run")
+        verdict.losses = losses_of(certify(kernel, arch, SMALL, walk.trace, left))
+        return verdict
+
+    def searching(result: Result) -> None:
+        progress(f"{series} on {arch}: searching, {result.states} states, {result.depth} steps deep")
+
+    search = Search(kernel, arch, COMMIT)
+    verdict.searched = result = search.run(time.monotonic() + left, jobs=jobs, progress=searching)
+    if result.ended == "loss":
+        left = budget - (time.monotonic() - start)
+        verdict.losses = losses_of(certify(kernel, arch, SMALL, result.losses[-1][0], left))
+    return verdict

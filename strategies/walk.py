@@ -8,6 +8,7 @@ none before is kept, and later runs set out from there. The same seed walks the 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from mm_sim.kernel import Kernel
@@ -64,8 +65,8 @@ def danger(abstract: tuple[int, ...]) -> int:
 class Walk:
     """A walk over one kernel, architecture and scope.
 
-    `steps` counts the steps that happened, `calls` also those that could not. `loss` and `trace` are those
-    of the last run. `marks` counts the situations reached.
+    `steps` counts the steps that happened, `calls` also those that could not. `trace` has the steps of the last
+    run. `marks` counts the situations reached, `keys` the storage key instructions executed.
     """
 
     #: Chances to stop at a preemption point: run to completion, stop now and then, stop often.
@@ -77,18 +78,29 @@ class Walk:
     SWARM = (0, 1, 1, 3)
 
     def __init__(
-        self, kernel: type[Kernel], arch: str, scope: Scope, seed: int, length: int = 40, novelty: bool = True
+        self,
+        kernel: type[Kernel],
+        arch: str,
+        scope: Scope,
+        seed: int,
+        length: int = 40,
+        novelty: bool = True,
+        rules: Iterable[str] | None = None,
+        marks: dict[str, int] | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.length = length
         self.novelty = novelty
-        self.marks: dict[str, int] = {}
+        self.marks: dict[str, int] = {} if marks is None else marks
+        self.keys = {"iske": 0, "sske": 0, "rrbe": 0}
         self.calls = self.steps = self.runs = 0
         self.trace: list[Step] = []
         self.seen: dict[tuple[int, ...], int] = {}
         self.corpus: list[tuple[System, tuple[Step, ...]]] = [(System(kernel, arch, scope, self.marks), ())]
         by_rule: dict[str, list[tuple[Rule, tuple[Any, ...]]]] = {}
         for instance in instances(kernel, scope):
+            if rules is not None and instance[0].name not in rules:
+                continue
             by_rule.setdefault(instance[0].name, []).append(instance)
         self.by_rule = list(by_rule.values())
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
@@ -146,4 +158,6 @@ class Walk:
         finally:
             self.calls += call + 1
             self.steps += len(steps) - done
+            for name in self.keys:
+                self.keys[name] += getattr(system.kernel.arch, name) - getattr(start.kernel.arch, name)
         return None

@@ -6,22 +6,26 @@ newer than its slot.
 Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went, or was never handed
 on.
 
-P1                        P2                        kswapd                    direct                    I/O
+P1                        P2                        kswapd                    I/O
 store(A)
                                                     reclaim(P1, A, 4)
-                                                                                                        pageout_done(P1, A)
+                                                                              pageout_done(P1, A)
 store(A)
 fork(P2)
-                                                                              reclaim(P1, A, 4)
-                                                                                stops at try_to_unmap:
-                                                                                  next vma
+                                                    reclaim(P1, A, 4)
+                                                      stops at try_to_unmap:
+                                                        next vma
                           exit()
-                                                                              resume()   <-- lost
+                                                    resume()   <-- lost
 
-The shortest run found. Written by the tool; the verdicts are those of every series.
+The shortest, proven over 2118 states: 2 processes, 1 page each, 3 frames, 2 slots; exit, fork,
+pageout_done, reclaim, resume, store; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them
+stopped on the way.
+
+Written by the tool; the verdicts are those of every series.
 """
 
-from mm_sim.names import P1, P2, A, direct, kswapd
+from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.system import Scope
 from strategies.reproducer import Replay, Reproducer
 
@@ -51,9 +55,9 @@ def steps(state: Replay) -> None:
     state.pageout_done(holder=P1, page=A)
     state.store(page=A, process=P1, stop=None)
     state.fork(child=P2, process=P1, stop=None)
-    state.reclaim(holder=P1, order=4, page=A, reclaimer=direct, stop="try_to_unmap: next vma")
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop="try_to_unmap: next vma")
     state.exit(process=P2, stop=None)
-    state.resume(stop=None, task=direct)
+    state.resume(stop=None, task=kswapd)
 
 
 def test_verdicts(series: str) -> None:

@@ -69,9 +69,10 @@ class Memory(Swapfile):
         while not src_mm.ptl.acquire_nested(task):
             yield src_mm.ptl
         for addr in range(vma.vm_start, vma.vm_end):
+            if addr > vma.vm_start:
+                yield "copy_pte_range: next pte"
             if src_mm.pte[addr] is not None:
                 self.copy_one_pte(dst_mm, src_mm, vma, addr)
-                yield "copy_pte_range: next pte"
         src_mm.ptl.release(task)
         dst_mm.ptl.release(task)
 
@@ -92,6 +93,8 @@ class Memory(Swapfile):
         while not mm.ptl.acquire(task):
             yield mm.ptl
         for address in range(addr, end):
+            if address > addr:
+                yield "zap_pte_range: next pte"
             ptent = mm.pte[address]
             if type(ptent) is Pte:
                 page = ptent.page
@@ -101,11 +104,9 @@ class Memory(Swapfile):
                     tlb.pages.append(page)  # tlb_remove_page()
                 else:
                     yield from self.free_page_and_swap_cache(page)
-                yield "zap_pte_range: next pte"
             elif ptent is not None:
                 yield from self.free_swap_and_cache(ptent)
                 self.set_pte_at(mm, address, None)
-                yield "zap_pte_range: next pte"
         mm.ptl.release(task)
 
     def tlb_finish_mmu(self, tlb: MmuGather) -> Steps[None]:

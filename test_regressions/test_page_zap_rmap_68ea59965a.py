@@ -15,10 +15,14 @@ fork(P2)
                                                     reclaim(P1, A, 4)
                                                       stops at try_to_unmap:
                                                         next vma
-                          exit()
+                          store(A)
                                                     resume()   <-- lost
 
-The shortest run found. Written by the tool; the verdicts are those of every series.
+The shortest, proven over 1390 states: 2 processes, 1 page each, 3 frames, 2 slots; fork,
+pageout_done, reclaim, resume, store; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them
+stopped on the way.
+
+Written by the tool; the verdicts are those of every series.
 """
 
 from mm_sim.names import P1, P2, A, kswapd
@@ -33,14 +37,14 @@ REPRODUCER = Reproducer(
         "linux_2_6_26": "no loss",
         "a4b526b3ba63": "no loss",
         "easy": "step 8 loses P1's page A: page_zap_rmap",
-        "easy_cow": "step 8 loses P1's page A: page_zap_rmap",
+        "easy_cow": "no loss",
         "easy_mprotect": "step 8 loses P1's page A: page_zap_rmap",
         "easy_mprotect_fork": "no loss",
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 8 loses P1's page A: page_zap_rmap",
-        "wp_only": "no loss",
-        "zap_only": "step 8 loses P1's page A: page_zap_rmap",
+        "wp_only": "step 8 loses P1's page A: page_zap_rmap",
+        "zap_only": "no loss",
     },
 )
 
@@ -52,7 +56,7 @@ def steps(state: Replay) -> None:
     state.store(page=A, process=P1, stop=None)
     state.fork(child=P2, process=P1, stop=None)
     state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop="try_to_unmap: next vma")
-    state.exit(process=P2, stop=None)
+    state.store(page=A, process=P2, stop=None)
     state.resume(stop=None, task=kswapd)
 
 

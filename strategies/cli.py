@@ -1,0 +1,275 @@
+"""The `mm-sim` command: a thin face on the functions that pytest uses.
+
+Exit status: 0 if every verdict is as expected, 1 if one is not, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mm_sim import series as all_series
+from mm_sim.arch import ARCHES
+from mm_sim.kernel import Kernel
+from mm_sim.names import DIRECT, KSWAPD
+from mm_sim.sched import KernelBug
+from mm_sim.series import SeriesError
+from mm_sim.system import Scope
+from strategies import bench as benchmarks
+from strategies import reproducer
+from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
+from strategies.rules import table
+from strategies.verdict import Verdict, judge_within
+
+_COLOURS = {"loses": "red", "no loss found": "yellow", "proven": "green"}
+
+
+class BadInput(click.ClickException):
+    """One line that says what is wrong and what to do; exit status 2."""
+
+    exit_code = 2
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Errors that are the caller's to mend, as one line."""
+    try:
+        yield
+    except (SeriesError, CheckpointError) as error:
+        raise BadInput(str(error)) from error
+    except KernelBug as error:
+        raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
+    except OSError as error:
+        raise BadInput(f"{error.filename}: {error.strerror}") from error
+
+
+def _load(name: str) -> tuple[str, type[Kernel]]:
+    with _one_line():
+        return (Path(name).stem if name.endswith(".py") else name), all_series.load(name)
+
+
+class _Progress:
+    """A line on the terminal that says what goes on; nothing where the output is not a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.status = console.status("")
+        self.shown = console.is_terminal
+        self.next = 0.0
+
+    def __enter__(self) -> _Progress:
+        if self.shown:
+            self.status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.status.stop()
+
+    def __call__(self, text: str) -> None:
+        if self.shown and time.monotonic() > self.next:
+            self.next = time.monotonic() + 0.1
+            self.status.update(text)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mm_sim")
+def main() -> None:
+    """Does a patch to Linux memory management lose a modified page?"""
+
+
+@main.command()
+@click.argument("series", nargs=-1, metavar="[SERIES|FILE]...")
+@click.option("--arch", type=click.Choice([*ARCHES, "all"]), default="s390", show_default=True)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0.1),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for each series.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the walk.")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes of the search.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each verdict.")
+def judge(series: tuple[str, ...], arch: str, budget: float, seed: int, jobs: int, as_json: bool) -> None:
+    """The verdict on each SERIES or series FILE; on all series if none is named."""
+    chosen = [_load(name) for name in series or all_series.names()]
+    arches = list(ARCHES) if arch == "all" else [arch]
+    out = Console()
+    verdicts: list[Verdict] = []
+    with _Progress(Console(stderr=True)) as progress:
+        for name, kernel in chosen:
+            for one in arches:
+                with _one_line():
+                    verdict = judge_within(kernel, name, one, budget, seed, jobs, progress)
+                verdicts.append(verdict)
+                if not as_json:
+                    _show(out, verdict)
+    if as_json:
+        click.echo(json.dumps([verdict.as_json() for verdict in verdicts], indent=2))
+    raise SystemExit(any(verdict.surprise() for verdict in verdicts))
+
+
+def _show(out: Console, verdict: Verdict) -> None:
+    out.print(f"[bold {_COLOURS[verdict.word]}]{verdict.word:14}[/] {verdict}", highlight=False, soft_wrap=True)
+    for found in verdict.losses:
+        for text in (reproducer.describe(found.report), reproducer.timeline(found.steps, found.report), str(found)):
+            out.print(f"\n{text}", highlight=False, markup=False, soft_wrap=True)
+        out.print()
+    if verdict.searched is not None:
+        out.print(f"               {verdict.bounds}", highlight=False, markup=False, soft_wrap=True)
+    surprise = verdict.surprise()
+    if surprise is not None:
+        out.print(f"               [bold]not as expected: {surprise}[/]", highlight=False, soft_wrap=True)
+
+
+@main.command("list")
+def list_() -> None:
+    """The series, and what is expected of each."""
+    shown = Table("series", "expected on s390", "applies to", "posted", "what it changes")
+    for name in all_series.names():
+        kernel = all_series.load(name)
+        shown.add_row(name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
+    Console().print(shown)
+
+
+@main.command()
+@click.argument("series", metavar="SERIES|FILE")
+@click.option("--arch", type=click.Choice(list(ARCHES)), default="s390", show_default=True)
+@click.option("--scope", type=click.Choice(list(SCOPES)), default="commit", show_default=True)
+@click.option("--processes", type=click.IntRange(1, 8), help="Instead of the scope's.")
+@click.option("--pages", type=click.IntRange(1, 32), help="Anonymous pages of each process.")
+@click.option("--frames", type=click.IntRange(min=1))
+@click.option("--slots", type=click.IntRange(min=0), help="Swap slots.")
+@click.option("--reclaimers", type=click.IntRange(0, 2), help="How many may be under way at once.")
+@click.option("--rules", metavar="RULE,...", help="The rules allowed, or `all`.")
+@click.option("--steps", type=click.IntRange(min=1, max=255), help="The longest run.")
+@click.option("--stops", type=click.IntRange(min=0), help="Most steps that end at a preemption point.")
+@click.option("--budget", type=click.FloatRange(min=0.1), metavar="SECONDS", help="No limit if not given.")
+@click.option(
+    "--states",
+    type=click.IntRange(min=1),
+    default=10_000_000,
+    show_default=True,
+    help="Most states to be kept in memory, about 250 bytes each.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1)
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write what was stopped, and to go on from.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def search(
+    series: str,
+    arch: str,
+    scope: str,
+    budget: float | None,
+    states: int,
+    jobs: int,
+    checkpoint: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Visit every interleaving of a scope; Ctrl-C stops it, and --checkpoint lets it go on another time."""
+    name, kernel = _load(series)
+    bounds = _bounds(kernel, SCOPES[scope], options)
+
+    def show(result: Result) -> None:
+        rate = result.transitions / max(result.seconds, 1e-9)
+        progress(f"{result.states} states, {result.depth} steps deep, {rate:.0f} transitions/s")
+
+    with _one_line(), _Progress(Console(stderr=True)) as progress:
+        searching = Search(kernel, arch, bounds)
+        if checkpoint is not None and checkpoint.exists():
+            searching.load(checkpoint)
+        result = searching.run(
+            None if budget is None else time.monotonic() + budget, states, jobs, checkpoint, progress=show
+        )
+    if as_json:
+        click.echo(json.dumps(_search_as_json(name, arch, bounds, result), indent=2))
+    else:
+        out = Console()
+        word = {"complete": "proven", "loss": "loses"}.get(result.ended, "no loss found")
+        out.print(f"[bold {_COLOURS[word]}]{word}[/]: {name} on {arch}; {bounds}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{result.ended}; {result.states} states, {result.transitions} transitions, {result.depth} steps deep, "
+            f"{result.seconds:.1f} s, {result.states / max(result.seconds, 1e-9):.0f} states/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for steps, report in result.losses:
+            out.print(reproducer.timeline(steps, report), highlight=False, markup=False, soft_wrap=True)
+    raise SystemExit(result.ended == "loss")
+
+
+def _search_as_json(name: str, arch: str, bounds: Bounds, result: Result) -> dict[str, Any]:
+    return {
+        "series": name,
+        "arch": arch,
+        "scope": str(bounds),
+        "ended": result.ended,
+        "complete": result.ended == "complete",
+        "states": result.states,
+        "transitions": result.transitions,
+        "depth": result.depth,
+        "seconds": result.seconds,
+        "losses": [[reproducer.call(step) for step in steps] for steps, _ in result.losses],
+    }
+
+
+def _bounds(kernel: type[Kernel], named: Bounds, options: dict[str, Any]) -> Bounds:
+    """A named scope with what the options change."""
+    of = named.scope
+    size = {k: options[k] or getattr(of, k) for k in ("processes", "pages", "frames")}
+    slots = of.slots if options["slots"] is None else options["slots"]
+    rules = named.rules
+    if options["rules"] is not None:
+        known = [rule.name for rule in table(kernel)]
+        rules = None if options["rules"] == "all" else tuple(options["rules"].split(","))
+        for rule in rules or ():
+            if rule not in known:
+                _unknown_rule(rule, known)
+    only = dict(named.only)
+    if options["reclaimers"] is not None:
+        only["reclaimer"] = (KSWAPD, DIRECT)[: options["reclaimers"]]
+    return Bounds(
+        Scope(**size, slots=slots),
+        rules,
+        tuple(only.items()),
+        named.steps if options["steps"] is None else options["steps"],
+        named.stops if options["stops"] is None else options["stops"],
+    )
+
+
+def _unknown_rule(rule: str, known: list[str]) -> NoReturn:
+    raise BadInput(f"no rule is called {rule!r}; there are: {', '.join(known)}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Walks for each losing series; docs/benchmarks.md has 30.",
+)
+def bench(as_json: bool, seeds: int) -> None:
+    """Speed, as ratios of one run on one machine."""
+    figures = benchmarks.measure(seeds)
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    shown = Table("figure", "value")
+    for name, value in figures.items():
+        shown.add_row(name, f"{value:,.2f}" if isinstance(value, float) and value < 100 else f"{value:,.0f}")
+    Console().print(shown)

@@ -1,0 +1,503 @@
+"""The exhaustive search: every interleaving of a stated scope, breadth first over steps, pruned by the state key.
+
+A step starts an operation, or goes on with one, up to any of its preemption points. No generator can be copied: a
+state is built again from the nearest quiet state, which can be, by the steps since. From a state each task runs on by
+itself to its end, so the states on its way cost no building.
+
+The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames, slots and
+values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
+for it. *Partial order* (Lipton, CACM 1975): no other task need run at a point in `MOVERS`, because what the operation
+has done since the point before, or does up to the next one, commutes with all that other tasks can do: it touches
+nothing but the task's own place, its own vmas' protection by way of a lock that nobody tries, and promises of the
+ghost. Exchanging the two leads to the same state, and hides no loss, as the exchanged order is visited.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mm_sim.kernel import Kernel
+from mm_sim.loss import NotPossible, Report, Step, explain
+from mm_sim.names import KSWAPD, TASKS
+from mm_sim.sched import Task, points, run
+from mm_sim.snapshot import canonical, clone, is_quiet
+from mm_sim.system import SMALL, Loss, Rule, Scope, System
+from strategies.rules import instances, table
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used: one line that names the file and what to do."""
+
+
+#: How many nodes are expanded between two looks at the clock, by one process, and by each of several.
+_BLOCK, _SHARE = 64, 4_000
+#: How many quiet states are kept at hand; others are built again from the start when needed.
+_AT_HAND = 2_000
+
+#: Points at which no other task need run, each with the rules that make an exception.
+MOVERS: dict[str, tuple[str, ...]] = {
+    # Before the lock of its own mm a system call has only withdrawn promises.
+    "dup_mmap: mmap_sem": (),
+    "sys_madvise: mmap_sem": (),
+    "sys_mlock: mmap_sem": (),
+    "sys_mmap: mmap_sem": (),
+    "sys_mprotect: mmap_sem": (),
+    "sys_mremap: mmap_sem": (),
+    "sys_munmap: mmap_sem": (),
+    # Nobody makes another's pte more permissive, so the access would fault later, too; swapoff does.
+    "do_page_fault: mmap_sem": ("swapoff",),
+    # From here to the next point, follow_page's, nothing is touched.
+    "mlock_fixup: VM_LOCKED set": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a search covers: the machine, the rules allowed (None: all), the values of arguments, steps and stops.
+
+    `only` has domains of rules.py with the values to be used; the others are whole. `stops` is how many steps may
+    end at a preemption point (preemption bounding: Musuvathi and Qadeer, PLDI 2007), `steps` how many there may be
+    at all; None is no bound.
+    """
+
+    scope: Scope = SMALL
+    rules: tuple[str, ...] | None = None
+    only: tuple[tuple[str, tuple[Any, ...]], ...] = (("reclaimer", (KSWAPD,)),)
+    steps: int | None = None
+    stops: int | None = None
+
+    def __str__(self) -> str:
+        scope = self.scope
+        parts = [
+            f"{scope.processes} processes, {scope.pages} page{'s'[: scope.pages > 1]} each, "
+            f"{scope.frames} frames, {scope.slots} slots",
+            "all rules" if self.rules is None else ", ".join(self.rules),
+            *(f"{domain} {' or '.join(map(repr, values))}" for domain, values in self.only),
+        ]
+        if self.steps is not None:
+            parts.append(f"up to {self.steps} steps")
+        if self.stops is not None:
+            parts.append(f"up to {self.stops} of them stopped on the way")
+        return "; ".join(parts)
+
+
+_RACE = ("exit", "fork", "pageout_done", "reclaim", "resume", "store")
+_LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
+
+#: Scopes by name. `commit` is what every test run proves, `race` the same without bounds on steps and stops;
+#: `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes do with a page each.
+SCOPES = {
+    "commit": Bounds(rules=_RACE, only=_LUMPY, steps=9, stops=1),
+    "race": Bounds(rules=_RACE, only=_LUMPY),
+    "lock": Bounds(rules=(*_RACE, "mlock", "mprotect", "munlock"), only=_LUMPY, stops=0),
+    "yardstick": Bounds(
+        rules=(*_RACE, "load", "madvise_dontneed", "mlock", "mmap", "mprotect", "munlock", "munmap", "pageout_failed")
+    ),
+}
+
+
+class Base:
+    """A quiet state, from which others are built: its path from the start, and the state itself while at hand."""
+
+    __slots__ = ("path", "system")
+
+    def __init__(self, path: tuple[Step, ...], system: System | None = None) -> None:
+        self.path = path
+        self.system = system
+
+
+class Node(NamedTuple):
+    """A state to be expanded: `steps` from `base`, its key, the order of its tasks in the key, and stops so far."""
+
+    base: Base
+    steps: tuple[Step, ...]
+    key: bytes
+    order: tuple[int, ...]
+    stops: int
+
+
+@dataclass(slots=True)
+class Result:
+    """What a search has done so far.
+
+    `ended` is "complete" when every state within the bounds was visited, "loss" when a wanted loss ended the
+    search, else what stopped it. `losses` has the wanted loss, and one of each other kind met before.
+    """
+
+    states: int = 1
+    transitions: int = 0
+    depth: int = 0
+    seconds: float = 0.0
+    ended: str = ""
+    losses: list[tuple[list[Step], Report]] = field(default_factory=list)
+
+
+# What is known of a state, in one number: tasks that were run on from it (by position in its key), depth, stops.
+_DEPTH, _STOPS = 16, 24
+
+
+class Search:
+    """A search of one kernel on one architecture.
+
+    A loss that `wanted` accepts ends it. Without `reduce` other tasks run at every point; unless `symmetric`,
+    processes keep their names.
+    """
+
+    def __init__(
+        self,
+        kernel: type[Kernel],
+        arch: str,
+        bounds: Bounds,
+        wanted: Callable[[Report], bool] = lambda report: True,
+        reduce: bool = True,
+        symmetric: bool = True,
+    ) -> None:
+        self.kernel, self.arch, self.bounds = kernel, arch, bounds
+        self.wanted = wanted
+        self.symmetric = symmetric
+        rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
+        allowed = dict(bounds.only)
+        self.moves = [
+            (rule, arguments)
+            for rule, arguments in instances(kernel, bounds.scope)
+            if rule.name in rules
+            and rule.name != "resume"
+            and all(
+                value in allowed.get(domain, (value,))
+                for domain, value in zip(rule.arguments.values(), arguments, strict=True)
+            )
+        ]
+        self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
+        self.movers = {point for point, unless in MOVERS.items() if reduce and rules.isdisjoint(unless)}
+        self.root = System(kernel, arch, bounds.scope)
+        key, order = canonical(self.root, symmetric)
+        self.seen: dict[bytes, int] = {key: 0}
+        self.layer = [Node(Base((), self.root), (), key, order, 0)]
+        self.next: list[Node] = []
+        self.found: list[list[Step]] = []
+        self.spare: System | None = None
+        self.at_hand: deque[Base] = deque()
+        self.result = Result(depth=1)
+        self.calls = [*self.moves, *((self.resume, (TASKS[task.name],)) for task in self.root.kernel.tasks)]
+        self.number = {call: i for i, call in enumerate(self.calls)}
+
+    # one state
+
+    def keep(self, base: Base, system: System) -> None:
+        base.system = system
+        self.at_hand.append(base)
+        if len(self.at_hand) > _AT_HAND:
+            self.at_hand.popleft().system = None
+
+    def build(self, base: Base, steps: tuple[Step, ...]) -> System:
+        """The state after `steps` from `base`."""
+        if base.system is None:
+            self.keep(base, self.redo(clone(self.root), base.path))
+        assert base.system is not None
+        spare, self.spare = self.spare, None
+        return self.redo(clone(base.system, spare), steps)
+
+    def redo(self, system: System, steps: tuple[Step, ...]) -> System:
+        for rule, arguments, stop in steps:
+            task = system.start(rule, arguments)
+            assert task is not None
+            if task.steps is not None:
+                run(task, stop)
+        system.after()
+        return system
+
+    def expand(self, node: Node) -> None:
+        """Run each task on from a state, and start each operation that can start."""
+        base, steps, key, order, _ = node
+        known = self.seen[key]
+        system: System | None = self.build(base, steps)
+        assert system is not None
+        tasks = system.kernel.tasks
+        todo: list[tuple[Rule, tuple[Any, ...]]] = []
+        for task in tasks:
+            if task.steps is not None and not known >> order.index(task.name) & 1:
+                if task.waits is None or not task.waits.busy():
+                    todo.append((self.resume, (TASKS[task.name],)))
+        met: list[object] = []
+        for rule, arguments in self.moves:
+            if (rule.steps is None or tasks[arguments[0]].steps is None) and rule.when(system, *arguments):
+                if rule.same is not None:
+                    one = (rule, rule.same(system, *arguments))
+                    if one in met:
+                        continue
+                    met.append(one)
+                todo.append((rule, arguments))
+        for rule, arguments in todo:
+            if system is None:
+                system = self.build(base, steps)
+            self.follow(system, node, rule, arguments)
+            system = None
+
+    def follow(self, system: System, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
+        """Run one task from a state to its end, or until it blocks, and visit the states on the way."""
+        task = system.start(rule, arguments)
+        assert task is not None
+        stop: str | None = None
+        bounded = self.bounds.stops is not None
+        may_stop = self.bounds.stops is None or node.stops < self.bounds.stops
+        passed: list[str] = []
+        marked: list[tuple[bytes, int]] = []
+        try:
+            if task.steps is not None:
+                for stop in points(task):
+                    if not may_stop or stop in self.movers:
+                        continue
+                    if stop in passed:  # one step stops where the label comes first: this state takes two
+                        for key, bit in marked:
+                            self.seen[key] &= ~bit
+                        marked.clear()
+                        continue
+                    passed.append(stop)
+                    if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
+                        break
+                else:
+                    stop = None
+            if stop is None:
+                self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
+        except Loss:
+            self.found.append([*node.base.path, *node.steps, Step(rule, arguments, stop)])
+        if not self.next or self.next[-1].base.system is not system:
+            self.spare = system
+
+    def visit(
+        self,
+        system: System,
+        node: Node,
+        step: Step,
+        task: Task | None,
+        stops: int,
+        marked: list[tuple[bytes, int]],
+    ) -> bool:
+        """Look at the state that a step leads to: True if what `task` does from here on is known. Raises Loss."""
+        self.result.transitions += 1
+        system.after()
+        depth = self.result.depth
+        if depth == self.bounds.steps:
+            return False
+        key, order = canonical(system, self.symmetric)
+        bit = 0 if task is None else 1 << order.index(task.name)
+        known = self.seen.get(key)
+        if known is not None and known >> _STOPS <= stops:
+            if known & bit:
+                return True
+            earlier = known >> _DEPTH & 255 < depth
+            if earlier and (self.bounds.stops is None or known >> _STOPS < stops):
+                return True
+            if not earlier and known >> _STOPS == stops and bit:
+                self.seen[key] = known | bit
+                marked.append((key, bit))
+            return False
+        self.seen[key] = stops << _STOPS | depth << _DEPTH | bit
+        marked.append((key, bit))
+        steps = (*node.steps, step)
+        if is_quiet(system):
+            base = Base((*node.base.path, *steps))
+            self.keep(base, system)
+            self.next.append(Node(base, (), key, order, stops))
+        else:
+            self.next.append(Node(node.base, steps, key, order, stops))
+        return False
+
+    # all states
+
+    def run(
+        self,
+        deadline: float | None = None,
+        states: int = 10_000_000,
+        jobs: int = 1,
+        checkpoint: Path | None = None,
+        progress: Callable[[Result], None] = lambda result: None,
+    ) -> Result:
+        """Search until it ends, until `deadline` (of time.monotonic()), or until `states` have been seen.
+
+        A state takes about 250 bytes. `jobs` processes share the work where the system can fork. What stopped
+        before its end is written to `checkpoint`, if given, and goes on when run again. Raises KernelBug.
+        """
+        result = self.result
+        result.ended = ""
+        start = time.monotonic() - result.seconds
+        jobs = jobs if "fork" in get_all_start_methods() else 1
+        thresholds = gc.get_threshold()
+        gc.set_threshold(2_000, 10, 1_000_000)  # clones are full of cycles; what is seen and queued stays
+        try:
+            while not result.ended:
+                if not self.layer:
+                    self.layer, self.next = self.next, []
+                    if not self.layer or result.depth == self.bounds.steps:
+                        result.ended = "complete"
+                        break
+                    result.depth += 1
+                if jobs > 1 and len(self.layer) >= _BLOCK * jobs:
+                    size = min(_SHARE * jobs, len(self.layer))
+                    self.share(size, jobs)
+                else:
+                    size = min(_BLOCK, len(self.layer))
+                    for node in self.layer[-size:]:
+                        self.expand(node)
+                del self.layer[-size:]
+                result.states = len(self.seen)
+                result.seconds = time.monotonic() - start
+                self.look_at_losses()
+                if not result.ended:
+                    if deadline is not None and time.monotonic() >= deadline:
+                        result.ended = "out of time"
+                    elif result.states >= states:
+                        result.ended = "out of memory"
+                progress(result)
+        except KeyboardInterrupt:
+            result.ended = "interrupted"
+        finally:
+            gc.set_threshold(*thresholds)
+        if checkpoint is not None and result.ended not in ("complete", "loss"):
+            self.save(checkpoint)
+        return result
+
+    def look_at_losses(self) -> None:
+        """Keep a loss of each kind; the first that is wanted ends the search."""
+        kinds = {report.forgotten_by.function for _, report in self.result.losses}
+        for path in self.found:
+            report = explain(self.kernel, self.arch, self.bounds.scope, path)
+            assert report is not None
+            if self.wanted(report):
+                self.result.losses.append((path, report))
+                self.result.ended = "loss"
+                break
+            if report.forgotten_by.function not in kinds:
+                kinds.add(report.forgotten_by.function)
+                self.result.losses.append((path, report))
+        self.found = []
+
+    # several processes
+
+    def share(self, size: int, jobs: int) -> None:
+        """Expand the last `size` nodes of the layer in forked processes, which see what is seen so far."""
+        global _searching
+        _searching = self
+        first = len(self.layer) - size
+        part = -(-size // (4 * jobs))
+        parts = [(i, min(i + part, len(self.layer))) for i in range(first, len(self.layer), part)]
+        gc.freeze()
+        with get_context("fork").Pool(jobs) as pool:
+            for transitions, found, nodes in pool.imap_unordered(_expand_part, parts):
+                self.result.transitions += transitions
+                self.found += [self.decode(path) for path in found]
+                for i, quiet, steps, key, order, value in nodes:
+                    self.merge(self.layer[i], quiet, tuple(self.decode(steps)), key, order, value)
+        gc.unfreeze()
+
+    def expand_part(self, start: int, stop: int) -> tuple[int, list[_Path], list[_Sent]]:
+        """What one process does for `share`: the nodes [start, stop) of the layer."""
+        self.next, self.found = [], []
+        before = self.result.transitions
+        sent: list[_Sent] = []
+        for i in range(start, stop):
+            self.expand(self.layer[i])
+            known = len(self.layer[i].base.path)
+            for base, steps, key, order, _ in self.next:
+                quiet = not steps
+                path = base.path[known:] if quiet else steps
+                sent.append((i, quiet, self.encode(path), key, order, self.seen[key]))
+            self.next = []
+        return self.result.transitions - before, [self.encode(path) for path in self.found], sent
+
+    def merge(
+        self, parent: Node, quiet: bool, steps: tuple[Step, ...], key: bytes, order: tuple[int, ...], value: int
+    ) -> None:
+        known = self.seen.get(key)
+        if known is not None and known >> _STOPS <= value >> _STOPS:
+            if known >> _DEPTH == value >> _DEPTH:
+                self.seen[key] = known | value
+            return
+        self.seen[key] = value
+        base = Base((*parent.base.path, *steps)) if quiet else parent.base
+        self.next.append(Node(base, () if quiet else steps, key, order, value >> _STOPS))
+
+    def encode(self, steps: Sequence[Step]) -> _Path:
+        return [(self.number[step.rule, step.arguments], step.stop) for step in steps]
+
+    def decode(self, path: _Path) -> list[Step]:
+        return [Step(*self.calls[number], stop) for number, stop in path]
+
+    # checkpoints
+
+    def header(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the search that goes on with it."""
+        calls = [f"{rule.name}{arguments!r}" for rule, arguments in self.calls]
+        return {"kernel": self.kernel.title, "arch": self.arch, "bounds": str(self.bounds), "calls": calls}
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint as lines of JSON: header, progress, states seen, nodes. Raises OSError."""
+        draft = path.with_name(path.name + ".part")
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                result = self.result
+                progress = [result.transitions, result.depth, result.seconds]
+                losses = [self.encode(steps) for steps, _ in result.losses]
+                for line in (self.header(), progress, losses, {k.hex(): v for k, v in self.seen.items()}):
+                    file.write(json.dumps(line) + "\n")
+                for nodes in (self.layer, self.next):
+                    lines = [
+                        (self.encode(n.base.path), self.encode(n.steps), n.key.hex(), n.order, n.stops) for n in nodes
+                    ]
+                    file.write(json.dumps(lines) + "\n")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises CheckpointError."""
+        try:
+            with path.open(encoding="utf-8") as file:
+                lines = [json.loads(line) for line in file]
+            header, progress, losses, seen, layer, following = lines
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); delete it") from error
+        if header != json.loads(json.dumps(self.header())):
+            raise CheckpointError(f"{path}: is of another search ({header.get('bounds')}); delete it or name another")
+        try:
+            self.result.transitions, self.result.depth, self.result.seconds = progress
+            self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
+            self.layer, self.next = self._nodes(layer), self._nodes(following)
+            for path_ in losses:
+                steps = self.decode(path_)
+                report = explain(self.kernel, self.arch, self.bounds.scope, steps)
+                if report is not None:
+                    self.result.losses.append((steps, report))
+        except (AttributeError, IndexError, TypeError, ValueError, NotPossible) as error:
+            raise CheckpointError(f"{path}: is damaged ({error}); delete it") from error
+        self.result.states = len(self.seen)
+
+    def _nodes(self, lines: list[Any]) -> list[Node]:
+        bases: dict[str, Base] = {}
+        nodes = []
+        for path, steps, key, order, stops in lines:
+            base = bases.setdefault(json.dumps(path), Base(tuple(self.decode(path))))
+            nodes.append(Node(base, tuple(self.decode(steps)), bytes.fromhex(key), tuple(order), stops))
+        return nodes
+
+
+#: Steps as numbers: index into `Search.calls`, and stop.
+_Path = list[tuple[int, str | None]]
+#: A new state on its way between processes: number of its parent, whether it is quiet, steps, key, order, what is
+#: known of it.
+_Sent = tuple[int, bool, _Path, bytes, tuple[int, ...], int]
+#: The search whose nodes the forked processes expand.
+_searching: Search | None = None
+
+
+def _expand_part(part: tuple[int, int]) -> tuple[int, list[_Path], list[_Sent]]:
+    assert _searching is not None
+    return _searching.expand_part(*part)
