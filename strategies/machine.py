@@ -29,9 +29,8 @@ class Machine(RuleBasedStateMachine):
     marks: ClassVar[dict[str, int]]
     #: Where a loss is stored; None to store nothing.
     folder: ClassVar[Path | None]
-    #: The last loss that was minimised, and for how many seconds a shorter one is searched for.
+    #: The last loss that was minimised.
     certificate: ClassVar[Certificate | None] = None
-    patience: ClassVar[float] = 20.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +53,7 @@ class Machine(RuleBasedStateMachine):
     @classmethod
     def certify(cls, steps: list[Step]) -> Certificate:
         """The shortest run of the kind of a losing run."""
-        cls.certificate = certify(cls.kernel, cls.arch, cls.scope, steps, cls.patience)
+        cls.certificate = certify(cls.kernel, cls.arch, cls.scope, steps)
         return cls.certificate
 
     def teardown(self) -> None:

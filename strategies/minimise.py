@@ -7,7 +7,6 @@ that forgot the page, stays the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,6 +19,9 @@ from mm_sim.system import Loss, Scope, System
 from strategies.explore import Bounds, Search
 from strategies.rules import domains, instances
 from strategies.walk import Walk
+
+#: Domains whose values in a run bound the search for a shorter one.
+_KEPT = ("reclaimer", "order", "prot")
 
 
 def minimise(
@@ -124,13 +126,27 @@ def _changes(steps: list[Step], values: dict[str, tuple[Any, ...]], everything: 
             yield [*steps[:i], changed, *steps[i + 1 :]]
 
 
+def _values(steps: list[Step]) -> dict[str, set[Any]]:
+    """What the run uses of the domains in `_KEPT`."""
+    used: dict[str, set[Any]] = {}
+    for step in steps:
+        for domain, value in zip(step.rule.arguments.values(), step.arguments, strict=True):
+            if domain in _KEPT:
+                used.setdefault(domain, set()).add(value)
+    return used
+
+
 def _cost(steps: list[Step]) -> tuple[int, int, int]:
-    """Among runs of one length: fewer stops first, fewer rules, then the arguments that come first."""
+    """Among runs of one length: few stops first, then few rules and values, then the arguments that come first."""
     return (
-        sum(step.stop is not None for step in steps),
-        len({step.rule.name for step in steps}),
+        _stops(steps),
+        len({step.rule.name for step in steps}) + sum(map(len, _values(steps).values())),
         sum(abs(int(a)) for step in steps for a in step.arguments),
     )
+
+
+def _stops(steps: list[Step]) -> int:
+    return sum(step.stop is not None for step in steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,50 +170,51 @@ class Certificate:
         return f"shortest found; the search for a shorter one was cut off at {self.states} states"
 
 
-#: Domains whose values in a run bound the search for a shorter one.
-_KEPT = ("reclaimer", "order", "prot")
-
-
 def shorter(scope: Scope, steps: list[Step]) -> Bounds:
     """The runs among which a shorter one is looked for: same rules and values, no more stops, one step less."""
-    used: dict[str, set[Any]] = {}
-    for step in steps:
-        for domain, value in zip(step.rule.arguments.values(), step.arguments, strict=True):
-            if domain in _KEPT:
-                used.setdefault(domain, set()).add(value)
+    used = _values(steps)
     rules = {step.rule.name for step in steps} | {"resume"}
     return Bounds(
         scope=scope,
         rules=tuple(sorted(rules)),
         only=tuple((domain, tuple(sorted(used[domain]))) for domain in _KEPT if domain in used),
         steps=len(steps) - 1,
-        stops=sum(step.stop is not None for step in steps),
+        stops=_stops(steps),
     )
 
 
-#: Seconds after which a search is put off until a walk has looked for a run of fewer rules.
-_FIRST = 2.0
+#: States after which a search is put off until a walk has looked for a run of fewer rules.
+_FIRST = 5_000
 #: Runs of such a walk, for each set of rules that is tried.
 _RUNS = 200
 
 
-def certify(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], seconds: float) -> Certificate:
-    """Minimise a run that loses data, and search for a shorter one of its kind for so many seconds."""
-    deadline = time.monotonic() + seconds
-    best, report = minimise(kernel, arch, scope, steps, simplest=False)
+def certify(
+    kernel: type[Kernel],
+    arch: str,
+    scope: Scope,
+    steps: list[Step],
+    states: int = 100_000,
+    deadline: float | None = None,
+) -> Certificate:
+    """Minimise a run that loses data, and search for a shorter one of its kind.
+
+    The search is cut off at so many states, or at `deadline` (of time.monotonic()).
+    """
+    best, report = minimise(kernel, arch, scope, steps)
     kind = report.forgotten_by.function
 
     def search_for(run: list[Step]) -> Search:
         return Search(kernel, arch, shorter(scope, run), lambda found: found.forgotten_by.function == kind)
 
     search = search_for(best)
-    result = search.run(min(deadline, time.monotonic() + _FIRST))
-    if result.ended == "out of time":
+    result = search.run(deadline, min(_FIRST, states))
+    if result.ended == "out of memory":
         fewer = fewer_rules(kernel, arch, scope, best, kind)
         if fewer is not best:
             best = fewer
             search = search_for(best)
-        result = search.run(deadline)
+        result = search.run(deadline, states)
     others = result.losses
     if result.ended == "loss":  # breadth first: nothing is shorter than the first that is found
         best = others.pop()[0]
@@ -225,11 +242,10 @@ def fewer_rules(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]
 
 
 def _walk(kernel: type[Kernel], arch: str, scope: Scope, rules: set[str], kind: str, best: list[Step]) -> list[Step]:
-    walk = Walk(kernel, arch, scope, seed=0, rules=rules)
+    walk = Walk(kernel, arch, scope, seed=0, rules=rules, stops=Walk.STOPS if _stops(best) else (0.0,))
     for _ in range(_RUNS):
         if walk.run() is not None:
             steps, report = minimise(kernel, arch, scope, walk.trace, simplest=False)
-            stops = [sum(step.stop is not None for step in run) for run in (steps, best)]
-            if report.forgotten_by.function == kind and stops[0] <= stops[1] and len(steps) <= len(best):
+            if report.forgotten_by.function == kind and _stops(steps) <= _stops(best) and len(steps) <= len(best):
                 return steps
     return best

@@ -54,8 +54,8 @@ def register_profiles() -> None:
     `nightly` also overrides what Hypothesis' own profile for CI sets. `plain` leaves the walk out.
     """
     same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
-    settings.register_profile("dev", same, max_examples=80)
-    settings.register_profile("ci", same, max_examples=80)
+    settings.register_profile("dev", same, max_examples=50)
+    settings.register_profile("ci", same, max_examples=50)
     settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000)
     settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)
 
@@ -210,18 +210,17 @@ def judge_within(
             progress(f"{series} on {arch}: walking, {walk.runs} runs")
         lost = walk.run() is not None
     verdict.walked = (walk.runs, walk.steps, time.monotonic() - start)
-    left = budget - (time.monotonic() - start)
     if lost:
         progress(f"{series} on {arch}: loses; looking for the shortest run")
-        verdict.losses = losses_of(certify(kernel, arch, SMALL, walk.trace, left))
+        verdict.losses = losses_of(certify(kernel, arch, SMALL, walk.trace, deadline=start + budget))
         return verdict
 
     def searching(result: Result) -> None:
         progress(f"{series} on {arch}: searching, {result.states} states, {result.depth} steps deep")
 
     search = Search(kernel, arch, COMMIT)
-    verdict.searched = result = search.run(time.monotonic() + left, jobs=jobs, progress=searching)
+    verdict.searched = result = search.run(start + budget, jobs=jobs, progress=searching)
     if result.ended == "loss":
-        left = budget - (time.monotonic() - start)
-        verdict.losses = losses_of(certify(kernel, arch, SMALL, result.losses[-1][0], left))
+        found = certify(kernel, arch, SMALL, result.losses[-1][0], deadline=start + budget)
+        verdict.losses = losses_of(found)
     return verdict

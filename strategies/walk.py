@@ -87,9 +87,11 @@ class Walk:
         novelty: bool = True,
         rules: Iterable[str] | None = None,
         marks: dict[str, int] | None = None,
+        stops: tuple[float, ...] = STOPS,
     ) -> None:
         self.random = random.Random(seed)
         self.length = length
+        self.stops = stops
         self.novelty = novelty
         self.marks: dict[str, int] = {} if marks is None else marks
         self.keys = {"iske": 0, "sske": 0, "rrbe": 0}
@@ -112,7 +114,7 @@ class Walk:
         start, trace = corpus[int(len(corpus) * draw())]
         system = clone(start)
         self.trace = steps = list(trace)
-        chance = self.STOPS[int(draw() * len(self.STOPS))]
+        chance = self.stops[int(draw() * len(self.stops))]
         preempt = draw() < self.PREEMPT
         pick: list[list[tuple[Rule, tuple[Any, ...]]]] = []
         for rules in self.by_rule:

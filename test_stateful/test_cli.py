@@ -1,0 +1,116 @@
+"""The mm-sim command: what it prints, its exit status, and one line for each kind of bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mm_sim.series import names
+from strategies.cli import main
+
+
+def mm_sim(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_list_names_every_series() -> None:
+    result = CliRunner(env={"COLUMNS": "250"}).invoke(main, ["list"])
+    assert result.exit_code == 0
+    assert all(name in result.output for name in names())
+
+
+def test_judge_shows_the_loss_and_its_certificate() -> None:
+    result = mm_sim("judge", "page_zap_rmap", "--budget", "15")
+    assert result.exit_code == 0, result.output
+    assert "page_zap_rmap on s390: loses" in result.output
+    assert "<-- lost" in result.output
+    assert "shortest, proven over" in result.output
+
+
+def test_judge_as_json() -> None:
+    result = mm_sim("judge", "page_zap_rmap", "no_clear_uptodate", "--budget", "15", "--jobs", "1", "--json")
+    loses, safe = json.loads(result.output)
+    assert result.exit_code == 0, result.output
+    assert (loses["series"], loses["arch"], loses["verdict"]) == ("page_zap_rmap", "s390", "loses")
+    loss = loses["losses"][0]
+    assert loss.keys() == {"kind", "process", "page", "forgotten_by", "steps", "shortest"}
+    assert loss["shortest"] == "proven"
+    assert loss["page"] == "A"
+    assert loss["forgotten_by"].startswith("page_zap_rmap()")
+    assert safe["verdict"] == "proven"
+    assert safe["losses"] == []
+    assert safe["walked"].keys() == {"runs", "steps", "seconds"}
+    assert safe["searched"].keys() == {"scope", "states", "seconds", "complete"}
+    assert safe["situations"]["clean drop from the swap cache"] > 0
+    assert safe["key_instructions"]["iske"] > 0
+
+
+def test_verdict_that_is_not_expected_is_status_1(tmp_path: Path) -> None:
+    file = tmp_path / "hopeful.py"
+    file.write_text(
+        "from mm_sim.series.page_zap_rmap import PageZapRmap\n\n\n"
+        "class Hopeful(PageZapRmap):\n    __slots__ = ()\n\n    title = 'the proposal'\n    posted = 'here'\n"
+        "    applies_to = '2.6.26'\n    expected = 'safe'\n"
+    )
+    result = mm_sim("judge", str(file), "--budget", "10")
+    assert result.exit_code == 1
+    assert "not as expected: it is expected to be safe" in result.output
+
+
+def test_walk_too_short_to_reach_anything_is_not_as_expected() -> None:
+    result = mm_sim("judge", "linux_2_6_26", "--budget", "0.1", "--jobs", "1")
+    assert result.exit_code == 1
+    assert "not as expected: never reached" in result.output
+
+
+def test_search_says_what_it_covered() -> None:
+    result = mm_sim("search", "linux_2_6_26", "--steps", "4", "--jobs", "1")
+    assert result.exit_code == 0, result.output
+    assert "proven: linux_2_6_26 on s390; 2 processes, 1 page each" in result.output
+    assert "complete;" in result.output
+    assert "states/s" in result.output
+
+
+def test_search_that_is_cut_off_goes_on(tmp_path: Path) -> None:
+    file = str(tmp_path / "checkpoint")
+    cut = mm_sim(
+        "search", "zap_only", "--steps", "5", "--states", "50", "--jobs", "1", "--checkpoint", file, "--json"
+    )
+    assert json.loads(cut.output)["ended"] == "out of memory"
+    rest = mm_sim("search", "zap_only", "--steps", "5", "--jobs", "1", "--checkpoint", file, "--json")
+    whole = mm_sim("search", "zap_only", "--steps", "5", "--jobs", "1", "--json")
+    assert json.loads(rest.output)["complete"]
+    assert json.loads(rest.output)["states"] == json.loads(whole.output)["states"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["judge", "zap_onyl"], "did you mean zap_only?"),
+        (["judge", "no_such_file.py"], "no_such_file.py: there is no such series file"),
+        (["search", "zap_only", "--rules", "store,frok"], "no rule is called 'frok'"),
+        (["search", "zap_only", "--scope", "huge"], "'huge' is not one of"),
+        (["search", "zap_only", "--steps", "4", "--states", "9", "--checkpoint", "/nowhere/x"], "/nowhere/x"),
+        (["judge", "--budget", "0", "zap_only"], "0"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments: list[str], message: str) -> None:
+    result = mm_sim(*arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert result.output.strip().splitlines()[-1].startswith("Error: ")
+
+
+def test_series_that_breaks_the_bookkeeping_is_bad_input(tmp_path: Path) -> None:
+    file = tmp_path / "leaky.py"
+    file.write_text(
+        "from mm_sim.kernel import Kernel\nfrom mm_sim.page import Page\n\n\n"
+        "class Leaky(Kernel):\n    __slots__ = ()\n\n    title = 'puts a page twice'\n    posted = 'here'\n"
+        "    applies_to = '2.6.26'\n    expected = 'unknown'\n\n"
+        "    def put_page(self, page: Page) -> None:\n"
+        "        super().put_page(page)\n        super().put_page(page)\n"
+    )
+    result = mm_sim("judge", str(file), "--budget", "2", "--jobs", "1")
+    assert result.exit_code == 2
+    assert "breaks the kernel's bookkeeping" in result.output

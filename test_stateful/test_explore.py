@@ -1,0 +1,143 @@
+"""The exhaustive search: that its reductions lose nothing, that it ends, stops and goes on, and what it says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_sim.kernel import Kernel
+from mm_sim.loss import Step, replay
+from mm_sim.names import DIRECT, KSWAPD
+from mm_sim.series import load
+from mm_sim.snapshot import is_quiet
+from mm_sim.system import SMALL, Scope, System
+from strategies.explore import MOVERS, SCOPES, Bounds, CheckpointError, Search
+from strategies.minimise import certify
+from strategies.rules import RULES, stops
+from strategies.walk import Walk, outline
+
+RACE = SCOPES["race"].rules
+LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
+SHORT = Bounds(rules=RACE, only=LUMPY, steps=5)
+
+
+class Watching(Search):
+    """Remembers the abstract states it comes to."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.outlines: set[tuple[int, ...]] = set()
+
+    def visit(self, system: System, *rest: Any) -> bool:
+        known = super().visit(system, *rest)
+        if is_quiet(system):
+            self.outlines.add(outline(system))
+        return known
+
+
+@pytest.mark.parametrize("arch", ["s390", "x86"])
+@pytest.mark.parametrize(
+    "rules", [("store", "fork", "exit", "reclaim", "pageout_done"), ("store", "mlock", "mprotect")]
+)
+def test_reductions_hide_no_abstract_state(arch: str, rules: tuple[str, ...]) -> None:
+    bounds = Bounds(rules=rules, only=LUMPY, steps=5)
+    reduced = Watching(load("linux_2_6_26"), arch, bounds)
+    whole = Watching(load("linux_2_6_26"), arch, bounds, reduce=False, symmetric=False)
+    assert reduced.run().ended == whole.run().ended == "complete"
+    assert reduced.outlines == whole.outlines
+    assert reduced.result.states < whole.result.states
+
+
+@pytest.mark.parametrize("reductions", [{}, {"reduce": False}, {"symmetric": False}])
+def test_the_shortest_loss_is_found_with_and_without_reductions(reductions: dict[str, Any]) -> None:
+    bounds = Bounds(rules=("store", "fork", "reclaim", "pageout_done"), only=LUMPY, stops=1)
+    result = Search(load("page_zap_rmap"), "s390", bounds, **reductions).run()
+    assert result.ended == "loss"
+    steps, _ = result.losses[-1]
+    assert len(steps) == 8
+    assert replay(load("page_zap_rmap"), "s390", SMALL, steps) is not None
+
+
+def test_what_is_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    file = tmp_path / "search.json"
+    straight = Search(load("linux_2_6_26"), "s390", SHORT).run()
+    first = Search(load("linux_2_6_26"), "s390", SHORT)
+    assert first.run(states=300, checkpoint=file).ended == "out of memory"
+    again = Search(load("linux_2_6_26"), "s390", SHORT)
+    again.load(file)
+    result = again.run()
+    assert result.ended == "complete"
+    assert (result.states, result.depth) == (straight.states, straight.depth)
+
+
+def test_checkpoint_of_another_search_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "search.json"
+    Search(load("linux_2_6_26"), "s390", SHORT).run(states=10, checkpoint=file)
+    with pytest.raises(CheckpointError, match=r"search\.json: is of another search"):
+        Search(load("zap_only"), "s390", SHORT).load(file)
+
+
+@pytest.mark.parametrize("text", ["", "not JSON\n", "{}\n[]\n", None])
+def test_broken_checkpoint_is_one_line(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "search.json"
+    search = Search(load("linux_2_6_26"), "s390", SHORT)
+    search.run(states=10, checkpoint=file)
+    if text is None:  # a number too large
+        text = file.read_text().replace("[[", "[[9", 1)
+    file.write_text(text)
+    with pytest.raises(CheckpointError, match="delete it"):
+        Search(load("linux_2_6_26"), "s390", SHORT).load(file)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_processes_see_the_same_states() -> None:
+    bounds = Bounds(rules=RACE, only=LUMPY, steps=6)
+    one = Search(load("linux_2_6_26"), "s390", bounds).run()
+    two = Search(load("linux_2_6_26"), "s390", bounds).run(jobs=2)
+    assert (one.states, one.depth, one.ended) == (two.states, two.depth, two.ended)
+
+
+def test_movers_are_preemption_points() -> None:
+    assert set(MOVERS) <= set(stops(Kernel, next(rule for rule in RULES if rule.name == "resume")))
+
+
+def test_small_scope_is_proven_without_bounds() -> None:
+    """One process has no race to lose: all its states are few enough to be visited."""
+    bounds = Bounds(Scope(processes=1, pages=1, frames=2, slots=2), rules=("store", "reclaim", "pageout_done"))
+    result = Search(load("page_zap_rmap"), "s390", bounds).run()
+    assert result.ended == "complete"
+    assert result.states > 100
+
+
+def test_bounds_say_what_they_cover() -> None:
+    bounds = Bounds(rules=("store", "reclaim"), only=(("reclaimer", (KSWAPD, DIRECT)),), steps=4, stops=1)
+    assert str(bounds) == (
+        "2 processes, 1 page each, 3 frames, 2 slots; store, reclaim; reclaimer kswapd or direct; "
+        "up to 4 steps; up to 1 of them stopped on the way"
+    )
+
+
+def test_certificate_finds_what_deleting_steps_does_not() -> None:
+    """From eleven steps with locks, from which nothing can be deleted, to the race in eight."""
+    kernel = load("page_zap_rmap")
+    lengths = set()
+    for seed in range(2):
+        walk = Walk(kernel, "s390", SMALL, seed, rules={*(RACE or ()), "mlock"})
+        while walk.run() is None or not any(step.stop for step in walk.trace):
+            pass
+        found = certify(kernel, "s390", SMALL, walk.trace)
+        assert found.proven
+        assert str(found).startswith(f"shortest, proven over {found.states} states: 2 processes")
+        lengths.add(len(found.steps))
+    assert lengths == {8}
+
+
+def test_certificate_that_was_cut_off_says_so() -> None:
+    rule = {r.name: r for r in RULES}
+    walk = Walk(load("page_zap_rmap"), "s390", SMALL, seed=0)
+    while walk.run() is None:
+        pass
+    found = certify(load("page_zap_rmap"), "s390", SMALL, walk.trace, states=1)
+    assert not found.proven
+    assert "cut off" in str(found)
+    assert all(isinstance(step, Step) and step.rule in rule.values() for step in found.steps)
