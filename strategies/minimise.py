@@ -8,7 +8,7 @@ that forgot the page, stays the same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -17,8 +17,7 @@ from mm_sim.loss import Report, Step, explain
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.system import Loss, Scope, System
 from strategies.explore import Bounds, Search
-from strategies.rules import domains, instances
-from strategies.walk import Walk
+from strategies.rules import domains, instances, table
 
 #: Domains whose values in a run bound the search for a shorter one.
 _KEPT = ("reclaimer", "order", "prot")
@@ -183,10 +182,8 @@ def shorter(scope: Scope, steps: list[Step]) -> Bounds:
     )
 
 
-#: States after which a search is put off until a walk has looked for a run of fewer rules.
-_FIRST = 5_000
-#: Runs of such a walk, for each set of rules that is tried.
-_RUNS = 200
+#: States after which a search of some of the rules gives way to one of more.
+_FIRST = 10_000
 
 
 def certify(
@@ -199,53 +196,21 @@ def certify(
 ) -> Certificate:
     """Minimise a run that loses data, and search for a shorter one of its kind.
 
-    The search is cut off at so many states, or at `deadline` (of time.monotonic()).
+    First the rules that come first in the table are searched, then more, then all that the run uses. That search is
+    cut off at so many states, or at `deadline` (of time.monotonic()).
     """
     best, report = minimise(kernel, arch, scope, steps)
     kind = report.forgotten_by.function
-
-    def search_for(run: list[Step]) -> Search:
-        return Search(kernel, arch, shorter(scope, run), lambda found: found.forgotten_by.function == kind)
-
-    search = search_for(best)
-    result = search.run(deadline, min(_FIRST, states))
-    if result.ended == "out of memory":
-        fewer = fewer_rules(kernel, arch, scope, best, kind)
-        if fewer is not best:
-            best = fewer
-            search = search_for(best)
-        result = search.run(deadline, states)
-    others = result.losses
-    if result.ended == "loss":  # breadth first: nothing is shorter than the first that is found
-        best = others.pop()[0]
+    bounds = shorter(scope, best)
+    used = [rule.name for rule in table(kernel) if rule.name in (bounds.rules or ()) and rule.name != "resume"]
+    others: list[tuple[list[Step], Report]] = []
+    for n in range(1, len(used) + 1):
+        bounds = replace(bounds, rules=(*used[:n], "resume"))
+        search = Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind)
+        result = search.run(deadline, states if n == len(used) else min(_FIRST, states))
+        others = result.losses
+        if result.ended == "loss":  # breadth first: nothing is shorter than the first that is found
+            best = others.pop()[0]
+            break
     best, report = minimise(kernel, arch, scope, best)
-    return Certificate(best, report, result.ended in ("complete", "loss"), result.states, search.bounds, others)
-
-
-def fewer_rules(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str) -> list[Step]:
-    """A better run of fewer rules and no more stops, found by walks without some of the rules; or the same run."""
-    names = list(dict.fromkeys(rule.name for rule, _ in instances(kernel, scope)))
-    best = steps
-    size = len(names)
-    while size:
-        used = [name for name in names if name != "resume" and name in {step.rule.name for step in best}]
-        size = min(size, len(used) // 2)
-        for start in range(0, len(used), max(size, 1)):
-            rules = {*used[:start], *used[start + size :], "resume"}
-            found = _walk(kernel, arch, scope, rules, kind, best)
-            if found is not best:
-                best = found
-                break
-        else:
-            size //= 2
-    return best
-
-
-def _walk(kernel: type[Kernel], arch: str, scope: Scope, rules: set[str], kind: str, best: list[Step]) -> list[Step]:
-    walk = Walk(kernel, arch, scope, seed=0, rules=rules, stops=Walk.STOPS if _stops(best) else (0.0,))
-    for _ in range(_RUNS):
-        if walk.run() is not None:
-            steps, report = minimise(kernel, arch, scope, walk.trace, simplest=False)
-            if report.forgotten_by.function == kind and _stops(steps) <= _stops(best) and len(steps) <= len(best):
-                return steps
-    return best
+    return Certificate(best, report, result.ended in ("complete", "loss"), result.states, bounds, others)

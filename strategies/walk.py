@@ -8,7 +8,6 @@ none before is kept, and later runs set out from there. The same seed walks the 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
 from mm_sim.kernel import Kernel
@@ -85,13 +84,10 @@ class Walk:
         seed: int,
         length: int = 40,
         novelty: bool = True,
-        rules: Iterable[str] | None = None,
         marks: dict[str, int] | None = None,
-        stops: tuple[float, ...] = STOPS,
     ) -> None:
         self.random = random.Random(seed)
         self.length = length
-        self.stops = stops
         self.novelty = novelty
         self.marks: dict[str, int] = {} if marks is None else marks
         self.keys = {"iske": 0, "sske": 0, "rrbe": 0}
@@ -101,8 +97,6 @@ class Walk:
         self.corpus: list[tuple[System, tuple[Step, ...]]] = [(System(kernel, arch, scope, self.marks), ())]
         by_rule: dict[str, list[tuple[Rule, tuple[Any, ...]]]] = {}
         for instance in instances(kernel, scope):
-            if rules is not None and instance[0].name not in rules:
-                continue
             by_rule.setdefault(instance[0].name, []).append(instance)
         self.by_rule = list(by_rule.values())
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
@@ -114,7 +108,7 @@ class Walk:
         start, trace = corpus[int(len(corpus) * draw())]
         system = clone(start)
         self.trace = steps = list(trace)
-        chance = self.stops[int(draw() * len(self.stops))]
+        chance = self.STOPS[int(draw() * len(self.STOPS))]
         preempt = draw() < self.PREEMPT
         pick: list[list[tuple[Rule, tuple[Any, ...]]]] = []
         for rules in self.by_rule:
