@@ -56,7 +56,7 @@ class Rule:
     more argument `stop`. Otherwise `action` does it at once; without either, the operation of the task
     named by the first argument goes on to `stop`. All are called with the system and the arguments.
     `when` says whether it can happen now; else the step does nothing. `weight` is how often a
-    random walk picks the rule.
+    random walk picks the rule. `same` gives what the arguments come to: where it is equal, so is the step.
     """
 
     name: str
