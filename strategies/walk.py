@@ -1,13 +1,15 @@
 """The random walk: the rules of the table called at random, without Hypothesis' choice machinery.
 
-Each run draws a schedule (how often operations are stopped, how eagerly they go on) and, swarm testing (Groce et al.,
-ISSTA 2012), how often each rule is picked, if at all. The walk is steered by novelty: a quiet state that looks like
-none before is kept, and later runs set out from there. The same seed walks the same way.
+Each run draws a schedule (how often operations are stopped and how eagerly they go on, or PCT) and, swarm testing
+(Groce et al., ISSTA 2012), how often each rule is picked, if at all. The walk is steered by novelty: a quiet state
+that looks like none before is kept, and later runs set out from there. The same seed walks the same way.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from mm_sim.kernel import Kernel
@@ -71,6 +73,11 @@ class Walk:
     #: Chances to stop at a preemption point: run to completion, stop now and then, stop often.
     STOPS = (0.0, 0.06, 0.12, 0.2)
     PREEMPT = 0.7
+    #: Share of the runs with a PCT schedule (Burckhardt et al., ASPLOS 2010): of the first HORIZON preemption points
+    #: DEPTH - 1 are chosen beforehand; a task that comes to one is put last. It finds what DEPTH orderings decide.
+    PCT = 0.3
+    DEPTH = 3
+    HORIZON = 120
     #: How many runs to keep for each abstract state: they differ in what it does not show.
     KEPT = 6
     #: Factors for the weight of a rule in one run.
@@ -101,6 +108,13 @@ class Walk:
         self.by_rule = list(by_rule.values())
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
 
+    def change_points(self) -> Callable[[], float]:
+        """What `run_some` asks at each preemption point: 0 at those of a PCT schedule, else 1."""
+        draw = self.random.random
+        changes = {int(draw() * self.HORIZON) for _ in range(self.DEPTH - 1)}
+        points = count()
+        return lambda: 0.0 if next(points) in changes else 1.0
+
     def run(self) -> Loss | None:
         """Do one run; what it lost, if anything. Raises KernelBug; `trace` has the steps in any case."""
         draw = self.random.random
@@ -110,6 +124,10 @@ class Walk:
         self.trace = steps = list(trace)
         chance = self.STOPS[int(draw() * len(self.STOPS))]
         preempt = draw() < self.PREEMPT
+        look, hold = draw, 3
+        pct = draw() < self.PCT
+        if pct:
+            chance, preempt, look, hold = 0.5, True, self.change_points(), self.length // 2
         pick: list[list[tuple[Rule, tuple[Any, ...]]]] = []
         for rules in self.by_rule:
             pick += [rules] * (rules[0][0].weight * self.SWARM[int(draw() * len(self.SWARM))])
@@ -118,12 +136,11 @@ class Walk:
         done = len(steps)
         call = -1
         held = 0
-        victim: tuple[Rule, tuple[Any, ...]] | None = None
+        victims: list[tuple[Rule, tuple[Any, ...]]] = []
         try:
             for call in range(self.length if n else 0):
-                if victim is not None and not held:
-                    rule, arguments = victim
-                    victim = None
+                if victims and not held:
+                    rule, arguments = victims.pop()
                 else:
                     rules = pick[int(draw() * n)]
                     rule, arguments = rules[int(draw() * len(rules))]
@@ -134,12 +151,12 @@ class Walk:
                     continue
                 steps.append(Step(rule, arguments, None))
                 if task.steps is not None:
-                    stop = run_some(task, draw, 0.0 if held else chance)
+                    stop = run_some(task, look, 0.0 if held and not pct else chance)
                     if stop is not None:
                         steps[-1] = Step(rule, arguments, stop)
                         if preempt:
-                            held = 1 + int(draw() * 3)
-                            victim = (self.resume, (TASKS[task.name],))
+                            held = held or 1 + int(draw() * hold)
+                            victims.append((self.resume, (TASKS[task.name],)))
                 system.after()
                 if held:
                     held -= 1

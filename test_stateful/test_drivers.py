@@ -122,6 +122,16 @@ def test_preemption_points_are_read_off_the_code() -> None:
     assert "page_remove_rmap: key cleared" in stops(Kernel, RULE["resume"])
 
 
+def test_pct_schedule_stops_less_often_than_its_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Walk, "PCT", 1.0)
+    walk = Walk(load("linux_2_6_26"), "s390", SMALL, seed=1, novelty=False)
+    stopped = []
+    for _ in range(300):
+        walk.run()
+        stopped.append(sum(step.stop is not None for step in walk.trace))
+    assert set(stopped) == set(range(Walk.DEPTH))
+
+
 def test_every_preemption_point_is_reached() -> None:
     """A label that no walk comes to stands in code that nothing tests."""
     walk = Walk(load("linux_2_6_26"), "s390", Scope(3, 2, 6, 3), seed=2, length=40)
