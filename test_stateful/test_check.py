@@ -50,6 +50,6 @@ def test_quick_check_finds_what_the_full_check_finds(
 
     monkeypatch.setattr(System, "after", both)
     walk = Walk(kernel, arch, Scope(processes=3, pages=3, frames=6, slots=4), seed=1, length=60)
-    for _ in range(250):
+    for _ in range(400):
         walk.run()
     assert walk.marks["clean drop from the swap cache"]
