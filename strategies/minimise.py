@@ -211,6 +211,7 @@ def certify(
         others = result.losses
         if result.ended == "loss":  # breadth first: nothing is shorter than the first that is found
             best = others.pop()[0]
+            bounds = replace(bounds, steps=len(best) - 1)
             break
     best, report = minimise(kernel, arch, scope, best)
     return Certificate(best, report, result.ended in ("complete", "loss"), result.states, bounds, others)

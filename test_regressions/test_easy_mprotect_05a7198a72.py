@@ -18,9 +18,9 @@ fork(P2)
                           store(A)
                                                     resume()   <-- lost
 
-The shortest, proven over 1390 states: 2 processes, 1 page each, 3 frames, 2 slots; fork,
-pageout_done, reclaim, resume, store; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them
-stopped on the way.
+The shortest, proven over 1390 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork,
+reclaim, pageout_done, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them stopped on
+the way.
 
 Written by the tool; the verdicts are those of every series.
 """

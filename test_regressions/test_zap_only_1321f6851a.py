@@ -18,8 +18,8 @@ fork(P2)
                           exit()
                                                     resume()   <-- lost
 
-The shortest, proven over 2102 states: 2 processes, 1 page each, 3 frames, 2 slots; exit, fork,
-pageout_done, reclaim, resume, store; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them
+The shortest, proven over 2102 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork,
+exit, reclaim, pageout_done, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them
 stopped on the way.
 
 Written by the tool; the verdicts are those of every series.

@@ -18,8 +18,8 @@ fork(P2)
                           munmap(A)
                                                     reclaim(P1, A, 4)   <-- lost
 
-The shortest, proven over 4793 states: 2 processes, 1 page each, 3 frames, 2 slots; fork, mlock,
-mprotect, munmap, pageout_done, reclaim, resume, store; reclaimer kswapd; order 4; prot R; up to 9
+The shortest, proven over 4793 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork,
+reclaim, pageout_done, mprotect, mlock, munmap, resume; reclaimer kswapd; order 4; prot R; up to 9
 steps; up to 0 of them stopped on the way.
 
 Written by the tool; the verdicts are those of every series.
