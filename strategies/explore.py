@@ -8,8 +8,9 @@ The states are fewer by three reductions. *Symmetry*: states that differ in the 
 values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
 for it. *Partial order* (Lipton, CACM 1975): no other task need run at a point in `MOVERS`, because what the operation
 has done since the point before, or does up to the next one, commutes with all that other tasks can do: it touches
-nothing but the task's own place, its own vmas' protection by way of a lock that nobody tries, and promises of the
-ghost. Exchanging the two leads to the same state, and hides no loss, as the exchanged order is visited.
+nothing but the task's own place and promises of the ghost. Exchanging the two leads to the same state, and hides no
+loss, as the exchanged order is visited. `test_explore.py` compares the abstract states with those of a search that
+has none of this.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Bounds:
         if self.steps is not None:
             parts.append(f"up to {self.steps} steps")
         if self.stops is not None:
-            parts.append(f"up to {self.stops} of them stopped on the way")
+            parts.append(f"{f'up to {self.stops}' if self.stops else 'none'} of them stopped on the way")
         return "; ".join(parts)
 
 
@@ -141,7 +142,7 @@ class Result:
 
 
 # What is known of a state, in one number: tasks that were run on from it (by position in its key), depth, stops.
-_DEPTH, _STOPS = 16, 24
+_DEPTH, _STOPS = 16, 32
 
 
 class Search:
@@ -253,18 +254,15 @@ class Search:
         try:
             if task.steps is not None:
                 for stop in points(task):
-                    if not may_stop or stop in self.movers:
-                        continue
                     if stop in passed:  # one step stops where the label comes first: this state takes two
                         for key, bit in marked:
                             self.seen[key] &= ~bit
                         marked.clear()
-                        continue
-                    passed.append(stop)
-                    if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
-                        break
-                else:
-                    stop = None
+                    elif may_stop and stop not in self.movers:
+                        passed.append(stop)
+                        if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
+                            break
+                    stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None:
                 self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
         except Loss:
@@ -293,7 +291,7 @@ class Search:
         if known is not None and known >> _STOPS <= stops:
             if known & bit:
                 return True
-            earlier = known >> _DEPTH & 255 < depth
+            earlier = known >> _DEPTH & 0xFFFF < depth
             if earlier and (self.bounds.stops is None or known >> _STOPS < stops):
                 return True
             if not earlier and known >> _STOPS == stops and bit:
@@ -323,8 +321,9 @@ class Search:
     ) -> Result:
         """Search until it ends, until `deadline` (of time.monotonic()), or until `states` have been seen.
 
-        A state takes about 250 bytes. `jobs` processes share the work where the system can fork. What stopped
-        before its end is written to `checkpoint`, if given, and goes on when run again. Raises KernelBug.
+        A state takes about 250 bytes, and more while it waits to be expanded. `jobs` processes share the work where
+        the system can fork. What stopped before its end is written to `checkpoint`, if given, and goes on when run
+        again. Raises KernelBug.
         """
         result = self.result
         result.ended = ""
