@@ -23,13 +23,8 @@ from strategies.rules import domains, instances, table
 _KEPT = ("reclaimer", "order", "prot")
 
 
-def minimise(
-    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], simplest: bool = True
-) -> tuple[list[Step], Report]:
-    """A shorter run found that loses a page as `steps` do. `steps` must lose data.
-
-    With `simplest` steps are also replaced by simpler ones.
-    """
+def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> tuple[list[Step], Report]:
+    """A shorter and simpler run found that loses a page as `steps` do. `steps` must lose data."""
     first = explain(kernel, arch, scope, steps)
     assert first is not None
     report = first
@@ -71,7 +66,7 @@ def minimise(
         chunks()
         if any(attempt(candidate) for candidate in _deletions(best, values)):
             continue
-        if not simplest or not any(attempt(candidate) for candidate in _changes(best, values, everything)):
+        if not any(attempt(candidate) for candidate in _changes(best, values, everything)):
             return best, report
 
 

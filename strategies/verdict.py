@@ -54,8 +54,8 @@ def register_profiles() -> None:
     `nightly` also overrides what Hypothesis' own profile for CI sets. `plain` leaves the walk out.
     """
     same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
-    settings.register_profile("dev", same, max_examples=50)
-    settings.register_profile("ci", same, max_examples=50)
+    settings.register_profile("dev", same, max_examples=40)
+    settings.register_profile("ci", same, max_examples=40)
     settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000)
     settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)
 

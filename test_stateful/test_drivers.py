@@ -137,7 +137,7 @@ def test_every_preemption_point_is_reached() -> None:
     walk = Walk(load("linux_2_6_26"), "s390", Scope(3, 2, 6, 3), seed=2, length=40)
     x86 = Walk(load("linux_2_6_26"), "x86", Scope(3, 2, 6, 3), seed=2, length=40)
     reached: set[str | None] = set()
-    for _ in range(6_000):
+    for _ in range(5_000):
         for one in (walk, x86):
             one.run()
             reached.update(step.stop for step in one.trace)
