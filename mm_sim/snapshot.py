@@ -344,8 +344,8 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
 
 @cache
 def _code_id(code: CodeType) -> int:
-    """A function by its name: the same in every process."""
-    return crc32(f"{code.co_filename} {code.co_qualname}".encode())
+    """A function by its name and line: the same in every process and in every checkout."""
+    return crc32(f"{code.co_qualname} {code.co_firstlineno}".encode())
 
 
 def _outline(page: Page) -> tuple[bool, ...]:

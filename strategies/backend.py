@@ -4,7 +4,7 @@ For each test case the provider walks natively for some runs. When one loses dat
 are played to the state machine: Hypothesis sees an ordinary failing test case, verifies it under its own provider,
 shrinks what is left, prints it and saves it. The choices of a step in hypothesis/stateful.py are: stop (a boolean),
 once the feature flags (an integer), the index of the rule, one integer for each argument by name.
-`test_backend.py` fails if a release of Hypothesis changes that.
+`test_drivers.py` fails if a release of Hypothesis changes that.
 """
 
 from __future__ import annotations

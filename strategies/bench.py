@@ -77,7 +77,7 @@ def certified_seconds(name: str, seeds: int) -> list[float]:
 
 
 def search(name: str = "linux_2_6_26", **options: Any) -> Result:
-    """A search of a small scope: every run of up to five steps."""
+    """A search of a small scope: every run of up to six steps."""
     bounds = Bounds(options.pop("scope", SMALL), SCOPES["race"].rules, steps=options.pop("steps", 6))
     return Search(load(name), "s390", bounds, **options).run()
 

@@ -28,7 +28,7 @@ from strategies import bench as benchmarks
 from strategies import reproducer
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.rules import table
-from strategies.verdict import Verdict, judge_within
+from strategies.verdict import COMMIT, Verdict, expected_of, judge_within
 
 _COLOURS = {"loses": "red", "no loss found": "yellow", "proven": "green"}
 
@@ -49,7 +49,7 @@ def _one_line() -> Iterator[None]:
     except KernelBug as error:
         raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
     except OSError as error:
-        raise BadInput(f"{error.filename}: {error.strerror}") from error
+        raise BadInput(str(error)) from error
 
 
 def _load(name: str) -> tuple[str, type[Kernel]]:
@@ -125,7 +125,7 @@ def _show(out: Console, verdict: Verdict) -> None:
             out.print(f"\n{text}", highlight=False, markup=False, soft_wrap=True)
         out.print()
     if verdict.searched is not None:
-        out.print(f"               {verdict.bounds}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"               {COMMIT}", highlight=False, markup=False, soft_wrap=True)
     surprise = verdict.surprise()
     if surprise is not None:
         out.print(f"               [bold]not as expected: {surprise}[/]", highlight=False, soft_wrap=True)
@@ -208,7 +208,7 @@ def search(
         )
         for steps, report in result.losses:
             out.print(reproducer.timeline(steps, report), highlight=False, markup=False, soft_wrap=True)
-    raise SystemExit(result.ended == "loss")
+    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch) == "safe")
 
 
 def _search_as_json(name: str, arch: str, bounds: Bounds, result: Result) -> dict[str, Any]:

@@ -16,21 +16,27 @@ has none of this.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from inspect import getsourcefile
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import KSWAPD, TASKS
 from mm_sim.sched import Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
+from strategies import rules as the_rules
 from strategies.rules import instances, table
 
 
@@ -330,6 +336,8 @@ class Search:
         start = time.monotonic() - result.seconds
         jobs = jobs if "fork" in get_all_start_methods() else 1
         thresholds = gc.get_threshold()
+        interrupted: list[int] = []  # Ctrl-C waits for the end of a block: half a node would be lost on resuming
+        handler = signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
         gc.set_threshold(2_000, 10, 1_000_000)  # clones are full of cycles; what is seen and queued stays
         try:
             while not result.ended:
@@ -355,11 +363,12 @@ class Search:
                         result.ended = "out of time"
                     elif result.states >= states:
                         result.ended = "out of memory"
+                if interrupted and not result.ended:
+                    result.ended = "interrupted"
                 progress(result)
-        except KeyboardInterrupt:
-            result.ended = "interrupted"
         finally:
             gc.set_threshold(*thresholds)
+            signal.signal(signal.SIGINT, handler)
         if checkpoint is not None and result.ended not in ("complete", "loss"):
             self.save(checkpoint)
         return result
@@ -389,7 +398,7 @@ class Search:
         part = -(-size // (4 * jobs))
         parts = [(i, min(i + part, len(self.layer))) for i in range(first, len(self.layer), part)]
         gc.freeze()
-        with get_context("fork").Pool(jobs) as pool:
+        with get_context("fork").Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
             for transitions, found, nodes in pool.imap_unordered(_expand_part, parts):
                 self.result.transitions += transitions
                 self.found += [self.decode(path) for path in found]
@@ -435,10 +444,22 @@ class Search:
     def header(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the search that goes on with it."""
         calls = [f"{rule.name}{arguments!r}" for rule, arguments in self.calls]
-        return {"kernel": self.kernel.title, "arch": self.arch, "bounds": str(self.bounds), "calls": calls}
+        source = hashlib.sha256()
+        files = {Path(getsourcefile(cls) or __file__) for cls in self.kernel.__mro__[:-1]}
+        for file in sorted(
+            files | {*Path(mm_sim.__file__).parent.glob("*.py"), Path(the_rules.__file__), Path(__file__)}
+        ):
+            source.update(file.read_bytes())
+        return {
+            "kernel": self.kernel.title,
+            "arch": self.arch,
+            "bounds": str(self.bounds),
+            "calls": calls,
+            "source": source.hexdigest(),
+        }
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint as lines of JSON: header, progress, states seen, nodes. Raises OSError."""
+        """Write a checkpoint as lines of JSON: header, progress, states seen, nodes. Raises CheckpointError."""
         draft = path.with_name(path.name + ".part")
         try:
             with draft.open("w", encoding="utf-8") as file:
@@ -453,8 +474,11 @@ class Search:
                     ]
                     file.write(json.dumps(lines) + "\n")
             draft.replace(path)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written ({error.strerror}); name another place") from error
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint. Raises CheckpointError."""
@@ -465,7 +489,10 @@ class Search:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); delete it") from error
         if header != json.loads(json.dumps(self.header())):
-            raise CheckpointError(f"{path}: is of another search ({header.get('bounds')}); delete it or name another")
+            what = header.get("bounds") if isinstance(header, dict) else header
+            raise CheckpointError(
+                f"{path}: is of another search or another model ({what}); delete it or name another"
+            )
         try:
             self.result.transitions, self.result.depth, self.result.seconds = progress
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}

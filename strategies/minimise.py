@@ -204,9 +204,21 @@ def certify(
         search = Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind)
         result = search.run(deadline, states if n == len(used) else min(_FIRST, states))
         others = result.losses
-        if result.ended == "loss":  # breadth first: nothing is shorter than the first that is found
-            best = others.pop()[0]
-            bounds = replace(bounds, steps=len(best) - 1)
+        if result.ended == "loss":  # breadth first: nothing within the bounds is shorter than the first that is found
+            path = others.pop()[0]
+            best, report = minimise(kernel, arch, scope, path)
+            bounds = replace(bounds, steps=len(path) - 1)
+            if len(best) < len(path) or not _within(best, bounds):
+                return certify(kernel, arch, scope, best, states, deadline)
             break
-    best, report = minimise(kernel, arch, scope, best)
     return Certificate(best, report, result.ended in ("complete", "loss"), result.states, bounds, others)
+
+
+def _within(steps: list[Step], bounds: Bounds) -> bool:
+    """Whether the run has the rules and values of `bounds`, and no more stops."""
+    only = dict(bounds.only)
+    return (
+        {step.rule.name for step in steps} <= {*(bounds.rules or ())}
+        and all(used <= set(only.get(domain, ())) for domain, used in _values(steps).items())
+        and (bounds.stops is None or _stops(steps) <= bounds.stops)
+    )

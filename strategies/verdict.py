@@ -16,7 +16,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.system import SMALL, Loss, Scope
 from strategies import reproducer
 from strategies.backend import NAME, walking
-from strategies.explore import SCOPES, Bounds, Result, Search
+from strategies.explore import SCOPES, Result, Search
 from strategies.machine import machine
 from strategies.minimise import Certificate, certify
 from strategies.walk import Walk
@@ -77,7 +77,6 @@ class Verdict:
     marks: dict[str, int]
     keys: dict[str, int]
     searched: Result | None = None
-    bounds: Bounds = COMMIT
 
     @property
     def word(self) -> str:
@@ -133,7 +132,7 @@ class Verdict:
             "walked": dict(zip(("runs", "steps", "seconds"), self.walked, strict=True)),
             "searched": searched
             and {
-                "scope": str(self.bounds),
+                "scope": str(COMMIT),
                 "states": searched.states,
                 "seconds": searched.seconds,
                 "complete": searched.ended == "complete",
@@ -174,16 +173,29 @@ def judge(
         except Loss as error:
             print("\n".join(getattr(error, "__notes__", ())))
     found = tested.certificate
-    return Verdict(
-        series,
-        arch,
-        expected_of(kernel, arch),
-        [] if found is None else losses_of(found),
-        (walk.runs, walk.steps, time.monotonic() - start),
-        tested.marks,
-        walk.keys,
-        Search(kernel, arch, COMMIT).run() if found is None else None,
-    )
+    walked = (walk.runs, walk.steps, time.monotonic() - start)
+    verdict = Verdict(series, arch, expected_of(kernel, arch), [], walked, tested.marks, walk.keys)
+    if found is not None:
+        verdict.losses = losses_of(found)
+    else:
+        _search(verdict, kernel)
+        if folder is not None and verdict.losses:
+            reproducer.store(series, arch, SMALL, verdict.losses[0], folder)
+    return verdict
+
+
+def _search(
+    verdict: Verdict,
+    kernel: type[Kernel],
+    deadline: float | None = None,
+    jobs: int = 1,
+    progress: Callable[[Result], None] = lambda result: None,
+) -> None:
+    """Search the scope COMMIT of a series in which the walk found no loss."""
+    search = Search(kernel, verdict.arch, COMMIT)
+    verdict.searched = result = search.run(deadline, jobs=jobs, progress=progress)
+    if result.ended == "loss":
+        verdict.losses = losses_of(certify(kernel, verdict.arch, SMALL, result.losses[-1][0], deadline=deadline))
 
 
 def judge_within(
@@ -218,9 +230,5 @@ def judge_within(
     def searching(result: Result) -> None:
         progress(f"{series} on {arch}: searching, {result.states} states, {result.depth} steps deep")
 
-    search = Search(kernel, arch, COMMIT)
-    verdict.searched = result = search.run(start + budget, jobs=jobs, progress=searching)
-    if result.ended == "loss":
-        found = certify(kernel, arch, SMALL, result.losses[-1][0], deadline=start + budget)
-        verdict.losses = losses_of(found)
+    _search(verdict, kernel, start + budget, jobs, searching)
     return verdict

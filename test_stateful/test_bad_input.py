@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mm_sim.loss import Step
-from mm_sim.names import P1, A, kswapd
+from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import SeriesError, load
 from mm_sim.system import SMALL
 from strategies.minimise import certify
@@ -144,8 +144,6 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
     rule = {r.name: r for r in RULES}
     held = (kswapd, P1, A, 4)
     child = next(r for r in RULES if r.name == "fork")
-    from mm_sim.names import P2
-
     run = [
         Step(rule["store"], (P1, A), None),
         Step(rule["reclaim"], held, None),
@@ -163,7 +161,7 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
     assert store("page_zap_rmap", "s390", SMALL, found, tmp_path) is None
 
 
-def test_example_series_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_series_is_judged() -> None:
     path = str(ROOT / "docs" / "example_pageout.py")
     verdict = judge(load(path), path, "s390")
     assert not verdict.losses

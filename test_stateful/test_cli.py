@@ -72,6 +72,14 @@ def test_search_says_what_it_covered() -> None:
     assert "states/s" in result.output
 
 
+def test_search_that_finds_an_expected_loss_is_status_0() -> None:
+    options = ["--rules", "store,fork,reclaim,pageout_done", "--jobs", "1"]
+    result = mm_sim("search", "page_zap_rmap", *options)
+    assert result.exit_code == 0, result.output
+    assert "loses: page_zap_rmap" in result.output
+    assert "<-- lost" in result.output
+
+
 def test_search_that_is_cut_off_goes_on(tmp_path: Path) -> None:
     file = str(tmp_path / "checkpoint")
     cut = mm_sim(

@@ -1,5 +1,6 @@
 """The exhaustive search: that its reductions lose nothing, that it ends, stops and goes on, and what it says."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.series import load
 from mm_sim.snapshot import is_quiet
 from mm_sim.system import SMALL, Scope, System
-from strategies.explore import MOVERS, SCOPES, Bounds, CheckpointError, Search
+from strategies.explore import MOVERS, SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
 from strategies.rules import RULES, stops
 from strategies.walk import Walk, outline
@@ -68,6 +69,36 @@ def test_what_is_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     result = again.run()
     assert result.ended == "complete"
     assert (result.states, result.depth) == (straight.states, straight.depth)
+
+
+def test_interrupt_loses_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "search.json"
+    straight = Search(load("linux_2_6_26"), "s390", SHORT).run()
+    first = Search(load("linux_2_6_26"), "s390", SHORT)
+    expand = first.expand
+
+    def interrupted(node: Node) -> None:
+        if len(first.seen) > 200:
+            signal.raise_signal(signal.SIGINT)
+        expand(node)
+
+    first.expand = interrupted  # type: ignore[method-assign]
+    assert first.run(checkpoint=file).ended == "interrupted"
+    again = Search(load("linux_2_6_26"), "s390", SHORT)
+    again.load(file)
+    assert (again.run().states, again.result.ended) == (straight.states, "complete")
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    class Changed(Kernel):
+        __slots__ = ()
+
+        title = load("linux_2_6_26").title
+
+    file = tmp_path / "search.json"
+    Search(load("linux_2_6_26"), "s390", SHORT).run(states=10, checkpoint=file)
+    with pytest.raises(CheckpointError, match="another model"):
+        Search(Changed, "s390", SHORT).load(file)
 
 
 def test_checkpoint_of_another_search_is_refused(tmp_path: Path) -> None:

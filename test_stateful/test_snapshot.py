@@ -34,6 +34,19 @@ def test_values_do_not_matter() -> None:
     assert state_key(once.system) == state_key(twice.system)
 
 
+def test_which_copy_is_the_good_one_matters() -> None:
+    """The page equals its slot, or is newer: the values are other ones, and so are the keys."""
+    same = Live(load("linux_2_6_26"))
+    same.store(process=P1, page=A)
+    same.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    same.pageout_done(holder=P1, page=A)
+    page = same.system.kernel.slots[0].page
+    assert page is not None
+    before = state_key(same.system)
+    same.system.kernel.slots[0].content -= 1
+    assert state_key(same.system) != before
+
+
 def test_names_of_processes_do_not_matter() -> None:
     keys = set()
     for gone in (P1, P2):

@@ -227,8 +227,6 @@ class Rmap(PageIo):
         ret = Swap.AGAIN
         mapped = page.mapcount
         for vma in anon_vma.head:
-            if vma is not anon_vma.head[0]:
-                yield "try_to_unmap: next vma"
             ret = yield from self.try_to_unmap_one(page, vma)
             if ret is Swap.FAIL:
                 if vma.vm_flags & VM_LOCKED and page.mapcount < mapped:
@@ -236,6 +234,7 @@ class Rmap(PageIo):
                 break
             if not page.mapcount:
                 break
+            yield "try_to_unmap: next vma"  # after the last, too: page_mapped() is looked at once more
         anon_vma.lock.release(self.current)
         return ret
 
