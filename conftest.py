@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,6 +17,8 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
+from strategies import night
+from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.verdict import register_profiles
 
 register_profiles()
@@ -26,18 +33,104 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME|FILE",
         help="judge this series only, by name or by file; may be given more than once",
     )
-    group.addoption("--seed", type=int, default=None, help="seed of the walks (nightly: the date)")
+    group.addoption("--seed", type=int, default=None, help="seed of the walks (nightly: date, time and machine)")
+    group.addoption(
+        "--budget", metavar="TIME", help="a night: walk and search for 8h, 90m or 30s, and say what came of it"
+    )
+    group.addoption(
+        "--database",
+        action="append",
+        default=[],
+        metavar="DIR|redis://HOST|github:OWNER/REPOSITORY",
+        help=f"where a night keeps runs, losses and proofs (default: {DEFAULT}); may be given more than once",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "verdict: judges a series with the state machine")
+    config.addinivalue_line("markers", "night: says what came of a night; run with --budget only, and then alone")
     if config.getoption("--hypothesis-profile") is None:
-        settings.load_profile("ci" if os.environ.get("CI") else "dev")
+        night_ = config.getoption("--budget") is not None
+        settings.load_profile("nightly" if night_ else "ci" if os.environ.get("CI") else "dev")
     for name in config.getoption("--series"):
         try:
             all_series.load(name)
         except SeriesError as error:
             pytest.exit(str(error), returncode=2)
+
+    config.pluginmanager.register(Nightly(config), "mm_sim-nightly")
+
+
+class Nightly:
+    """A night under pytest: every worker walks until the budget is spent, then the tests say what came of it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.outcomes: list[night.Outcome] = []
+        self.night: night.Night | None = None
+        sent = getattr(config, "workerinput", {}).get("night")
+        if sent is not None:
+            self.night = night.Night(**json.loads(sent))
+        elif (budget := config.getoption("--budget")) is not None and not hasattr(config, "workerinput"):
+            try:
+                self.night = night.plan(
+                    _chosen(config),
+                    night.seconds(budget),
+                    config.getoption("--seed"),
+                    _workers(config),
+                    config.getoption("--database"),
+                )
+                self.lines = night.begin(self.night)
+            except ValueError:
+                pytest.exit(f"--budget {budget}: is no length of time; write 8h, 90m or 30s", returncode=2)
+            except DatabaseError as error:
+                pytest.exit(str(error), returncode=2)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        if self.night is not None:
+            node.workerinput["night"] = json.dumps(asdict(self.night))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        sent = getattr(node, "workeroutput", {}).get("night")
+        if sent is not None:
+            self.outcomes.append(night.Outcome(**json.loads(sent)))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        chosen = self.night
+        if chosen is None or self.config.option.collectonly:
+            return (yield)
+        worker = getattr(self.config, "workerinput", {}).get("workerid")
+        if worker is not None:
+            outcome = night.Worker(chosen, worker).work()
+            self.config.workeroutput["night"] = json.dumps(asdict(outcome))  # type: ignore[attr-defined]
+            self.outcomes.append(outcome)
+            return (yield)
+        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        for line in ("", *self.lines):
+            terminal.write_line(line)
+        with night.Progress(chosen, terminal.write_line, sys.stderr.isatty()):
+            if not self.config.getoption("numprocesses", None):
+                self.outcomes.append(night.Worker(chosen, "main").work())
+            return (yield)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if any(outcome.unsaved for outcome in self.outcomes) and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.night is not None and not self.config.option.collectonly:
+            terminalreporter.section(f"night {self.night.seed}")
+            for line in night.report(self.night, Store(self.night.databases), self.outcomes)[0]:
+                terminalreporter.write_line(line)
+
+
+def _workers(config: pytest.Config) -> int:
+    chosen = config.getoption("numprocesses", None)
+    return len(config.getoption("tx", None) or ()) or (chosen if isinstance(chosen, int) else 0) or 1
 
 
 def _chosen(config: pytest.Config) -> list[str]:
@@ -56,6 +149,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if "series" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    is_night = config.getoption("--budget") is not None
+    kept = [item for item in items if (item.get_closest_marker("night") is not None) == is_night]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
     items.sort(key=lambda item: item.get_closest_marker("verdict") is None)
 
 
@@ -71,6 +168,14 @@ def seed(request: pytest.FixtureRequest) -> int:
     given = request.config.getoption("--seed")
     nightly = request.config.getoption("--hypothesis-profile") == "nightly"
     return given if given is not None else int(f"{datetime.now(UTC):%Y%m%d}") if nightly else 0
+
+
+@pytest.fixture
+def tonight(request: pytest.FixtureRequest) -> tuple[night.Night, night.Tally]:
+    """The night that this run has spent its budget on, and what its workers have done in it."""
+    nightly: Any = request.config.pluginmanager.get_plugin("mm_sim-nightly")
+    assert nightly.night is not None
+    return nightly.night, night.settled(nightly.night, nightly.outcomes)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -123,13 +125,26 @@ def _import_order(name: str) -> tuple[int, str]:
 
 
 def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
-    """Write the stored test; None if one of this kind is there already, also when another worker was faster."""
+    """Write the stored test; None if one of this kind is there already, also when another worker was faster.
+
+    It is there whole or not at all: it is written beside its place and linked there.
+    """
     path = folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
+    if path.exists():
+        return None
+    source = text(name, arch, scope, found)
+    handle, draft = tempfile.mkstemp(prefix=".part-", dir=folder)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text(name, arch, scope, found))
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(source)
+            file.flush()
+            os.fsync(handle)
+        os.chmod(draft, 0o644)
+        os.link(draft, path)
     except FileExistsError:
         return None
+    finally:
+        os.unlink(draft)
     return path
 
 
@@ -220,3 +235,27 @@ def parse(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     bodies = [n.body for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "steps"]
     return [ast.unparse(statement).removeprefix("state.") for body in bodies for statement in body]
+
+
+def read(path: Path) -> tuple[str, str, Scope, list[str]]:
+    """Series, architecture, scope and steps of a stored test, without importing it.
+
+    Raises SyntaxError, and ValueError if it is none.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Reproducer":
+            given = {word.arg: word.value for word in node.keywords}
+            size = given.get("scope")
+            if isinstance(size, ast.Call) and "series" in given and "arch" in given:
+                try:
+                    scope = Scope(**{str(word.arg): ast.literal_eval(word.value) for word in size.keywords})
+                except TypeError as error:
+                    raise ValueError(f"{path}: {error}") from error
+                return (
+                    str(ast.literal_eval(given["series"])),
+                    str(ast.literal_eval(given["arch"])),
+                    scope,
+                    parse(path),
+                )
+    raise ValueError(f"{path}: is no stored reproducer")

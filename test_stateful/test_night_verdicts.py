@@ -1,0 +1,17 @@
+"""What came of a night, on every series: run by `pytest --budget`, and then alone."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mm_sim.arch import ARCHES
+from strategies.night import Night, Tally, verdict_of
+
+
+@pytest.mark.night
+@pytest.mark.parametrize("arch", ARCHES)
+def test_night_is_as_expected(
+    series: str, arch: str, tonight: tuple[Night, Tally], record_property: Callable[[str, object], None]
+) -> None:
+    verdict = verdict_of(*tonight, series, arch)
+    assert verdict.surprise() is None, f"{verdict}. But {verdict.surprise()}."
