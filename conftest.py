@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,14 @@ from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.verdict import register_profiles
 
 register_profiles()
+
+
+#: The seed of this run, the same in all its workers.
+SEED = pytest.StashKey[int]()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed of the walks: {config.stash[SEED]}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
         except SeriesError as error:
             pytest.exit(str(error), returncode=2)
 
+    config.stash[SEED] = _seed(config)
+    if config.getoption("--database"):
+        try:
+            kept = Store(config.getoption("--database")).database
+        except DatabaseError as error:
+            pytest.exit(str(error), returncode=2)
+        settings.register_profile("nightly", settings.get_profile("nightly"), database=kept)
+    if settings.get_current_profile_name() == "nightly":
+        settings.load_profile("nightly")
     config.pluginmanager.register(Nightly(config), "mm_sim-nightly")
 
 
@@ -76,7 +92,7 @@ class Nightly:
                 self.night = night.plan(
                     _chosen(config),
                     night.seconds(budget),
-                    config.getoption("--seed"),
+                    config.stash[SEED],
                     _workers(config),
                     config.getoption("--database"),
                 )
@@ -88,6 +104,7 @@ class Nightly:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["seed"] = self.config.stash[SEED]
         if self.night is not None:
             node.workerinput["night"] = json.dumps(asdict(self.night))
 
@@ -162,12 +179,19 @@ def kernel(series: str) -> type[Kernel]:
     return all_series.load(series)
 
 
+def _seed(config: pytest.Config) -> int:
+    """The seed of the walks: 0, or in the nightly profile date and time, so that no night repeats another."""
+    given: int | None = config.getoption("--seed")
+    if given is None:
+        given = getattr(config, "workerinput", {}).get("seed")
+    if given is None:
+        given = night.seed_of_tonight() if settings.get_current_profile_name() == "nightly" else 0
+    return given
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The seed of the walks: 0, or in the nightly profile the date, so that no night repeats another."""
-    given = request.config.getoption("--seed")
-    nightly = request.config.getoption("--hypothesis-profile") == "nightly"
-    return given if given is not None else int(f"{datetime.now(UTC):%Y%m%d}") if nightly else 0
+    return request.config.stash[SEED]
 
 
 @pytest.fixture

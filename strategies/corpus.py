@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -256,7 +257,7 @@ class Store:
     def troubles(self) -> list[str]:
         said = [str(part) for part in self.parts if str(part)]
         if self.garbage:
-            said.append(f"{', '.join(self.specs)}: {self.garbage} entries are not JSON objects; passed over")
+            said.append(f"{', '.join(self.specs)}: {self.garbage} entries could not be read, and were passed over")
         return said
 
     def unsaved(self) -> int:
@@ -420,7 +421,7 @@ class Corpus:
         """
         entries = self.store.all(self.states_key)
         known = {str(name) for entry in entries for name in entry.data.get("states") or ()}
-        names = {".".join(map(str, abstract)) for abstract in seen}
+        names = {f"{zlib.crc32(state_name(abstract).encode()):08x}" for abstract in seen}
         new = len(names - known)
         known |= names
         if new or len(entries) > 1:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import threading
 import time
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,6 +105,7 @@ class Job(NamedTuple):
 class Night:
     """What all workers of a night have in common, as plain data. `begin` and `end` are in seconds since 1970."""
 
+    name: str
     seed: int
     begin: float
     end: float
@@ -136,7 +139,7 @@ def seed_of(seed: int, job: Job, shard: str) -> int:
 class Tally:
     """What one worker has done in one night. It only grows, so of two versions the one with more slices counts."""
 
-    night: int
+    night: str
     worker: str
     end: float
     slices: int = 0
@@ -178,12 +181,14 @@ BUGS = key("bugs")
 PROOFS = key("proofs")
 
 
-def tallies(store: Store) -> dict[int, list[Tally]]:
+def tallies(store: Store) -> dict[str, list[Tally]]:
     """The tallies of each night, one for each worker."""
-    best: dict[tuple[int, str], Tally] = {}
+    best: dict[tuple[str, str], Tally] = {}
     for entry in store.all(TALLIES):
         try:
             tally = Tally(**entry.data)
+            if not isinstance(tally.night, str) or not isinstance(tally.worker, str):
+                raise TypeError
             for done in tally.jobs.values():
                 _add(_nothing(), done)
         except (TypeError, KeyError, AttributeError):
@@ -192,13 +197,13 @@ def tallies(store: Store) -> dict[int, list[Tally]]:
         known = best.get((tally.night, tally.worker))
         if known is None or (known.slices, known.finished) < (tally.slices, tally.finished):
             best[tally.night, tally.worker] = tally
-    nights: dict[int, list[Tally]] = {}
+    nights: dict[str, list[Tally]] = {}
     for tally in best.values():
         nights.setdefault(tally.night, []).append(tally)
     return {night: [t for t in of if t.merged] or of for night, of in sorted(nights.items())}
 
 
-def total(of: Iterable[Tally], night: int = 0) -> Tally:
+def total(of: Iterable[Tally], night: str = "") -> Tally:
     """Several tallies as one."""
     result = Tally(night, "all", 0.0, merged=True)
     for tally in of:
@@ -255,7 +260,7 @@ class Worker:
     def __init__(self, night: Night, name: str, store: Store | None = None) -> None:
         self.night, self.name = night, name
         self.store = store or Store(night.databases)
-        self.tally = Tally(night.seed, f"{gethostname()} {name} {os.getpid()}", night.end)
+        self.tally = Tally(night.name, f"{gethostname()} {name} {os.getpid()}", night.end)
         self.written: bytes | None = None
         self.stop = time.monotonic() + night.end - time.time()
         #: Of each stored test the series, architecture and function that forgot, and the rules used.
@@ -264,6 +269,9 @@ class Worker:
         self.unsaved: list[str] = []
         self.closed: set[Job] = set()
         self.sources: dict[Job, str] = {}
+        self.turns: Counter[Job] = Counter()
+        #: A search that somebody else on this machine is at.
+        self.taken: Job | None = None
 
     def work(self) -> Outcome:
         """Take one slice after the other until the night ends."""
@@ -271,8 +279,12 @@ class Worker:
             while (left := self.stop - time.monotonic()) > 0.2:
                 job = self.next_job(left)
                 if job is None:
-                    break
-                self.slice(job, min(self.night.slice, left))
+                    if self.closed.issuperset(self.night.jobs()):
+                        break
+                    time.sleep(0.2)
+                    self.taken = None
+                else:
+                    self.slice(job, min(self.night.slice * (5 if job.scope == SEARCH else 1), left))
         finally:
             self.tally.finished = True
             self.write()
@@ -289,7 +301,9 @@ class Worker:
                 for name, done in here.get(tally.worker, tally).jobs.items():
                     spent[name] += done["seconds"]
                     reached.setdefault(name, set()).update(done["situations"])
-        jobs = [job for job in self.night.jobs() if job not in self.closed and (job.scope != SEARCH or left > _LAST)]
+        jobs = [job for job in self.night.jobs() if job not in self.closed and job != self.taken]
+        if left < _LAST:
+            jobs = [job for job in jobs if job.scope != SEARCH]
 
         def had(job: Job) -> tuple[float, int]:
             share = len(reached.get(str(job), set()) & set(REQUIRED)) / len(REQUIRED)
@@ -307,8 +321,10 @@ class Worker:
         kernel = all_series.load(job.series)
         try:
             (self.search if job.scope == SEARCH else self.walk)(kernel, job, start + seconds)
-        except NotPossible as error:
-            self.tally.say(f"{job}: {error}")
+        except Exception as error:  # a bug of the tool must not end the night; it makes it red
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.bad(job, f"{type(error).__name__} in {where.name}() ({where.filename}:{where.lineno}): {error}")
+            self.closed.add(job)
         done["seconds"] += time.monotonic() - start - seconds
         self.tally.slices += 1
         self.write()
@@ -325,7 +341,8 @@ class Worker:
         scope = WALKED[job.scope]
         done = self.tally.of(job)
         corpus = Corpus(self.store, kernel, job.series, job.arch, job.scope, scope)
-        seed = seed_of(self.night.seed, job, f"{self.name} {self.tally.slices}")
+        self.turns[job] += 1
+        seed = seed_of(self.night.seed, job, f"{self.name} {self.turns[job]}")
         walk = Walk(kernel, job.arch, scope, seed)
         start = time.monotonic()
         runs, dropped = corpus.load()
@@ -400,9 +417,9 @@ class Worker:
         if not nights:
             short = shorten_bug(kernel, job.arch, scope, steps, where)
             data = {"series": series, "where": where, "arch": job.arch, "scope": asdict(scope), "says": str(error)}
-            self.store.put(BUGS, {**data, "steps": [reproducer.call(s) for s in short], "night": self.night.seed})
+            self.store.put(BUGS, {**data, "steps": [reproducer.call(s) for s in short], "night": self.night.name})
         line = f"{series} breaks the kernel's bookkeeping in {where}()"
-        if own or all(night == self.night.seed for night in nights):
+        if own or all(night == self.night.name for night in nights):
             self.bad(job, line)
         else:
             self.tally.say(f"{line}, as is known")
@@ -494,8 +511,8 @@ class Worker:
         folder = Path(self.night.checkpoints)
         checkpoint = folder / f"{Path(job.series).stem}-{job.arch}-{name.replace(' ', '-')}.jsonl"
         with _only_one(checkpoint) as mine:
+            self.taken = None if mine else job
             if not mine:
-                time.sleep(0.1)
                 return
             searching = Search(kernel, job.arch, bounds)
             try:
@@ -624,7 +641,7 @@ def settled(night: Night, outcomes: Iterable[Outcome]) -> Tally:
     """What all workers have done, when those that are alive have come to their end; waits for them a while."""
     store = Store(night.databases)
     while True:
-        late = [t.worker for t in tallies(store).get(night.seed, []) if not t.finished and _alive(t.worker)]
+        late = [t.worker for t in tallies(store).get(night.name, []) if not t.finished and _alive(t.worker)]
         if not late or time.time() > night.end + _GRACE:
             return tonight(night, store, outcomes)
         time.sleep(0.2)
@@ -642,9 +659,9 @@ def _alive(worker: str) -> bool:
 
 def tonight(night: Night, store: Store, outcomes: Iterable[Outcome] = ()) -> Tally:
     """What all workers of a night have done; `outcomes` has what may not have come to the store."""
-    of = {tally.worker: tally for tally in tallies(store).get(night.seed, [])}
+    of = {tally.worker: tally for tally in tallies(store).get(night.name, [])}
     of.update((str(outcome.tally["worker"]), Tally(**outcome.tally)) for outcome in outcomes)
-    return total((of[worker] for worker in sorted(of)), night.seed)
+    return total((of[worker] for worker in sorted(of)), night.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -777,6 +794,7 @@ def report(night: Night, store: Store, outcomes: list[Outcome]) -> tuple[list[st
 
 
 def _work(night: Night, name: str, to: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that has started it
     to.send(Worker(night, name).work())
 
 
@@ -796,7 +814,7 @@ def run(night: Night, say: Callable[[str], None], terminal: bool) -> tuple[list[
         send.close()
         working[receive] = process
 
-    with Progress(night, say, terminal):
+    with Progress(night, say, terminal), suppress(KeyboardInterrupt):
         for number in range(night.workers):
             start(f"w{number}")
         while working:
@@ -814,8 +832,11 @@ def run(night: Night, say: Callable[[str], None], terminal: bool) -> tuple[list[
                     say(died[-1])
                     if night.end - time.time() > 1:
                         start(f"{process.name}+")
-    store = Store(night.databases)
-    lines, good = report(night, store, outcomes)
+    for process in working.values():
+        died.append(f"worker {process.name} was interrupted; what it stored is kept")
+        process.terminate()
+        process.join()
+    lines, good = report(night, Store(night.databases), outcomes)
     return [*lines, *died], good and not died
 
 
@@ -844,6 +865,7 @@ def plan(
     databases = tuple(databases) or (DEFAULT,)
     here = next((one for one in databases if ":" not in one), DEFAULT)
     return Night(
+        name=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f} {gethostname()}",
         seed=seed_of_tonight() if seed is None else seed,
         begin=now,
         end=now + budget,
@@ -860,9 +882,9 @@ def plan(
 # over the nights
 
 
-def coverage(store: Store) -> dict[str, dict[int, dict[str, Any]]]:
+def coverage(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
     """What was reached on each series by the end of each night, summed over architectures and scopes."""
-    reached: dict[str, dict[int, dict[str, Any]]] = {}
+    reached: dict[str, dict[str, dict[str, Any]]] = {}
     states: dict[str, int] = {}
     situations: dict[str, set[str]] = {}
     for night, of in tallies(store).items():
@@ -894,7 +916,7 @@ def plot(store: Store, path: Path) -> None:
     above.set_ylabel("abstract states reached")
     below.set_ylabel("situations reached")
     below.set_xlabel("night")
-    below.set_xticks(range(len(nights)), [f"{night}"[:12] for night in nights], rotation=45)
+    below.set_xticks(range(len(nights)), [night[:16] for night in nights], rotation=45)
     above.legend(fontsize="small")
     figure.savefig(path)
 
