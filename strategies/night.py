@@ -241,7 +241,7 @@ def proofs(store: Store, source: str, job: Job) -> dict[str, dict[str, Any]]:
 
 def source_of(kernel: type[Kernel], arch: str) -> str:
     """A digest of all that a proof rests on."""
-    return str(Search(kernel, arch, SEARCHED["commit"]).header()["source"])
+    return str(Search(kernel, arch, SCOPES["commit"]).header()["source"])
 
 
 @dataclass
@@ -295,12 +295,11 @@ class Worker:
         """The job that has had the least time, where time counts double for what has reached every situation."""
         spent: Counter[str] = Counter()
         reached: dict[str, set[str]] = {}
-        here = {self.tally.worker: self.tally}
-        for of in tallies(self.store).values():
-            for tally in of:
-                for name, done in here.get(tally.worker, tally).jobs.items():
-                    spent[name] += done["seconds"]
-                    reached.setdefault(name, set()).update(done["situations"])
+        stored = [tally for of in tallies(self.store).values() for tally in of if tally.worker != self.tally.worker]
+        for tally in (*stored, self.tally):
+            for name, done in tally.jobs.items():
+                spent[name] += done["seconds"]
+                reached.setdefault(name, set()).update(done["situations"])
         jobs = [job for job in self.night.jobs() if job not in self.closed and job != self.taken]
         if left < _LAST:
             jobs = [job for job in jobs if job.scope != SEARCH]

@@ -40,7 +40,10 @@ class Server:
             "--save",
         ]
         self.process = subprocess.Popen(
-            ["redis-server", *options, ""], cwd=self.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["redis-server", *options, "--save", ""],
+            cwd=self.path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until(self.answers)
 
