@@ -82,7 +82,7 @@ class Walk:
     #: How many runs to keep for each abstract state: they differ in what it does not show.
     KEPT = 6
     #: How many there may be in all; a dangerous one counts more than once. Then new ones take the place of others.
-    ROOM = 20_000
+    ROOM = 200_000
     #: Factors for the weight of a rule in one run.
     SWARM = (0, 1, 1, 3)
 

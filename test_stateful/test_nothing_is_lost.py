@@ -44,7 +44,7 @@ def test_killed_worker_leaves_only_whole_entries(tmp_path: Path) -> None:
         process = get_context("fork").Process(target=worker, args=(night, f"w{seed}"))
         process.start()
         before = entries(kept)
-        until(lambda before=before: entries(kept).keys() - before)  # type: ignore[misc]
+        until(lambda before=before: entries(kept).keys() - before)
         time.sleep(random.Random(seed).random() / 5)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
