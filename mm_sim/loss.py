@@ -13,9 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
-from mm_sim.mm import Mm
-from mm_sim.page import Page, Pte
+from mm_sim.names import FILES
+from mm_sim.page import ZERO, Page, SwapSlot
 from mm_sim.system import Loss, Rule, Scope, System
 
 _KERNEL = str(Path(__file__).parent / "kernel")
@@ -98,12 +99,14 @@ class _Watch:
 
     def __init__(self, system: System, loss: Loss) -> None:
         self.system = system
-        self.task = system.kernel.tasks[loss.process]
-        self.page, self.value = loss.page, loss.expected
+        self.loss = loss
         self.status = SAFE
         self.line: Statement | None = None
         self.forgotten: Statement | None = None
         self.destroyed: Statement | None = None
+        #: Whether the lost value was there at the last look, and the line that last cleared PG_dirty of its page.
+        self.there = self.dirty = False
+        self.cleaned: Statement | None = None
 
     def run(self, steps: list[Step], is_kernel: Callable[[str], bool]) -> None:
         def line(frame: FrameType, event: str, argument: object) -> Any:
@@ -131,34 +134,82 @@ class _Watch:
 
     def look(self) -> None:
         """What the line before this one did to the good copies."""
-        mm = self.task.mm
-        if mm is None or mm not in self.system.ghost.spaces:
+        found = self.find_file() if self.loss.process >= FILES[0] else self.find_pte()
+        if found is None:
+            self.there = False
             return
-        if self.system.ghost.spaces[mm].values[self.page] != self.value:
-            return
-        status = self.judge(mm)
-        if status is None or status == self.status:
+        page, stored = found
+        if page is not None:
+            if self.dirty and not page.PG_dirty:
+                self.cleaned = self.line
+            self.dirty = page.PG_dirty
+        status = self.judge(page, stored)
+        new = not self.there
+        self.there = True
+        if status == self.status:
             return
         if status == SAFE:
             self.forgotten = self.destroyed = None
         elif status == FORGOTTEN:
-            self.forgotten = self.line
+            self.forgotten = (self.cleaned or self.line) if new else self.line
         else:
             self.destroyed = self.line
         self.status = status
 
-    def judge(self, mm: Mm) -> int | None:
-        pte = mm.pte[self.page]
+    def holds(self, content: int) -> bool:
+        expected = self.loss.expected
+        if isinstance(expected, int):
+            return content >= expected if self.loss.disk else content == expected
+        return expected is not None and content in expected
+
+    def find_file(self) -> tuple[Page | None, int] | None:
+        """The page of the file and what is in its slot or block; None while something else is to be read."""
+        file = next(file for file in self.system.kernel.files if file.name == self.loss.process)
+        at = self.loss.page
+        expected = self.system.ghost.files[file].values[at]
+        if expected != self.loss.expected and not (
+            self.loss.disk and isinstance(expected, int) and self.holds(expected)
+        ):
+            return None
+        return self.stored(file, at)
+
+    def stored(self, file: AddressSpace, at: int) -> tuple[Page | None, int]:
+        slot, page = file.swap[at], file.pages[at]
+        if slot is not None:
+            return slot.page, slot.content
+        return (page if page is not None and page.PG_uptodate else None), file.blocks[at]
+
+    def find_pte(self) -> tuple[Page | None, int | None] | None:
+        """Like find_file() for a page of a process. There is nothing to store for what only memory can hold."""
+        kernel = self.system.kernel
+        at = self.loss.page
+        mm = kernel.tasks[self.loss.process].mm
+        mm = mm or next((mm for mm in kernel.mms if mm.name == self.loss.process), None)
+        space = None if mm is None else self.system.ghost.spaces.get(mm)
+        if mm is None or space is None or space.values[at] != self.loss.expected:
+            return None
+        pte = mm.pte[at]
         if pte is None:
-            return None if mm.ptl.owner is not None else GONE
-        if type(pte) is Pte:
-            page: Page | None = pte.page
-            slot = pte.page.private
-        else:
-            page, slot = pte.page, pte
-        if slot is not None and slot.content == self.value:
+            vma = mm.find_vma(at)
+            if mm.ptl.owner is not None:
+                return None
+            if vma is None or vma.vm_file is None:
+                return None, ZERO
+            return self.stored(vma.vm_file, at - vma.vm_start + vma.vm_pgoff)
+        if type(pte) is SwapSlot:
+            return pte.page, pte.content
+        page = pte.page
+        if page.private is not None:
+            return page, page.private.content
+        return page, page.mapping.blocks[page.index] if type(page.mapping) is AddressSpace else None
+
+    def judge(self, page: Page | None, stored: int | None) -> int:
+        if stored is not None and self.holds(stored):
             return SAFE
-        if page is None or page.content != self.value:
+        if page is None or not self.holds(page.content):
             return GONE
-        kept = not page.PG_swapcache or page.PG_dirty or (page.PG_writeback and page.io == self.value)
-        return SAFE if kept or self.system.kernel.arch.remembers(page, self.system.kernel.mms) else FORGOTTEN
+        if stored is None or page.PG_dirty or (page.PG_writeback and self.holds(page.io)):
+            return SAFE
+        kernel = self.system.kernel
+        # fsync() looks for PG_dirty; what only a pte or the key knows it does not find
+        return SAFE if not self.loss.disk and kernel.arch.remembers(page, kernel.mms) else FORGOTTEN

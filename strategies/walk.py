@@ -22,14 +22,15 @@ from mm_sim.system import Loss, Rule, Scope, System
 from strategies.rules import instances, table
 
 # The bits of an abstract state, beside those of the pte.
-CACHED, NEWER, SHARED = 32, 64, 128
+CACHED, NEWER, SHARED, FILE = 32, 64, 128, 256
 
 
 def outline(system: System) -> tuple[int, ...]:
     """The abstract state by which novelty is judged.
 
-    For each page of each process: how it is mapped, whether it is in the swap cache, newer than its slot
-    and not known to be so by PG_dirty, and whether page or slot have another user.
+    For each page of each process: how it is mapped, whether it is in the swap or page cache, newer than its slot or
+    block and not known to be so by PG_dirty, and whether page or slot have another user. For each page of each file the
+    same, and what is under way to its disk.
     """
     seen: list[int] = []
     for mm in system.kernel.mms:
@@ -49,6 +50,22 @@ def outline(system: System) -> tuple[int, ...]:
                         bits |= SHARED
                 elif page.mapcount > 1:
                     bits |= SHARED
+                if type(pte) is Pte and not page.PG_anon:
+                    bits |= CACHED | FILE
+                    if pte.bits & WRITE and not page.PG_dirty:
+                        bits |= NEWER
+            seen.append(bits)
+    for file in system.kernel.files:
+        for at, page in enumerate(file.pages):
+            bits = FILE
+            if page is not None:
+                bits |= CACHED | page.PG_writeback | page.PG_dirty << 1 | page.tag_dirty << 2
+                if page.content != file.blocks[at] and not page.PG_dirty and not page.PG_writeback:
+                    bits |= NEWER
+                if page.mapcount > 1:
+                    bits |= SHARED
+            elif file.swap[at] is not None:
+                bits |= CACHED
             seen.append(bits)
     seen.sort()
     seen.append(system.kernel.swap_on)

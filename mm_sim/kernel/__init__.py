@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from mm_sim.kernel.vmscan import Vmscan
+from mm_sim.kernel.migrate import Migrate
 
 if TYPE_CHECKING:
     from mm_sim.system import Rule
 
 
-class Kernel(Vmscan):
+class Kernel(Migrate):
     """Linux 2.6.26. What a series says about itself is in `mm_sim.series`."""
 
     __slots__ = ()

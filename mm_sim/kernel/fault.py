@@ -12,7 +12,7 @@ class PageFault(Fork):
     __slots__ = ()
 
     def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[bool]:
-        """do_page_fault(), do_exception(): True to try the access again, False for SIGSEGV or no memory.
+        """do_page_fault(), do_exception(): True to try the access again, False for a signal or no memory.
 
         The access is not performed here: reclaim or another CPU can take the pte away once more before it
         is. The OOM killer is left out: the access is given up.
@@ -28,4 +28,4 @@ class PageFault(Fork):
         ret = yield from self.handle_pte_fault(mm, vma, address, write)
         mm.mmap_sem.up_read(task)
         yield "do_page_fault: return"
-        return ret is not Fault.OOM
+        return ret is not Fault.OOM and ret is not Fault.SIGBUS

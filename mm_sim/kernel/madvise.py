@@ -11,7 +11,7 @@ class Madvise(Mremap):
     __slots__ = ()
 
     def sys_madvise_dontneed(self, addr: int) -> Steps[bool]:
-        """sys_madvise(MADV_DONTNEED), madvise_dontneed() of one page. False stands for -EINVAL (locked)."""
+        """sys_madvise(MADV_DONTNEED), madvise_dontneed() of one page. False: -EINVAL (locked), -ENOMEM."""
         task = self.current
         mm = task.mm
         assert mm is not None
@@ -19,9 +19,8 @@ class Madvise(Mremap):
         while not mm.mmap_sem.down_read(task):
             yield mm.mmap_sem
         vma = mm.find_vma(addr)
-        assert vma is not None
-        unlocked = not vma.vm_flags & VM_LOCKED
-        if unlocked:
+        unlocked = vma is not None and not vma.vm_flags & VM_LOCKED
+        if vma is not None and unlocked:
             yield from self.zap_page_range(vma, addr, addr + 1)
         mm.mmap_sem.up_read(task)
         return unlocked

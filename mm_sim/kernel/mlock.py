@@ -13,7 +13,7 @@ class Mlock(Mprotect):
     def do_mlock(self, addr: int, on: bool) -> Steps[bool]:
         """sys_mlock(), sys_munlock(), mlock_fixup() of one page: the flag first, then the fault-in.
 
-        False stands for -EAGAIN (no memory); the flag stays set.
+        False stands for -ENOMEM (not mapped) and -EAGAIN (no memory; the flag stays set).
         """
         task = self.current
         mm = task.mm
@@ -22,7 +22,9 @@ class Mlock(Mprotect):
         while not mm.mmap_sem.down_write(task):
             yield mm.mmap_sem.exclusive()
         vma = mm.find_vma(addr)
-        assert vma is not None
+        if vma is None:
+            mm.mmap_sem.up_write(task)
+            return False
         flags = vma.vm_flags | VM_LOCKED if on else vma.vm_flags & ~VM_LOCKED
         present = True
         if flags != vma.vm_flags:
