@@ -107,6 +107,7 @@ class Ghost:
         writable: bool = True,
     ) -> None:
         s = self.spaces[space]
+        self.unsettle(s, page)
         s.mapped[page] = True
         s.writable[page] = writable
         s.of[page] = view = None if of is None else (self.files[of[0]], of[1])
@@ -122,8 +123,15 @@ class Ghost:
         """That system call is done."""
         self.spaces[space].busy[page] -= 1
 
+    def unsettle(self, space: Space, page: int) -> None:
+        """What is mapped changes while another thread forks: the child may have it or not."""
+        for child in space.forks:
+            child.mapped[page] = False
+            child.values[page] = child.of[page] = None
+
     def munmap(self, space: object, page: int) -> None:
         s = self.spaces[space]
+        self.unsettle(s, page)
         s.mapped[page] = False
         s.values[page] = s.of[page] = None
 
@@ -133,6 +141,7 @@ class Ghost:
     def mremap(self, space: object, old: int, new: int) -> None:
         """mremap(2) has moved a page, over what was at the new address."""
         s = self.spaces[space]
+        self.unsettle(s, new)
         s.mapped[new] = s.mapped[old]
         s.values[new] = s.values[old]
         s.writable[new] = s.writable[old]
@@ -147,6 +156,8 @@ class Ghost:
         s = self.spaces[space]
         if not s.mapped[page] or s.shared[page]:
             return
+        for child in s.forks:
+            child.values[page] = None
         view = s.of[page]
         fresh: Value = 0 if view is None else view[0].values[view[1]]
         if s.values[page] != before:
@@ -175,7 +186,10 @@ class Ghost:
     # stores and files
 
     def store(self, space: object, page: int, value: int) -> None:
-        s = self.spaces[space]
+        self.store_in(self.spaces[space], page, value)
+
+    def store_in(self, s: Space, page: int, value: int) -> None:
+        """A store to an address space that may have exited meanwhile, by who has pinned its page."""
         if s.shared[page]:
             of = s.of[page]
             assert of is not None
@@ -218,7 +232,6 @@ class Ghost:
     def truncating(self, file: object, size: int) -> None:
         """ftruncate(2) begins: nothing is promised of what is past the new end, nor of private copies of it."""
         f = self.files[file]
-        f.size = min(f.size, size)
         for at in range(size, len(f.values)):
             f.promised[at] = 0
             for sync in f.syncs:

@@ -54,8 +54,9 @@ class Statement:
 class Report:
     """A loss with its causes. `at` is the index of the step after which the page is lost.
 
-    `destroyed_by` took away the last good copy; `forgotten_by` removed the last record that the copy
-    was newer than its swap slot, and is the same where no record was needed.
+    `destroyed_by` took away the last good copy; `forgotten_by` removed the last record that the copy was newer than
+    its swap slot or block. They are the same where no record was needed, and where a promise was broken while the
+    copy is still there.
     """
 
     loss: Loss
@@ -85,8 +86,9 @@ def explain(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
     watch = _Watch(System(kernel, arch, scope), loss)
     files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in kernel.__mro__}
     watch.run(steps[: at + 1], lambda name: name.startswith(_KERNEL) or name in files)
-    assert watch.destroyed is not None
-    return Report(loss, at, watch.forgotten or watch.destroyed, watch.destroyed)
+    destroyed = watch.destroyed or watch.forgotten or watch.line
+    assert destroyed is not None
+    return Report(loss, at, watch.forgotten or destroyed, destroyed)
 
 
 #: What they do is said of their callers.
@@ -138,14 +140,15 @@ class _Watch:
         if found is None:
             self.there = False
             return
-        page, stored = found
+        there, page, stored = found
         if page is not None:
             if self.dirty and not page.PG_dirty:
                 self.cleaned = self.line
             self.dirty = page.PG_dirty
+        new, self.there = not self.there, there
+        if not there:
+            return
         status = self.judge(page, stored)
-        new = not self.there
-        self.there = True
         if status == self.status:
             return
         if status == SAFE:
@@ -162,16 +165,13 @@ class _Watch:
             return content >= expected if self.loss.disk else content == expected
         return expected is not None and content in expected
 
-    def find_file(self) -> tuple[Page | None, int] | None:
-        """The page of the file and what is in its slot or block; None while something else is to be read."""
+    def find_file(self) -> tuple[bool, Page | None, int] | None:
+        """Whether it is time to look, the page of the file, and what is in its slot or block."""
         file = next(file for file in self.system.kernel.files if file.name == self.loss.process)
         at = self.loss.page
         expected = self.system.ghost.files[file].values[at]
-        if expected != self.loss.expected and not (
-            self.loss.disk and isinstance(expected, int) and self.holds(expected)
-        ):
-            return None
-        return self.stored(file, at)
+        newer = self.loss.disk and isinstance(expected, int) and self.holds(expected)
+        return expected == self.loss.expected or newer, *self.stored(file, at)
 
     def stored(self, file: AddressSpace, at: int) -> tuple[Page | None, int]:
         slot, page = file.swap[at], file.pages[at]
@@ -179,29 +179,31 @@ class _Watch:
             return slot.page, slot.content
         return (page if page is not None and page.PG_uptodate else None), file.blocks[at]
 
-    def find_pte(self) -> tuple[Page | None, int | None] | None:
+    def find_pte(self) -> tuple[bool, Page | None, int | None] | None:
         """Like find_file() for a page of a process. There is nothing to store for what only memory can hold."""
         kernel = self.system.kernel
         at = self.loss.page
         mm = kernel.tasks[self.loss.process].mm
         mm = mm or next((mm for mm in kernel.mms if mm.name == self.loss.process), None)
         space = None if mm is None else self.system.ghost.spaces.get(mm)
-        if mm is None or space is None or space.values[at] != self.loss.expected:
+        if mm is None or space is None:
             return None
+        there = space.values[at] == self.loss.expected
         pte = mm.pte[at]
         if pte is None:
             vma = mm.find_vma(at)
             if mm.ptl.owner is not None:
                 return None
             if vma is None or vma.vm_file is None:
-                return None, ZERO
-            return self.stored(vma.vm_file, at - vma.vm_start + vma.vm_pgoff)
+                return there, None, ZERO
+            return there, *self.stored(vma.vm_file, at - vma.vm_start + vma.vm_pgoff)
         if type(pte) is SwapSlot:
-            return pte.page, pte.content
+            return there, pte.page, pte.content
         page = pte.page
+        assert page is not None
         if page.private is not None:
-            return page, page.private.content
-        return page, page.mapping.blocks[page.index] if type(page.mapping) is AddressSpace else None
+            return there, page, page.private.content
+        return there, page, page.mapping.blocks[page.index] if type(page.mapping) is AddressSpace else None
 
     def judge(self, page: Page | None, stored: int | None) -> int:
         if stored is not None and self.holds(stored):

@@ -50,7 +50,7 @@ IDLE = Task(-1)
 class Scope:
     """The size of a machine. Two slots of swap are the least at which swap can be more than half full.
 
-    `files` are the files there are (names.FILES; SHM stands for shared anonymous memory), `also` what else can happen:
+    `files` are the files there are (names.FILES; SHM for shared anonymous memory), `also` what else can happen:
     "threads", "pins" (direct I/O, ptrace), "migration" (on x86).
     """
 

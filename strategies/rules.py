@@ -93,6 +93,17 @@ def writable(s: System, process: int, page: int) -> bool:
     return space is not None and space.writable[page] and space.mapped[page] and not space.busy[page]
 
 
+def can_load(s: System, process: int, page: int) -> bool:
+    """Also while another thread takes the page away, or moves it."""
+    space = s.space_of(process)
+    return space is not None and space.mapped[page]
+
+
+def can_store(s: System, process: int, page: int) -> bool:
+    space = s.space_of(process)
+    return space is not None and space.mapped[page] and space.writable[page]
+
+
 def store(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
     task = kernel.tasks[process]
@@ -234,7 +245,8 @@ def munlock(s: System, process: int, page: int) -> Steps[object]:
 
 
 def can_mremap(s: System, process: int, page: int, to: int) -> bool:
-    return page != to and mapped(s, process, page)
+    space = s.space_of(process)
+    return page != to and mapped(s, process, page) and space is not None and not space.busy[to]
 
 
 def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
@@ -267,11 +279,14 @@ def can_read_direct(s: System, process: int, page: int) -> bool:
 def read_direct(s: System, process: int, page: int) -> Steps[None]:
     """The buffer's content is open until the call returns; then it must be what the device had."""
     mm = _mm(s, process)
-    s.last_value += 1
-    value = s.last_value
+
+    def copy_from_device() -> int:
+        s.last_value += 1
+        s.ghost.store(mm, page, s.last_value)
+        return s.last_value
+
     s.ghost.taking(mm, page)
-    if (yield from s.kernel.sys_read_direct(page, lambda: value)):
-        s.ghost.store(mm, page, value)
+    yield from s.kernel.sys_read_direct(page, copy_from_device)
     s.ghost.taken(mm, page)
     s.kernel.suspect = True
 
@@ -283,17 +298,16 @@ def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     mm = _mm(s, tracee)
+    space = s.ghost.spaces[mm]
 
     def copy_from_user() -> int:
         s.last_value += 1
-        if mm in s.ghost.spaces:
-            s.ghost.store(mm, page, s.last_value)
+        s.ghost.store_in(space, page, s.last_value)
         return s.last_value
 
-    s.ghost.taking(mm, page)
+    space.busy[page] += 1
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
-    if mm in s.ghost.spaces:
-        s.ghost.taken(mm, page)
+    space.busy[page] -= 1
     s.kernel.suspect = True
 
 
@@ -507,8 +521,8 @@ ANON = {"process": "process", "page": "page"}
 HELD = {"holder": "holder", "page": "page"}
 
 RULES = (
-    Rule("store", ANON, writable, store, weight=10),
-    Rule("load", ANON, mapped, load),
+    Rule("store", ANON, can_store, store, weight=10),
+    Rule("load", ANON, can_load, load),
     Rule("fork", {"process": "process", "child": "process"}, can_fork, fork),
     Rule("exit", {"process": "process"}, can_exit, exit_),
     Rule(

@@ -29,8 +29,8 @@ def outline(system: System) -> tuple[int, ...]:
     """The abstract state by which novelty is judged.
 
     For each page of each process: how it is mapped, whether it is in the swap or page cache, newer than its slot or
-    block and not known to be so by PG_dirty, and whether page or slot have another user. For each page of each file the
-    same, and what is under way to its disk.
+    block and not known to be so by PG_dirty, and whether page or slot have another user. For each page of each file
+    the same, and what is under way to its disk.
     """
     seen: list[int] = []
     for mm in system.kernel.mms:

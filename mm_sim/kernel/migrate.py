@@ -80,14 +80,16 @@ class Migrate(Msync):
         page.tag_dirty = False
 
     def move_to_new_page(self, new: Page, page: Page) -> Steps[bool]:
-        """move_to_new_page(), migrate_page(); tmpfs and disk files here use it, too."""
+        """move_to_new_page(), migrate_page(); tmpfs and disk files here use it, too.
+
+        The new page is locked, so nobody can see it between its move into the mapping and the copy.
+        """
         new.lock.trylock(self.current)
         new.index = page.index
         new.mapping = page.mapping
         new.PG_anon = page.PG_anon
         moved = yield from self.migrate_page_move_mapping(new, page)
         if moved:
-            yield "move_to_new_page: mapping moved"
             yield from self.migrate_page_copy(new, page)
             yield from self.remove_migration_ptes(page, new)
         else:

@@ -170,13 +170,17 @@ class Rmap(PageIo):
             referenced += 1
         return referenced
 
+    def mkclean_check_address(self, page: Page, vma: Vma, address: int) -> Steps[Pte | None]:
+        """The call of page_check_address() in page_mkclean_one(), apart for the patch that changes it."""
+        return self.page_check_address(page, vma, address)
+
     def page_mkclean_one(self, page: Page, vma: Vma) -> Steps[bool]:
         """page_mkclean_one(): a pte that was writable counts, too, though clean."""
         address = self.vma_address(page, vma)
         if address is None:
             return False
         mm = vma.vm_mm
-        pte = yield from self.page_check_address(page, vma, address)
+        pte = yield from self.mkclean_check_address(page, vma, address)
         if pte is None:
             if mm.ptl.owner is not None:
                 self.mark("page_mkclean() finds no pte while somebody holds the ptl")
