@@ -151,7 +151,8 @@ class Ghost:
     def dontneed(self, space: object, page: int, before: Value) -> None:
         """madvise(MADV_DONTNEED): private memory reads as it did when it was mapped, unless stored to meanwhile.
 
-        `before` is what was to be read when the call began. Shared memory keeps its contents.
+        Of a file's page that was stored to meanwhile nothing is promised until the next store. `before` is what was to
+        be read when the call began. Shared memory keeps its contents.
         """
         s = self.spaces[space]
         if not s.mapped[page] or s.shared[page]:
@@ -161,7 +162,7 @@ class Ghost:
         view = s.of[page]
         fresh: Value = 0 if view is None else view[0].values[view[1]]
         if s.values[page] != before:
-            s.values[page] = either(fresh, s.values[page])
+            s.values[page] = either(fresh, s.values[page]) if view is None else None
         else:
             s.values[page] = fresh
             s.own[page] = view is None

@@ -436,6 +436,8 @@ class _Writer:
 
     def gather(self, tlb: MmuGather) -> None:
         self.many(tlb.pages)
+        self.many(tlb.delayed)
+        self.out.append(tlb.need_flush)
 
     def many(self, things: Sequence[object]) -> None:
         self.out.append(len(things))

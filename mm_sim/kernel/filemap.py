@@ -209,6 +209,8 @@ class Filemap(PageWriteback):
                 page = yield from self.shmem_getpage(mapping, index, write=False, read=True)
                 if page is not None:
                     page.lock.release(self.current)
+                elif mapping.swap[index] is not None:
+                    return  # -ENOMEM
             else:
                 page = yield from self.find_get_page(mapping, index)
                 if page is not None and not page.PG_uptodate:

@@ -22,12 +22,17 @@ class Fault(Enum):
 
 
 class MmuGather:
-    """struct mmu_gather on x86 SMP: pages to give back once the TLBs are flushed."""
+    """struct mmu_gather on x86 SMP: pages to give back once the TLBs are flushed.
 
-    __slots__ = ("pages",)
+    `delayed` is for a patch: mapped pages whose page_remove_rmap() waits for the flush, too.
+    """
+
+    __slots__ = ("delayed", "need_flush", "pages")
 
     def __init__(self) -> None:
         self.pages: list[Page] = []
+        self.need_flush = False
+        self.delayed: list[Page] = []
 
 
 class Memory(Shmem):
@@ -147,13 +152,14 @@ class Memory(Shmem):
         """tlb_remove_page(): at once on s390, where IPTE has flushed the TLBs; else when the batch is given back."""
         if self.arch.gathers:
             tlb.pages.append(page)
+            tlb.need_flush = True
         else:
             yield from self.free_page_and_swap_cache(page)
 
     def tlb_finish_mmu(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
         """tlb_finish_mmu(), free_pages_and_swap_cache(): the TLBs are flushed and the batch is given back."""
         if tlb.pages:
-            if mm.tlbs:
+            if mm.tlbs and tlb.need_flush:
                 yield "tlb_finish_mmu: TLBs not yet flushed"
                 self.flush_tlb_mm(mm)
             yield "tlb_finish_mmu: TLBs flushed"
@@ -297,7 +303,6 @@ class Memory(Shmem):
             return Fault.OOM if found else Fault.SIGBUS
         page = found
         copy: Page | None = None
-        ret = Fault.DONE
         dirty = write and bool(vma.vm_flags & VM_SHARED)
         if write and not dirty:
             yield from self.anon_vma_prepare(vma)
@@ -336,16 +341,23 @@ class Memory(Shmem):
                 self.page_add_file_rmap(page)
         elif copy is not None:
             self.put_page(copy)
+        if installed and dirty:
+            page.count += 1
         mm.ptl.release(task)
-        page.lock.release(task)
+        if installed and dirty:
+            yield from self.fault_dirtied(page)
+        else:
+            page.lock.release(task)
         if not installed or copy is not None:
             self.put_page(page)
-        elif dirty:
-            page.count += 1
-            yield "do_linear_fault: page unlocked"
-            self.set_page_dirty(page)
-            self.put_page(page)
-        return ret
+        return Fault.DONE
+
+    def fault_dirtied(self, page: Page) -> Steps[None]:
+        """The end of __do_fault() for a shared write, with an extra reference: unlocked, and only then marked dirty."""
+        page.lock.release(self.current)
+        yield "do_linear_fault: page unlocked"
+        self.set_page_dirty(page)
+        self.put_page(page)
 
     def migration_entry_wait(self, mm: Mm, address: int, entry: Migration) -> Steps[Fault]:
         """migration_entry_wait(), mm/migrate.c: until the page is unlocked; then the access faults again."""
