@@ -151,8 +151,8 @@ class Ghost:
     def dontneed(self, space: object, page: int, before: Value) -> None:
         """madvise(MADV_DONTNEED): private memory reads as it did when it was mapped, unless stored to meanwhile.
 
-        Of a file's page that was stored to meanwhile nothing is promised until the next store. `before` is what was to
-        be read when the call began. Shared memory keeps its contents.
+        Of a file's page that was stored to meanwhile nothing is promised until the next store. `before` is what was
+        to be read when the call began. Shared memory keeps its contents.
         """
         s = self.spaces[space]
         if not s.mapped[page] or s.shared[page]:

@@ -14,8 +14,8 @@ from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.ghost import Ghost, Space, Value
 from mm_sim.kernel import Kernel
-from mm_sim.mm import VM_READ, VM_WRITE, Mm, Vma
-from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, Name
+from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
+from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
 from mm_sim.page import ZERO, Migration, Page, Pte, PteVal, SwapSlot
 from mm_sim.sched import Steps, Task, run
 
@@ -87,7 +87,11 @@ class Rule:
 
 
 class System:
-    """A machine of one kernel, architecture and scope, with P1 running and all its pages mapped."""
+    """A machine of one kernel, architecture and scope, with P1 running and all its pages mapped.
+
+    They are private and anonymous, but where the scope has files page A is the first page of the first file, shared.
+    With threads P2 is one of P1's.
+    """
 
     __slots__ = ("ghost", "kernel", "last_value", "scope")
 
@@ -114,6 +118,22 @@ class System:
             file = AddressSpace(name, scope.pages)
             self.kernel.files.append(file)
             self.ghost.creat(file, scope.pages, file.i_size)
+        if scope.files:
+            self.map_first_file(mm)
+        if "threads" in scope.also:
+            self.kernel.current = first
+            self.kernel.sys_clone(self.kernel.tasks[PROCESSES[1]])
+
+    def map_first_file(self, mm: Mm) -> None:
+        file = self.kernel.files[0]
+        if file.name is SHM:
+            file.i_size = 1
+            self.ghost.creat(file, self.scope.pages, 1)
+        mm.mmap[0].vm_start = mm.mmap[0].vm_pgoff = 1
+        if self.scope.pages == 1:
+            mm.mmap.clear()
+        self.kernel.vma_link_locked(mm, Vma(mm, 0, 1, VM_READ | VM_WRITE | VM_SHARED, 0, file))
+        self.ghost.mmap(mm, 0, (file, 0), shared=True)
 
     # steps
 

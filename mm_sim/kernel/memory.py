@@ -353,7 +353,7 @@ class Memory(Shmem):
         return Fault.DONE
 
     def fault_dirtied(self, page: Page) -> Steps[None]:
-        """The end of __do_fault() for a shared write, with an extra reference: unlocked, and only then marked dirty."""
+        """The end of __do_fault() for a shared write, with a reference: unlocked, and only then marked dirty."""
         page.lock.release(self.current)
         yield "do_linear_fault: page unlocked"
         self.set_page_dirty(page)
