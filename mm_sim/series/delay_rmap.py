@@ -1,7 +1,7 @@
 """The mend of 2022: a dirty file page stays mapped, for page_mkclean(), until the TLBs are flushed.
 
-With the flush alone, write-back may still clean the page between page_remove_rmap() and the flush: it sees a page that
-is not mapped, so it takes no ptl and waits for nobody.
+With the flush alone, write-back may still clean the page between page_remove_rmap() and the flush: it sees a page
+that is not mapped, so it takes no ptl and waits for nobody.
 """
 
 from mm_sim.kernel.memory import MmuGather
