@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
+from strategies.reproducer import Told
 from strategies.verdict import register_profiles
 
 register_profiles()
@@ -57,6 +59,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
     items.sort(key=lambda item: item.get_closest_marker("verdict") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure that says everything is shown as it is."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, Told):
+        report.longrepr = str(call.excinfo.value)
+    return report
 
 
 @pytest.fixture

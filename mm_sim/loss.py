@@ -81,19 +81,24 @@ def explain(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
     if found is None:
         return None
     loss, at = found
-    watch = _Watch(System(kernel, arch, scope), loss)
-    files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in kernel.__mro__}
-    watch.run(steps[: at + 1], lambda name: name.startswith(_KERNEL) or name in files)
+    watch = Watch(System(kernel, arch, scope), loss)
+    watch.run(steps[: at + 1], code_of(kernel))
     assert watch.destroyed is not None
     return Report(loss, at, watch.forgotten or watch.destroyed, watch.destroyed)
 
 
+def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
+    """Says of a file name whether it has code of the kernel or of the series."""
+    files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in kernel.__mro__}
+    return lambda name: name.startswith(_KERNEL) or name in files
+
+
 #: What they do is said of their callers.
-_HELPERS = ("set_pte_at", "delete_from_swap_cache_locked")
+HELPERS = ("set_pte_at", "delete_from_swap_cache_locked")
 SAFE, FORGOTTEN, GONE = range(3)
 
 
-class _Watch:
+class Watch:
     """Follows the good copies of one page through a run, line by line."""
 
     def __init__(self, system: System, loss: Loss) -> None:
@@ -101,6 +106,9 @@ class _Watch:
         self.task = system.kernel.tasks[loss.process]
         self.page, self.value = loss.page, loss.expected
         self.status = SAFE
+        #: What says that the page is newer than its slot, and what said so before it was forgotten.
+        self.known: list[str] = []
+        self.knew: list[str] = []
         self.line: Statement | None = None
         self.forgotten: Statement | None = None
         self.destroyed: Statement | None = None
@@ -108,7 +116,7 @@ class _Watch:
     def run(self, steps: list[Step], is_kernel: Callable[[str], bool]) -> None:
         def line(frame: FrameType, event: str, argument: object) -> Any:
             self.look()
-            while frame.f_code.co_name in _HELPERS and frame.f_back is not None:
+            while frame.f_code.co_name in HELPERS and frame.f_back is not None:
                 frame = frame.f_back
             code = frame.f_code
             file = Path(code.co_filename)
@@ -136,6 +144,7 @@ class _Watch:
             return
         if self.system.ghost.spaces[mm].values[self.page] != self.value:
             return
+        known = self.known
         status = self.judge(mm)
         if status is None or status == self.status:
             return
@@ -143,6 +152,7 @@ class _Watch:
             self.forgotten = self.destroyed = None
         elif status == FORGOTTEN:
             self.forgotten = self.line
+            self.knew = known
         else:
             self.destroyed = self.line
         self.status = status
@@ -157,8 +167,19 @@ class _Watch:
         else:
             page, slot = pte.page, pte
         if slot is not None and slot.content == self.value:
+            self.known = [repr(slot)]
             return SAFE
         if page is None or page.content != self.value:
             return GONE
-        kept = not page.PG_swapcache or page.PG_dirty or (page.PG_writeback and page.io == self.value)
-        return SAFE if kept or self.system.kernel.arch.remembers(page, self.system.kernel.mms) else FORGOTTEN
+        self.known = self.records(page)
+        return SAFE if not page.PG_swapcache or self.known else FORGOTTEN
+
+    def records(self, page: Page) -> list[str]:
+        """What says that a page in the swap cache is newer than its slot."""
+        arch = self.system.kernel.arch
+        said = {
+            "PG_dirty": page.PG_dirty,
+            "the write under way": page.PG_writeback and page.io == self.value,
+            arch.record: arch.remembers(page, self.system.kernel.mms),
+        }
+        return [record for record, holds in said.items() if holds]

@@ -25,7 +25,7 @@ from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from mm_sim.system import Scope
 from strategies import bench as benchmarks
-from strategies import reproducer
+from strategies import reproducer, timeline
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.rules import table
 from strategies.verdict import COMMIT, Verdict, expected_of, judge_within
@@ -112,18 +112,18 @@ def judge(series: tuple[str, ...], arch: str, budget: float, seed: int, jobs: in
                     verdict = judge_within(kernel, name, one, budget, seed, jobs, progress)
                 verdicts.append(verdict)
                 if not as_json:
-                    _show(out, verdict)
+                    _show(out, kernel, verdict)
     if as_json:
         click.echo(json.dumps([verdict.as_json() for verdict in verdicts], indent=2))
     raise SystemExit(any(verdict.surprise() for verdict in verdicts))
 
 
-def _show(out: Console, verdict: Verdict) -> None:
+def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
     out.print(f"[bold {_COLOURS[verdict.word]}]{verdict.word:14}[/] {verdict}", highlight=False, soft_wrap=True)
     for found in verdict.losses:
-        for text in (reproducer.describe(found.report), reproducer.timeline(found.steps, found.report), str(found)):
-            out.print(f"\n{text}", highlight=False, markup=False, soft_wrap=True)
-        out.print()
+        out.print(
+            f"\n{reproducer.told(kernel, found, verdict.arch)}\n", highlight=False, markup=False, soft_wrap=True
+        )
     if verdict.searched is not None:
         out.print(f"               {COMMIT}", highlight=False, markup=False, soft_wrap=True)
     surprise = verdict.surprise()
@@ -206,8 +206,9 @@ def search(
             highlight=False,
             soft_wrap=True,
         )
-        for steps, report in result.losses:
-            out.print(reproducer.timeline(steps, report), highlight=False, markup=False, soft_wrap=True)
+        for steps, _ in result.losses:
+            told = timeline.text(timeline.trace(kernel, arch, bounds.scope, steps))
+            out.print(f"\n{told}", highlight=False, markup=False, soft_wrap=True)
     raise SystemExit(result.ended == "loss" and expected_of(kernel, arch) == "safe")
 
 

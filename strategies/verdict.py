@@ -170,8 +170,8 @@ def judge(
     with walking(tested, seed_of(series, arch, seed)) as walk:
         try:
             run_state_machine_as_test(tested, settings=settings())
-        except Loss as error:
-            print("\n".join(getattr(error, "__notes__", ())))
+        except Loss:
+            pass
     found = tested.certificate
     walked = (walk.runs, walk.steps, time.monotonic() - start)
     verdict = Verdict(series, arch, expected_of(kernel, arch), [], walked, tested.marks, walk.keys)

@@ -9,7 +9,7 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from strategies.reproducer import FOLDER
+from strategies.reproducer import FOLDER, Told, told
 from strategies.verdict import REQUIRED, Verdict, judge
 
 
@@ -20,7 +20,9 @@ def test_verdict_is_as_expected(
 ) -> None:
     verdict = judge(kernel, series, arch, seed, folder=FOLDER)
     record_property("verdict", str(verdict))
-    assert verdict.surprise() is None, f"{verdict} But {verdict.surprise()}."
+    if verdict.surprise() is not None:
+        losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
+        raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
     assert verdict.word != "no loss found"
     assert all(found.proven for found in verdict.losses[:1])
 
