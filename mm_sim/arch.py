@@ -14,8 +14,9 @@ class Arch:
     """An architecture. `iske`, `sske` and `rrbe` count the storage key instructions executed.
 
     `record` says in words what `remembers` a store. `pte_dirty` and `pte_young` are the bits that
-    pte_mkdirty() and pte_mkyoung() set: 0 where the architecture keeps them elsewhere. `gathers` says that zap_pte_range() gives pages back only after
-    the TLBs are flushed, in a batch (struct mmu_gather on x86 SMP).
+    pte_mkdirty() and pte_mkyoung() set: 0 where the architecture keeps them elsewhere. `gathers`
+    says that zap_pte_range() gives pages back only after the TLBs are flushed, in a batch (struct
+    mmu_gather on x86 SMP).
     """
 
     __slots__ = ("iske", "rrbe", "sske")

@@ -29,7 +29,7 @@ FORGOTTEN_MARK, LOST_MARK = "forgotten", "lost"
 
 @dataclass(slots=True)
 class Row:
-    """A line of the timeline: a step (depth 0), a kernel function or what it changed; `view` is the state after it."""
+    """A line: a step (depth 0), a kernel function or what it changed. `view` is the state after it."""
 
     step: int
     column: str
@@ -253,7 +253,7 @@ class _Recorder:
         return {i for i, _ in marked.values()}
 
     def related(self, by_step: list[list[_Event]]) -> set[str]:
-        """The frames and slots in which the lost page has been, with what these refer to; all names if none is lost."""
+        """The frames and slots in which the lost page has been, with what these refer to; all if none is lost."""
         views = [event.view for events in by_step for event in events]
         tables = [{n: f for t, rows in view.items() if t not in ASIDE for n, f in rows.items()} for view in views]
         if self.run.report is None:
