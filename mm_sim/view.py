@@ -33,11 +33,25 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
     SwapSlot: ("number",),
     Mm: ("name",),
     Task: ("held", "name", "steps"),
-    State: ("arch", "current", "frames", "marks", "mms", "pages", "slots", "suspect", "tasks", "touched"),
+    State: (
+        "arch",
+        "current",
+        "frames",
+        "free",
+        "marks",
+        "mms",
+        "nr_swap_pages",
+        "pages",
+        "slots",
+        "suspect",
+        "tasks",
+        "touched",
+    ),
 }
 _BASES: dict[type, str] = {State: "Kernel", Arch: "Arch"}
 #: Flags are written in one column: the prefix of the slots, and the name of the column.
-_FLAGS = {"PG_": "flags", "key_": "key"}
+_PREFIXES = {"PG_": "flags", "key_": "key"}
+FLAGS = tuple(_PREFIXES.values())
 #: Lists with an entry for each virtual page: a column each.
 _BY_PAGE = ("pte",)
 
@@ -85,7 +99,7 @@ class Change(NamedTuple):
     new: str
 
     def __str__(self) -> str:
-        if self.field in _FLAGS.values():
+        if self.field in FLAGS:
             prefix = "PG_" if self.field == "flags" else "key "
             was, now = set(self.old.split()), set(self.new.split())
             words = [f"{prefix}{flag} set" for flag in sorted(now - was)]
@@ -119,7 +133,7 @@ def telling(change: Change) -> Change | None:
     """What of a change is worth a line in a timeline."""
     if change.table in ASIDE or change.field in ASIDE:
         return None
-    if change.field in _FLAGS.values():
+    if change.field in FLAGS:
         old, new = (" ".join(f for f in text.split() if f not in ASIDE) for text in (change.old, change.new))
         return None if old == new else change._replace(old=old, new=new)
     return change
@@ -164,16 +178,16 @@ class Viewer:
         self.names[thing] = new
         return new
 
-    def fields(self, thing: object) -> dict[str, str]:
+    def fields(self, thing: Any) -> dict[str, str]:
         written: dict[str, str] = {}
         for slot in slots_of(type(thing)):
             value = getattr(thing, slot)
             if slot in _ONLY_WITH and not getattr(thing, _ONLY_WITH[slot]):
                 written[slot] = ""
                 continue
-            prefix = next((p for p in _FLAGS if slot.startswith(p)), None)
+            prefix = next((p for p in _PREFIXES if slot.startswith(p)), None)
             if prefix is not None:
-                column = _FLAGS[prefix]
+                column = _PREFIXES[prefix]
                 flag = slot.removeprefix(prefix)
                 words = written.setdefault(column, "")
                 if value:
@@ -209,7 +223,7 @@ class Viewer:
             case dict():
                 return ", ".join(f"{self.text(k)}: {self.text(v)}" for k, v in value.items())
             case list() | tuple():
-                return ", ".join(self.text(entry) for entry in value)
+                return ", ".join(map(self.text, value))
         if type(value).__name__.startswith("_"):  # what a task waits for
             return type(value).__name__.strip("_").lower()
         self.found.append(value)
@@ -222,7 +236,7 @@ def _table(thing: object) -> str:
 
 
 @cache
-def slots_of(cls: type[Any]) -> tuple[str, ...]:
+def slots_of(cls: type[object]) -> tuple[str, ...]:
     """The slots of a class that are shown."""
     left_out = {name for base, names in _LEFT_OUT.items() if issubclass(cls, base) for name in names}
     slots = [slot for base in cls.__mro__ for slot in vars(base).get("__slots__", ())]

@@ -5,6 +5,7 @@ Exit status: 0 if every verdict is as expected, 1 if one is not, 2 for bad input
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import time
@@ -25,9 +26,10 @@ from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from mm_sim.system import Scope
 from strategies import bench as benchmarks
-from strategies import reproducer, timeline
+from strategies import explain, report, reproducer, timeline
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
-from strategies.rules import table
+from strategies.reproducer import BadReproducer, StaleReproducer
+from strategies.rules import stops, table
 from strategies.verdict import COMMIT, Verdict, expected_of, judge_within
 
 _COLOURS = {"loses": "red", "no loss found": "yellow", "proven": "green"}
@@ -44,12 +46,12 @@ def _one_line() -> Iterator[None]:
     """Errors that are the caller's to mend, as one line."""
     try:
         yield
-    except (SeriesError, CheckpointError) as error:
+    except (SeriesError, CheckpointError, BadReproducer, StaleReproducer) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
         raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
     except OSError as error:
-        raise BadInput(str(error)) from error
+        raise BadInput(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
 def _load(name: str) -> tuple[str, type[Kernel]]:
@@ -77,6 +79,12 @@ class _Progress:
         if self.shown and time.monotonic() > self.next:
             self.next = time.monotonic() + 0.1
             self.status.update(text)
+
+
+def _console() -> Console:
+    """The terminal; or plain text as wide as a timeline, unless COLUMNS says otherwise."""
+    out = Console()
+    return out if out.is_terminal or "COLUMNS" in os.environ else Console(width=timeline.WIDTH)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -139,6 +147,79 @@ def list_() -> None:
         kernel = all_series.load(name)
         shown.add_row(name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
     Console().print(shown)
+
+
+@main.command("explain")
+@click.argument("what", metavar="FILE|SERIES")
+@click.option("--step", type=click.IntRange(min=1), help="The state after this step only.")
+@click.option("--to", "label", metavar="LABEL", help="The state where this preemption point is first passed.")
+@click.option("--compare", metavar="SERIES|FILE", help="Where the same steps first make a difference on this series.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page to read in a browser.")
+@click.option("--budget", type=click.FloatRange(min=0.1), default=20.0, show_default=True, metavar="SECONDS")
+def explain_(
+    what: str, step: int | None, label: str | None, compare: str | None, html: Path | None, budget: float
+) -> None:
+    """A run that loses data, step by step: a stored one (FILE), or the shortest that is known of a SERIES.
+
+    A series without a stored run is judged first, within --budget.
+    """
+    out = _console()
+    with _one_line():
+        name, run, proof = _run_of(what, budget)
+        if run is None:
+            out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
+            return
+        other_name, other_kernel = _load(compare) if compare else ("", None)
+        other = explain.same_steps(run, other_kernel) if other_kernel else None
+        if step is not None and step > len(run.done):
+            raise BadInput(f"--step {step}: the run has {len(run.done)} steps")
+        if label is not None:
+            _show_point(out, run, label)
+            return
+        if html is not None:
+            page = report.page(run, name, proof, other, other_name)
+            html.write_text(page, encoding="utf-8")
+            click.echo(f"{html}: written; open it in a browser")
+            return
+    if step is None:
+        out.print(f"{name} on {run.arch}\n\n{timeline.text(run)}\n", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"{proof}\n", highlight=False, markup=False, soft_wrap=True)
+    if other is None or step is not None:
+        explain.show_steps(out, run, None if step is None else step - 1)
+    if other is not None:
+        explain.show_difference(out, run, other, name, other_name)
+
+
+def _run_of(what: str, budget: float) -> tuple[str, timeline.Run | None, str]:
+    """The run that is meant, by a stored test, or by the series of one; else one that is found now."""
+    path = Path(what)
+    if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8"):
+        stored, steps = reproducer.read(path)
+        return stored.series, stored.replay(all_series.load(stored.series), steps), stored.proof
+    name, kernel = _load(what)
+    name = kernel.__module__.rpartition(".")[2] if path.suffix != ".py" else name
+    for stored, run in explain.stored(name):
+        return name, run, stored.proof
+    with _Progress(Console(stderr=True)) as progress:
+        verdict = judge_within(kernel, name, "s390", budget, progress=progress)
+    if not verdict.losses:
+        return name, None, ""
+    found = verdict.losses[0]
+    return name, timeline.trace(kernel, "s390", found.bounds.scope, found.steps), str(found)
+
+
+def _show_point(out: Console, run: timeline.Run, label: str) -> None:
+    """The state where a label is first passed."""
+    known = stops(run.kernel, next(rule for rule in table(run.kernel) if rule.name == "resume"))
+    if label not in known:
+        near = difflib.get_close_matches(label, [point for point in known if point], n=1)
+        raise BadInput(f"no preemption point is called {label!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+    cut = timeline.trace(run.kernel, run.arch, run.scope, run.steps, until=label)
+    if cut.passed is None:
+        raise BadInput(f"the run never passes {label!r}")
+    i = len(cut.done) - 1
+    out.print(f"Step {i + 1}, {timeline.named(cut, i)}, at {label}\n", highlight=False, markup=False)
+    explain.show_state(out, explain.tables(cut.view_after(i), cut.view_after(i - 1), cut.start))
 
 
 @main.command()

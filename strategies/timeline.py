@@ -60,6 +60,8 @@ class Run:
     report: Report | None
     cannot: NotPossible | None = None
     rows: list[Row] = field(default_factory=list)
+    #: The label at which the run was cut off, if it was.
+    passed: str | None = None
     #: The state before the first step, and what each step did: function and change.
     start: View = field(default_factory=dict)
     done: list[list[tuple[str, Change]]] = field(default_factory=list)
@@ -137,6 +139,7 @@ class _Recorder:
             ends.append((self.under_way(step), stop))
             run.done.append([(_function(event), change) for event in self.events for change in event.changed])
             if until is not None and stop == until:
+                run.passed = until
                 break
         kernel = self.system.kernel
         run.elsewhere = self.watch is not None and any(
@@ -345,24 +348,22 @@ def words(run: Run) -> str:
     """What is lost, which record said that it was new, who dropped that, and who the content."""
     report = run.report
     if report is None:
-        return (
-            "Nothing is lost." if run.cannot is None else f"Nothing is lost as far as this run can go: {run.cannot}."
-        )
+        return "Nothing is lost." + (f" The run ends before {run.cannot}." if run.cannot else "")
     loss = report.loss
     who, page, value = repr(loss.process), repr(loss.page), loss.expected
     stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, page, value)), None)
     said = [f"{who} must read {value} at page {page} and would read {loss.found}."]
     if stored is not None and value:
-        said.append(f"{value} was stored in step {stored + 1}, {_named(run, stored)}.")
+        said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
     if run.forgotten_at is not None:
         at = run.forgotten_at
         said.append(f"That it was newer than its slot was known to {' and '.join(run.knew) or 'nobody'} alone.")
         how = "cleared that" if run.cleared else "did not look there, and nothing will any more"
-        said.append(f"In step {at + 1}, {_named(run, at)}, {report.forgotten_by} {how}: no record was left.")
+        said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
     else:
         said.append("Nothing had to remember it: no older copy was on the way to be read.")
     what = f"left {who} without it" if run.elsewhere else f"took the last copy: {value} is gone"
-    said.append(f"In step {report.at + 1}, {_named(run, report.at)}, {report.destroyed_by} {what}.")
+    said.append(f"In step {report.at + 1}, {named(run, report.at)}, {report.destroyed_by} {what}.")
     return "\n".join(textwrap.wrap(" ".join(said), PROSE))
 
 
@@ -374,7 +375,8 @@ def _is_read(view: View, page: str, value: int) -> bool:
     return any(space.get(page) == str(value) for space in view[MUST_READ].values())
 
 
-def _named(run: Run, i: int) -> str:
+def named(run: Run, i: int) -> str:
+    """A step and who does it."""
     step = run.steps[i]
     who = column(step)
     return short(step) if who == INTERRUPT else f"{short(step)} by {who}"

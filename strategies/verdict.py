@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,11 +168,8 @@ def judge(
     """
     tested = machine(kernel, series, arch, scope, folder)
     start = time.monotonic()
-    with walking(tested, seed_of(series, arch, seed)) as walk:
-        try:
-            run_state_machine_as_test(tested, settings=settings())
-        except Loss:
-            pass
+    with walking(tested, seed_of(series, arch, seed)) as walk, suppress(Loss):
+        run_state_machine_as_test(tested, settings=settings())
     found = tested.certificate
     walked = (walk.runs, walk.steps, time.monotonic() - start)
     verdict = Verdict(series, arch, expected_of(kernel, arch), [], walked, tested.marks, walk.keys)
