@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
 from types import GeneratorType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -147,6 +146,7 @@ class Viewer:
         self.names: dict[object, str] = {}
         self.taken: set[tuple[type, str]] = set()
         self.found: list[object] = []
+        self.slots: dict[type, tuple[str, ...]] = {}
 
     def __call__(self) -> View:
         kernel = self.system.kernel
@@ -180,7 +180,9 @@ class Viewer:
 
     def fields(self, thing: Any) -> dict[str, str]:
         written: dict[str, str] = {}
-        for slot in slots_of(type(thing)):
+        if type(thing) not in self.slots:
+            self.slots[type(thing)] = _slots(type(thing))
+        for slot in self.slots[type(thing)]:
             value = getattr(thing, slot)
             if slot in _ONLY_WITH and not getattr(thing, _ONLY_WITH[slot]):
                 written[slot] = ""
@@ -235,8 +237,7 @@ def _table(thing: object) -> str:
     return next((name for base, name in _BASES.items() if isinstance(thing, base)), type(thing).__name__)
 
 
-@cache
-def slots_of(cls: type[object]) -> tuple[str, ...]:
+def _slots(cls: type) -> tuple[str, ...]:
     """The slots of a class that are shown."""
     left_out = {name for base, names in _LEFT_OUT.items() if issubclass(cls, base) for name in names}
     slots = [slot for base in cls.__mro__ for slot in vars(base).get("__slots__", ())]

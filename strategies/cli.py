@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,7 @@ from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from mm_sim.system import Scope
 from strategies import bench as benchmarks
-from strategies import explain, report, reproducer, timeline
+from strategies import cost, explain, report, reproducer, timeline
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer
 from strategies.rules import stops, table
@@ -46,7 +47,7 @@ def _one_line() -> Iterator[None]:
     """Errors that are the caller's to mend, as one line."""
     try:
         yield
-    except (SeriesError, CheckpointError, BadReproducer, StaleReproducer) as error:
+    except (SeriesError, CheckpointError, BadReproducer, StaleReproducer, cost.CannotRun) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
         raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
@@ -220,6 +221,52 @@ def _show_point(out: Console, run: timeline.Run, label: str) -> None:
     i = len(cut.done) - 1
     out.print(f"Step {i + 1}, {timeline.named(cut, i)}, at {label}\n", highlight=False, markup=False)
     explain.show_state(out, explain.tables(cut.view_after(i), cut.view_after(i - 1), cut.start))
+
+
+@main.command("cost")
+@click.argument("series", nargs=-1, metavar="[SERIES|FILE]...")
+@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw saving against risk (PNG or SVG)."
+)
+def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
+    """What each SERIES saves and costs on the same work, counted on s390; all series if none is named."""
+    chosen = [name for name in series or all_series.names() if _load(name)]
+    with _one_line():
+        costs = cost.all_costs(chosen)
+        losses = cost.known_losses([cost.BASE, *chosen])
+        if plot is not None:
+            _plot(costs, losses, plot)
+    if as_json:
+        click.echo(json.dumps(cost.as_json(costs, losses), indent=2))
+        return
+    out = _console()
+    for workload in cost.WORKLOADS:
+        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for head in ("series", "", "ISKE", "SSKE", "RRBE", "saved", "per exit", "writes", "extra", "spurious"):
+            shown.add_column(head, justify="left" if head in ("series", "") else "right")
+        base = costs[workload.name][0]
+        for of in costs[workload.name]:
+            keys = [f"{of.keys[key]:,}" for key in cost.KEYS]
+            more = [f"{of.per_exit:.1f}", f"{of.writes:,}", f"{of.writes - base.writes:+d}", f"{of.spurious:,}"]
+            loses = "[red]loses[/]" if losses[of.series] else ""
+            shown.add_row(of.series, loses, *keys, f"{cost.saved(of, base):.0%}", *more)
+        out.print(f"[bold]{workload.name}[/], {workload.times} times: {workload.what}\n", highlight=False)
+        out.print(shown)
+        out.print()
+    out.print(
+        "saved: key instructions, of those of 2.6.26; per exit: those inside exit(); extra: writes more than 2.6.26;"
+    )
+    out.print("spurious: writes of what is there already. loses: a stored run loses data on it, and not on 2.6.26.")
+
+
+def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path) -> None:
+    try:
+        cost.plot(costs, losses, file)
+    except ImportError as error:
+        raise BadInput("--plot needs matplotlib: pip install 'mm_sim[plot]'") from error
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}") from error
 
 
 @main.command()
