@@ -255,9 +255,11 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
         out.print(shown)
         out.print()
     out.print(
-        "saved: key instructions, of those of 2.6.26; per exit: those inside exit(); extra: writes more than 2.6.26;"
+        "saved: key instructions, of those of 2.6.26; per exit: those inside exit(); extra: writes more than\n"
+        "2.6.26; spurious: writes of what is there already; loses: a stored run loses data, and not on 2.6.26.",
+        highlight=False,
+        soft_wrap=True,
     )
-    out.print("spurious: writes of what is there already. loses: a stored run loses data on it, and not on 2.6.26.")
 
 
 def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path) -> None:

@@ -1,8 +1,8 @@
 """What a series saves and what it costs: the same work done on each, counted, not timed.
 
-A workload is data: steps of the table in a short notation, done so many times on a machine of its own. Counted are the
-storage key instructions, in all and inside exit(), and the writes that end, with those that were spurious: the place
-they went to held the same content already.
+A workload is data: steps of the table in a short notation, done so many times on a machine of its own. Counted are
+the storage key instructions, in all and inside exit(), and the writes that end, with those that were spurious: the
+place they went to held the same content already.
 """
 
 from __future__ import annotations
@@ -271,5 +271,5 @@ def plot(costs: dict[str, list[Cost]], losses: dict[str, int], file: Path) -> No
     figure.suptitle("Saving against risk: a red square loses data in a stored run, a green circle in none")
     figures = json.dumps(as_json(costs, losses))
     svg = file.suffix == ".svg"
-    with mpl.rc_context({"svg.hashsalt": "mm_sim"}):
+    with mpl.rc_context({"svg.hashsalt": "mm_sim", "svg.fonttype": "none"}):
         figure.savefig(file, dpi=120, metadata={"Date": None, "Description": figures} if svg else None)

@@ -10,9 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mm_sim import series as all_series
+from mm_sim.system import Scope
 from mm_sim.view import ASIDE, View
 from strategies.explain import Shown, first_difference, tables
-from strategies.reproducer import Replay
+from strategies.reproducer import recorded
 from strategies.timeline import Run, named, trace, words
 
 _PAGES = Environment(
@@ -137,9 +138,7 @@ def write_all(folder: Path, verdicts: Sequence[Mapping[str, Any]]) -> None:
         for loss in verdict["losses"]:
             file = f"{Path(verdict['series']).stem}_{verdict['arch']}_{loss['kind']}.html"
             kernel = all_series.load(verdict["series"])
-            replay = Replay(kernel)
-            replay.call_all(loss["steps"])
-            run = trace(kernel, verdict["arch"], loss["scope"], replay.steps)
+            run = trace(kernel, verdict["arch"], Scope(**loss["scope"]), recorded(kernel, loss["steps"]))
             (folder / file).write_text(page(run, verdict["series"], loss["proof"]), encoding="utf-8")
             pages.append((file, loss))
         shown.append((verdict, pages))

@@ -219,9 +219,7 @@ def read(path: Path) -> tuple[Reproducer, Callable[[Replay], None]]:
         for statement in body:
             line = statement.lineno
             assert isinstance(statement, ast.Expr)
-            assert isinstance(statement.value, ast.Call)
-            assert isinstance(statement.value.func, ast.Attribute)
-            calls.append((statement.value.func.attr, _keywords(statement.value)))
+            calls.append(_call(statement.value))
         line = made.lineno
         reproducer = Reproducer(**_keywords(made))
         if reproducer.arch not in ARCHES:
@@ -238,6 +236,20 @@ def read(path: Path) -> tuple[Reproducer, Callable[[Replay], None]]:
             getattr(state, name)(**arguments)
 
     return reproducer, steps
+
+
+def _call(node: ast.expr) -> tuple[str, dict[str, Any]]:
+    assert isinstance(node, ast.Call)
+    return ast.unparse(node.func).removeprefix("state."), _keywords(node)
+
+
+def recorded(kernel: type[Kernel], calls: Sequence[str]) -> list[Step]:
+    """Steps from their text, as call() writes it."""
+    replay = Replay(kernel)
+    for text in calls:
+        name, arguments = _call(ast.parse(text, mode="eval").body)
+        getattr(replay, name)(**arguments)
+    return replay.steps
 
 
 def _keywords(node: ast.expr) -> dict[str, Any]:

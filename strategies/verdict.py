@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ class Verdict:
             "series": self.series,
             "arch": self.arch,
             "verdict": self.word,
+            "expected": self.expected,
             "losses": [
                 {
                     "kind": reproducer.kind(self.series, self.arch, found.steps, found.report),
@@ -127,6 +128,8 @@ class Verdict:
                     "forgotten_by": str(found.report.forgotten_by),
                     "steps": [reproducer.call(step) for step in found.steps],
                     "shortest": "proven" if found.proven else "found",
+                    "proof": str(found),
+                    "scope": asdict(found.bounds.scope),
                 }
                 for found in self.losses
             ],

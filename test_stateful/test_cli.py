@@ -34,7 +34,7 @@ def test_judge_as_json() -> None:
     assert result.exit_code == 0, result.output
     assert (loses["series"], loses["arch"], loses["verdict"]) == ("page_zap_rmap", "s390", "loses")
     loss = loses["losses"][0]
-    assert loss.keys() == {"kind", "process", "page", "forgotten_by", "steps", "shortest"}
+    assert loss.keys() == {"kind", "process", "page", "forgotten_by", "steps", "shortest", "proof", "scope"}
     assert loss["shortest"] == "proven"
     assert loss["page"] == "A"
     assert loss["forgotten_by"].startswith("page_zap_rmap()")

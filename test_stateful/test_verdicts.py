@@ -16,10 +16,10 @@ from strategies.verdict import REQUIRED, Verdict, judge
 @pytest.mark.verdict
 @pytest.mark.parametrize("arch", ARCHES)
 def test_verdict_is_as_expected(
-    kernel: type[Kernel], series: str, arch: str, seed: int, record_property: Callable[[str, object], None]
+    kernel: type[Kernel], series: str, arch: str, seed: int, record_verdict: Callable[[Verdict], None]
 ) -> None:
     verdict = judge(kernel, series, arch, seed, folder=FOLDER)
-    record_property("verdict", str(verdict))
+    record_verdict(verdict)
     if verdict.surprise() is not None:
         losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
         raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
