@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,10 +156,17 @@ def list_() -> None:
 @click.option("--step", type=click.IntRange(min=1), help="The state after this step only.")
 @click.option("--to", "label", metavar="LABEL", help="The state where this preemption point is first passed.")
 @click.option("--compare", metavar="SERIES|FILE", help="Where the same steps first make a difference on this series.")
+@click.option("--timeline", "only", is_flag=True, help="The timeline alone, without the states.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page to read in a browser.")
 @click.option("--budget", type=click.FloatRange(min=0.1), default=20.0, show_default=True, metavar="SECONDS")
 def explain_(
-    what: str, step: int | None, label: str | None, compare: str | None, html: Path | None, budget: float
+    what: str,
+    step: int | None,
+    label: str | None,
+    compare: str | None,
+    only: bool,
+    html: Path | None,
+    budget: float,
 ) -> None:
     """A run that loses data, step by step: a stored one (FILE), or the shortest that is known of a SERIES.
 
@@ -184,8 +192,10 @@ def explain_(
             return
     if step is None:
         out.print(f"{name} on {run.arch}\n\n{timeline.text(run)}\n", highlight=False, markup=False, soft_wrap=True)
-        out.print(f"{proof}\n", highlight=False, markup=False, soft_wrap=True)
-    if other is None or step is not None:
+        out.print(
+            "\n".join(textwrap.wrap(proof, timeline.WIDTH)) + "\n", highlight=False, markup=False, soft_wrap=True
+        )
+    if step is not None or not (only or other):
         explain.show_steps(out, run, None if step is None else step - 1)
     if other is not None:
         explain.show_difference(out, run, other, name, other_name)
