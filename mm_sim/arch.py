@@ -18,14 +18,16 @@ from mm_sim.sched import Task
 class Arch:
     """An architecture. `iske`, `sske` and `rrbe` count the storage key instructions executed.
 
-    `pte_dirty` and `pte_young` are the bits that pte_mkdirty() and pte_mkyoung() set: 0 where the
-    architecture keeps them elsewhere. `gathers` says that zap_pte_range() gives pages back only after
-    the TLBs are flushed, in a batch (struct mmu_gather on x86 SMP).
+    `record` says in words what `remembers` a store. `pte_dirty` and `pte_young` are the bits that
+    pte_mkdirty() and pte_mkyoung() set: 0 where the architecture keeps them elsewhere. `gathers`
+    says that zap_pte_range() gives pages back only after the TLBs are flushed, in a batch (struct
+    mmu_gather on x86 SMP).
     """
 
     __slots__ = ("iske", "rrbe", "sske")
 
     name: str
+    record: str
     pte_dirty: int
     pte_young: int
     gathers: bool
@@ -69,6 +71,7 @@ class S390(Arch):
     __slots__ = ()
 
     name = "s390"
+    record = "the change bit of its storage key"
     pte_dirty = 0
     pte_young = 0
     gathers = False
@@ -128,6 +131,7 @@ class X86(Arch):
     __slots__ = ()
 
     name = "x86"
+    record = "the dirty bit of a pte"
     pte_dirty = DIRTY
     pte_young = YOUNG
     gathers = True

@@ -83,26 +83,34 @@ def explain(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
     if found is None:
         return None
     loss, at = found
-    watch = _Watch(System(kernel, arch, scope), loss)
-    files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in kernel.__mro__}
-    watch.run(steps[: at + 1], lambda name: name.startswith(_KERNEL) or name in files)
+    watch = Watch(System(kernel, arch, scope), loss)
+    watch.run(steps[: at + 1], code_of(kernel))
     destroyed = watch.destroyed or watch.forgotten or watch.line
     assert destroyed is not None
     return Report(loss, at, watch.forgotten or destroyed, destroyed)
 
 
+def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
+    """Says of a file name whether it has code of the kernel or of the series."""
+    files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in kernel.__mro__}
+    return lambda name: name.startswith(_KERNEL) or name in files
+
+
 #: What they do is said of their callers.
-_HELPERS = ("set_pte_at", "delete_from_swap_cache_locked")
+HELPERS = ("set_pte_at", "delete_from_swap_cache_locked")
 SAFE, FORGOTTEN, GONE = range(3)
 
 
-class _Watch:
+class Watch:
     """Follows the good copies of one page through a run, line by line."""
 
     def __init__(self, system: System, loss: Loss) -> None:
         self.system = system
         self.loss = loss
         self.status = SAFE
+        #: What says that the page is newer than its slot, and what said so before it was forgotten.
+        self.known: list[str] = []
+        self.knew: list[str] = []
         self.line: Statement | None = None
         self.forgotten: Statement | None = None
         self.destroyed: Statement | None = None
@@ -113,7 +121,7 @@ class _Watch:
     def run(self, steps: list[Step], is_kernel: Callable[[str], bool]) -> None:
         def line(frame: FrameType, event: str, argument: object) -> Any:
             self.look()
-            while frame.f_code.co_name in _HELPERS and frame.f_back is not None:
+            while frame.f_code.co_name in HELPERS and frame.f_back is not None:
                 frame = frame.f_back
             code = frame.f_code
             file = Path(code.co_filename)
@@ -148,6 +156,7 @@ class _Watch:
         new, self.there = not self.there, there
         if not there:
             return
+        known = self.known
         status = self.judge(page, stored)
         if status == self.status:
             return
@@ -155,6 +164,7 @@ class _Watch:
             self.forgotten = self.destroyed = None
         elif status == FORGOTTEN:
             self.forgotten = (self.cleaned or self.line) if new else self.line
+            self.knew = ["PG_dirty"] if new and self.cleaned else known
         else:
             self.destroyed = self.line
         self.status = status
@@ -207,11 +217,19 @@ class _Watch:
 
     def judge(self, page: Page | None, stored: int | None) -> int:
         if stored is not None and self.holds(stored):
+            self.known = ["the slot or block"]
             return SAFE
         if page is None or not self.holds(page.content):
             return GONE
-        if stored is None or page.PG_dirty or (page.PG_writeback and self.holds(page.io)):
-            return SAFE
-        kernel = self.system.kernel
-        # fsync() looks for PG_dirty; what only a pte or the key knows it does not find
-        return SAFE if not self.loss.disk and kernel.arch.remembers(page, kernel.mms) else FORGOTTEN
+        self.known = self.records(page)
+        return SAFE if stored is None or self.known else FORGOTTEN
+
+    def records(self, page: Page) -> list[str]:
+        """What says that a page is newer than its slot or block; fsync() does not look at ptes and keys."""
+        arch = self.system.kernel.arch
+        said = {
+            "PG_dirty": page.PG_dirty,
+            "the write under way": page.PG_writeback and self.holds(page.io),
+            arch.record: not self.loss.disk and arch.remembers(page, self.system.kernel.mms),
+        }
+        return [record for record, holds in said.items() if holds]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ class Verdict:
             "series": self.series,
             "arch": self.arch,
             "verdict": self.word,
+            "expected": self.expected,
             "losses": [
                 {
                     "kind": reproducer.kind(self.series, self.arch, found.steps, found.report),
@@ -126,6 +128,8 @@ class Verdict:
                     "forgotten_by": str(found.report.forgotten_by),
                     "steps": [reproducer.call(step) for step in found.steps],
                     "shortest": "proven" if found.proven else "found",
+                    "proof": str(found),
+                    "scope": asdict(found.bounds.scope),
                 }
                 for found in self.losses
             ],
@@ -167,11 +171,8 @@ def judge(
     """
     tested = machine(kernel, series, arch, scope, folder)
     start = time.monotonic()
-    with walking(tested, seed_of(series, arch, seed)) as walk:
-        try:
-            run_state_machine_as_test(tested, settings=settings())
-        except Loss as error:
-            print("\n".join(getattr(error, "__notes__", ())))
+    with walking(tested, seed_of(series, arch, seed)) as walk, suppress(Loss):
+        run_state_machine_as_test(tested, settings=settings())
     found = tested.certificate
     walked = (walk.runs, walk.steps, time.monotonic() - start)
     verdict = Verdict(series, arch, expected_of(kernel, arch), [], walked, tested.marks, walk.keys)

@@ -9,18 +9,20 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from strategies.reproducer import FOLDER
+from strategies.reproducer import FOLDER, Told, told
 from strategies.verdict import REQUIRED, Verdict, judge
 
 
 @pytest.mark.verdict
 @pytest.mark.parametrize("arch", ARCHES)
 def test_verdict_is_as_expected(
-    kernel: type[Kernel], series: str, arch: str, seed: int, record_property: Callable[[str, object], None]
+    kernel: type[Kernel], series: str, arch: str, seed: int, record_verdict: Callable[[Verdict], None]
 ) -> None:
     verdict = judge(kernel, series, arch, seed, folder=FOLDER)
-    record_property("verdict", str(verdict))
-    assert verdict.surprise() is None, f"{verdict} But {verdict.surprise()}."
+    record_verdict(verdict)
+    if verdict.surprise() is not None:
+        losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
+        raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
     assert verdict.word != "no loss found"
     assert all(found.proven for found in verdict.losses[:1])
 

@@ -1,7 +1,7 @@
 """A mend for what the tool found in 2.6.26 with threads: a shared pte is writable before its page is dirty.
 
-do_wp_page() and __do_fault() install the writable pte, drop the locks and mark the page dirty then. Another thread can
-store in between, without a fault, and fsync() or msync() finds no dirty tag. Here the page stays locked over both.
+do_wp_page() and __do_fault() install the writable pte, drop the locks and mark the page dirty then. Another thread
+can store in between, without a fault, and fsync() or msync() finds no dirty tag. Here the page stays locked over both.
 """
 
 from mm_sim.kernel.memory import Fault

@@ -1,0 +1,153 @@
+"""Write anew what the tool prints in the documentation and in stored tests: `python docs/refresh.py`.
+
+The blocks between cog markers in README.md and docs/*.md, docs/cost.svg, and the words, timelines and verdicts of
+test_regressions/. `test_docs.py` fails where one is stale. The walk through the thread is the data below: a mail with
+its commands is an entry.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner
+from cogapp import Cog
+
+from strategies import cost, reproducer
+from strategies.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/thread.md")
+PICTURE = ROOT / "docs" / "cost.svg"
+THREAD_SERIES = ("page_zap_rmap", "easy", "easy_mprotect", "easy_mprotect_fork", "no_clear_uptodate", "a4b526b3ba63")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A step of the thread: what was said, and the commands that show it."""
+
+    title: str
+    said: str
+    commands: tuple[str, ...] = ()
+
+
+_STORED = "explain test_regressions/test_"
+
+THREAD = (
+    Mail(
+        "The patch",
+        """Martin Schwidefsky, 29 May 2008. On s390 page_remove_rmap() tests the storage key at the last unmap. For
+        anonymous pages that cease to exist this is wasted work, so page_zap_rmap() leaves it out: in
+        zap_pte_range() for anonymous pages, in do_wp_page() for the old page. Measured: 2 % for a gcc test,
+        about 4 % for a loop that starts an empty shell script. What it saves in the model:""",
+        ("cost page_zap_rmap",),
+    ),
+    Mail(
+        "The sketch",
+        """Nick Piggin, 3 June: the last mapper's exit does not mean that the page ceases to exist, it may have a
+        swap count. His sketch has p2 lock the page, so that reclaim unmaps p1 and fails at p2; then p2 exits.
+        mlock() of a writable vma breaks COW, so p2 makes it read-only first. Taken literally the sketch loses
+        nothing: add_to_swap() marks the page dirty, and it is written when p2 is gone.""",
+        ("explain docs/sketch.py --timeline",),
+    ),
+    Mail(
+        "The sketch, with one write before",
+        """It does lose a page that has been written to swap and modified again, for then nothing marks it dirty
+        any more.""",
+        (_STORED + "page_zap_rmap_d91537a20a.py --compare linux_2_6_26",),
+    ),
+    Mail(
+        "The race",
+        """Schwidefsky: agreed, and the lock is not even needed, try_to_unmap() racing with the exit is enough.""",
+        (_STORED + "zap_only_1321f6851a.py --compare linux_2_6_26",),
+    ),
+    Mail(
+        "The easy way",
+        """Piggin: mark the page dirty in the zap path if the pte is writable, without a look at the key. With COW
+        as in the patch or, here, as in 2.6.26, it loses a page that a fork has made read-only.""",
+        (_STORED + "easy_cow_0b478370d5.py --compare linux_2_6_26",),
+    ),
+    Mail(
+        "The mprotect hole",
+        """Schwidefsky: mprotect() can make the pte read-only first. Piggin: one could mark the page dirty in
+        mprotect(). The first difference is just there.""",
+        (_STORED + "easy_c8467b46bc.py --compare easy_mprotect",),
+    ),
+    Mail(
+        "The fork hole nobody saw",
+        """With mprotect() mended the easy way still loses: the write protection by fork does what that of
+        mprotect() did. Nobody on the thread said so. A series that marks the page dirty in fork, too, loses no
+        anonymous page.""",
+        (_STORED + "easy_mprotect_51d4969395.py --compare easy_mprotect_fork",),
+    ),
+    Mail(
+        "The tmpfs hole",
+        """In do_wp_page() the old page may belong to a file: a store through a shared mapping of tmpfs is known to
+        the key alone, and the last private mapping goes without a look at it. The model has no files yet; the
+        run will stand here.""",
+    ),
+    Mail(
+        "The final patch, and its proof",
+        """Schwidefsky, two hours later, and committed as a4b526b3ba63: the key is tested only if the page is no
+        anonymous page or is in the swap cache, for every path that replaces a pte by a swap pte puts the page
+        there first; and __SetPageUptodate() does not clear the key any more. An anonymous page that never meets
+        swap costs no storage key operation at all; the loop got about 5 % faster.""",
+        ("search a4b526b3ba63 --jobs 1", "cost a4b526b3ba63"),
+    ),
+)
+
+
+def mm_sim(command: str) -> str:
+    """A command and what it prints, as a block; times and rates, which no two runs share, are left out."""
+    result = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"}).invoke(main, shlex.split(command))
+    if result.exit_code == 2:
+        raise SystemExit(f"mm-sim {command}: {result.output}")
+    lines = [re.sub(r", [0-9.]+ s, [0-9]+ states/s", "", line.rstrip()) for line in result.output.splitlines()]
+    return (
+        "\n".join(("```", f"$ mm-sim {command}", *lines, "```")).replace("\n\n\n", "\n\n").replace("\n\n```", "\n```")
+    )
+
+
+def thread() -> str:
+    """The walk through the thread."""
+    parts = []
+    for n, mail in enumerate(THREAD, 1):
+        said = "\n".join(textwrap.wrap(" ".join(mail.said.split()), 100))
+        parts += [f"## {n}. {mail.title}", said, *map(mm_sim, mail.commands)]
+    return "\n\n".join(parts)
+
+
+def figures() -> str:
+    """What docs/cost.svg shows, as it stands in the file."""
+    names = [cost.BASE, *THREAD_SERIES]
+    return json.dumps(cost.as_json(cost.all_costs(names), cost.known_losses(names)))
+
+
+def draw() -> None:
+    """docs/cost.svg, if it shows other figures: another matplotlib draws the same in other strokes."""
+    if not PICTURE.exists() or figures_of(PICTURE) != figures():
+        names = [cost.BASE, *THREAD_SERIES]
+        cost.plot(cost.all_costs(names), cost.known_losses(names), PICTURE)
+
+
+def figures_of(picture: Path) -> str | None:
+    found = re.search(r"<dc:description>(.*?)</dc:description>", picture.read_text(encoding="utf-8"), re.DOTALL)
+    return found and found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def pages(*options: str) -> int:
+    """Run cog over the pages: its exit status."""
+    status: int = Cog().main(["cog", *options, "-p", "from docs.refresh import *", "-I", str(ROOT), *PAGES])
+    return status
+
+
+if __name__ == "__main__":
+    for path in sorted(reproducer.FOLDER.glob("test_*.py")):
+        reproducer.rewrite(path)
+    draw()
+    sys.exit(pages("-r"))
