@@ -54,13 +54,16 @@ class Report:
     """A loss with its causes. `at` is the index of the step after which the page is lost.
 
     `destroyed_by` took away the last good copy; `forgotten_by` removed the last record that the copy
-    was newer than its swap slot, and is the same where no record was needed.
+    was newer than its swap slot, in the step `forgotten_at`, and is the same where no record was needed. `knew`
+    names those records.
     """
 
     loss: Loss
     at: int
     forgotten_by: Statement
     destroyed_by: Statement
+    forgotten_at: int
+    knew: tuple[str, ...]
 
 
 def replay(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> tuple[Loss, int] | None:
@@ -84,7 +87,8 @@ def explain(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
     watch = Watch(System(kernel, arch, scope), loss)
     watch.run(steps[: at + 1], code_of(kernel))
     assert watch.destroyed is not None
-    return Report(loss, at, watch.forgotten or watch.destroyed, watch.destroyed)
+    forgotten = watch.forgotten or watch.destroyed
+    return Report(loss, at, forgotten, watch.destroyed, watch.forgotten_at, tuple(watch.knew))
 
 
 def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
@@ -111,6 +115,7 @@ class Watch:
         self.knew: list[str] = []
         self.line: Statement | None = None
         self.forgotten: Statement | None = None
+        self.step = self.forgotten_at = 0
         self.destroyed: Statement | None = None
 
     def run(self, steps: list[Step], is_kernel: Callable[[str], bool]) -> None:
@@ -127,7 +132,7 @@ class Watch:
             return line if is_kernel(frame.f_code.co_filename) else None
 
         before = sys.gettrace()
-        for step in steps:
+        for self.step, step in enumerate(steps):
             sys.settrace(call)
             try:
                 self.system.step(*step)
@@ -150,9 +155,10 @@ class Watch:
             return
         if status == SAFE:
             self.forgotten = self.destroyed = None
+            self.knew = []
         elif status == FORGOTTEN:
             self.forgotten = self.line
-            self.knew = known
+            self.forgotten_at, self.knew = self.step, known
         else:
             self.destroyed = self.line
         self.status = status

@@ -22,8 +22,6 @@ from mm_sim.view import ASIDE, MUST_READ, Change, View, Viewer, changes, telling
 
 #: The widest line of a timeline; of text in words.
 WIDTH, PROSE = 100, 80
-#: The domains of a first argument that names the task which does the step; else an interrupt does it.
-_RUN_BY = ("process", "task", "reclaimer", "swapoff")
 FORGOTTEN_MARK, LOST_MARK = "forgotten", "lost"
 
 
@@ -65,11 +63,6 @@ class Run:
     #: The state before the first step, and what each step did: function and change.
     start: View = field(default_factory=dict)
     done: list[list[tuple[str, Change]]] = field(default_factory=list)
-    #: What said that the page was newer than its slot until it was forgotten; in which step that was.
-    knew: list[str] = field(default_factory=list)
-    forgotten_at: int | None = None
-    #: Whether the record was cleared then, and not just passed over.
-    cleared: bool = False
     #: Whether the content that is lost to one process is still somewhere in memory.
     elsewhere: bool = False
 
@@ -90,9 +83,8 @@ INTERRUPT = "I/O"
 
 
 def column(step: Step) -> str:
-    """The task that does a step."""
-    first = next(iter(step.rule.arguments.values()), "")
-    return repr(step.arguments[0]) if first in _RUN_BY else INTERRUPT
+    """The task that does a step, which its first argument names; an interrupt does what is done at once."""
+    return repr(step.arguments[0]) if step.rule.action is None else INTERRUPT
 
 
 def short(step: Step) -> str:
@@ -249,10 +241,6 @@ class _Recorder:
             for event in events:
                 if all(event is not kept for _, kept in marked.values()):
                     event.mark = ""
-        if FORGOTTEN_MARK in marked:
-            self.run.forgotten_at, event = marked[FORGOTTEN_MARK]
-            self.run.cleared = any("cleared" in str(change) for change in map(telling, event.changed))
-            self.run.knew = self.watch.knew if self.watch else []
         return {i for i, _ in marked.values()}
 
     def related(self, by_step: list[list[_Event]]) -> set[str]:
@@ -266,7 +254,7 @@ class _Recorder:
         for table in tables:
             where = table.get(repr(loss.process), {}).get(f"pte {loss.page!r}", "").partition(" ")[0]
             if where:
-                found |= {where, *(text for text in table[where].values() if text in table)}
+                found |= {where, *(text for text in table.get(where, {}).values() if text in table)}
         return found
 
     def write(
@@ -355,10 +343,15 @@ def words(run: Run) -> str:
     said = [f"{who} must read {value} at page {page} and would read {loss.found}."]
     if stored is not None and value:
         said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
-    if run.forgotten_at is not None:
-        at = run.forgotten_at
-        said.append(f"That it was newer than its slot was known to {' and '.join(run.knew) or 'nobody'} alone.")
-        how = "cleared that" if run.cleared else "did not look there, and nothing will any more"
+    if report.knew:
+        at = report.forgotten_at
+        said.append(f"That it was newer than its slot was known to {' and '.join(report.knew)} alone.")
+        wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
+        how = (
+            "cleared that"
+            if any("cleared" in str(telling(change)) for change in wrote)
+            else "did not look there, and nothing will any more"
+        )
         said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
     else:
         said.append("Nothing had to remember it: no older copy was on the way to be read.")
