@@ -106,13 +106,18 @@ def _import_order(name: str) -> tuple[int, str]:
 
 def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
     """Write the stored test; None if one of this kind is there already, also when another worker was faster."""
-    path = folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
+    new = path(name, arch, found, folder)
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with new.open("x", encoding="utf-8") as file:
             file.write(text(name, arch, scope, found.steps, str(found)))
     except FileExistsError:
         return None
-    return path
+    return new
+
+
+def path(name: str, arch: str, found: Certificate, folder: Path = FOLDER) -> Path:
+    """The file for a loss of this kind."""
+    return folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
 
 
 class Told(AssertionError):

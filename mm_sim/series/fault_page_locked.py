@@ -46,8 +46,9 @@ class FaultPageLocked(DirtyTrackingRace):
         self.put_page(page)
         return Fault.WRITE if valid else Fault.DONE
 
-    def fault_dirtied(self, page: Page) -> Steps[None]:
+    def fault_dirtied(self, mm: Mm, page: Page) -> Steps[None]:
         self.set_page_dirty(page)
+        mm.ptl.release(self.current)
         page.lock.release(self.current)
         self.put_page(page)
         return
