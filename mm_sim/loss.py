@@ -55,14 +55,16 @@ class Report:
     """A loss with its causes. `at` is the index of the step after which the page is lost.
 
     `destroyed_by` took away the last good copy; `forgotten_by` removed the last record that the copy was newer than
-    its swap slot or block. They are the same where no record was needed, and where a promise was broken while the
-    copy is still there.
+    its swap slot or block, in the step `forgotten_at`; `knew` names those records. They are the same where no record
+    was needed, and where a promise was broken while the copy is still there.
     """
 
     loss: Loss
     at: int
     forgotten_by: Statement
     destroyed_by: Statement
+    forgotten_at: int
+    knew: tuple[str, ...]
 
 
 def replay(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> tuple[Loss, int] | None:
@@ -87,7 +89,8 @@ def explain(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
     watch.run(steps[: at + 1], code_of(kernel))
     destroyed = watch.destroyed or watch.forgotten or watch.line
     assert destroyed is not None
-    return Report(loss, at, watch.forgotten or destroyed, destroyed)
+    forgotten = watch.forgotten or destroyed
+    return Report(loss, at, forgotten, destroyed, watch.forgotten_at, tuple(watch.knew))
 
 
 def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
@@ -113,6 +116,7 @@ class Watch:
         self.knew: list[str] = []
         self.line: Statement | None = None
         self.forgotten: Statement | None = None
+        self.step = self.forgotten_at = self.cleaned_at = 0
         self.destroyed: Statement | None = None
         #: Whether the lost value was there at the last look, and the line that last cleared PG_dirty of its page.
         self.there = self.dirty = False
@@ -132,7 +136,7 @@ class Watch:
             return line if is_kernel(frame.f_code.co_filename) else None
 
         before = sys.gettrace()
-        for step in steps:
+        for self.step, step in enumerate(steps):
             sys.settrace(call)
             try:
                 self.system.step(*step)
@@ -151,7 +155,7 @@ class Watch:
         there, page, stored = found
         if page is not None:
             if self.dirty and not page.PG_dirty:
-                self.cleaned = self.line
+                self.cleaned, self.cleaned_at = self.line, self.step
             self.dirty = page.PG_dirty
         new, self.there = not self.there, there
         if not there:
@@ -162,9 +166,12 @@ class Watch:
             return
         if status == SAFE:
             self.forgotten = self.destroyed = None
+            self.knew = []
         elif status == FORGOTTEN:
-            self.forgotten = (self.cleaned or self.line) if new else self.line
-            self.knew = ["PG_dirty"] if new and self.cleaned else known
+            late = new and self.cleaned is not None
+            self.forgotten = self.cleaned if late else self.line
+            self.forgotten_at = self.cleaned_at if late else self.step
+            self.knew = ["PG_dirty"] if late else known
         else:
             self.destroyed = self.line
         self.status = status

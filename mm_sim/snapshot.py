@@ -24,7 +24,7 @@ from mm_sim.kernel.memory import MmuGather
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
 from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Task
+from mm_sim.sched import Lock, Task
 from mm_sim.system import System
 
 _FIRST = len(KERNEL_TASKS)
@@ -445,7 +445,7 @@ class _Writer:
             self.thing(thing)
 
     def nested(self, steps: object) -> None:
-        """Written when the walk along gi_yieldfrom comes to it."""
+        """Written elsewhere: generators along gi_yieldfrom, closures and locks with who refers to them."""
 
 
 _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
@@ -467,6 +467,7 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     range: _Writer.many,
     GeneratorType: _Writer.nested,
     FunctionType: _Writer.nested,
+    Lock: _Writer.nested,
     MethodType: _Writer.nested,
     AddressSpace: _Writer.file_name,
     File: _Writer.ghost_file,

@@ -7,16 +7,18 @@ is left out, and what is not worth a word in a timeline. May import the data typ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from types import GeneratorType
 from typing import Any, NamedTuple, TypeAlias
 
+from mm_sim.address_space import AddressSpace
 from mm_sim.arch import Arch
+from mm_sim.ghost import Value
 from mm_sim.kernel.state import State
-from mm_sim.mm import VM_LOCKED, VM_READ, VM_WRITE, Mm
+from mm_sim.mm import VM_LOCKED, VM_READ, VM_SHARED, VM_WRITE, Mm
 from mm_sim.names import PAGES, TASKS
-from mm_sim.page import DIRTY, GARBAGE, WRITE, YOUNG, Page, Pte, SwapSlot
+from mm_sim.page import DIRTY, GARBAGE, WRITE, YOUNG, Migration, Page, Pte, SwapSlot
 from mm_sim.sched import Lock, RwSem, Task
 from mm_sim.system import System
 
@@ -28,13 +30,15 @@ MUST_READ = "must read"
 
 #: Slots that are bookkeeping of the model, or say again what another one says.
 _LEFT_OUT: dict[type, tuple[str, ...]] = {
-    Page: ("pfn", "ptes"),
+    Page: ("migration", "pfn", "ptes"),
+    AddressSpace: ("accounts_dirty", "name", "page_mkwrite", "shmem"),
     SwapSlot: ("number",),
     Mm: ("name",),
     Task: ("held", "name", "steps"),
     State: (
         "arch",
         "current",
+        "files",
         "frames",
         "free",
         "marks",
@@ -52,7 +56,7 @@ _BASES: dict[type, str] = {State: "Kernel", Arch: "Arch"}
 _PREFIXES = {"PG_": "flags", "key_": "key"}
 FLAGS = tuple(_PREFIXES.values())
 #: Lists with an entry for each virtual page: a column each.
-_BY_PAGE = ("pte",)
+_BY_PAGE = ("blocks", "pages", "pte", "swap")
 
 
 def _value(value: int) -> str:
@@ -60,7 +64,8 @@ def _value(value: int) -> str:
 
 
 def _vm_flags(flags: int) -> str:
-    return " ".join(n for n, bit in (("r", VM_READ), ("w", VM_WRITE), ("locked", VM_LOCKED)) if flags & bit)
+    named = (("r", VM_READ), ("w", VM_WRITE), ("shared", VM_SHARED), ("locked", VM_LOCKED))
+    return " ".join(n for n, bit in named if flags & bit)
 
 
 def _page_name(index: int) -> str:
@@ -82,6 +87,8 @@ _ONLY_WITH = {"io": "PG_writeback", "op": "steps"}
 _NAMES: dict[type, Callable[[Any], str]] = {
     Page: repr,
     SwapSlot: repr,
+    AddressSpace: repr,
+    Migration: repr,
     Task: lambda task: TASKS[task.name].name,
     Mm: lambda mm: TASKS[mm.name].name,
     Arch: lambda arch: arch.name,
@@ -125,6 +132,7 @@ ASIDE = {
     *("Task", "Vma", "AnonVma", "Kernel", "Arch", MUST_READ),
     *("count", "lock", "mapping", "index", "io", "map", "page", "private", "ptl", "mmap_sem", "mm_users", "mmap"),
     *("anon", "lru", "referenced", "uptodate", "R"),
+    *("i_mmap", "i_mmap_lock", "i_mutex", "i_nlink", "i_size", "tree_lock", "SHMEM_PAGEIN", "tlbs"),
 }
 
 
@@ -150,7 +158,7 @@ class Viewer:
 
     def __call__(self) -> View:
         kernel = self.system.kernel
-        self.found = [*kernel.frames, *kernel.slots, *kernel.mms, *kernel.tasks, kernel.arch, kernel]
+        self.found = [*kernel.frames, *kernel.slots, *kernel.files, *kernel.mms, *kernel.tasks, kernel.arch, kernel]
         seen: set[object] = set()
         view: View = {}
         for thing in self.found:  # grows while objects are met
@@ -160,9 +168,11 @@ class Viewer:
                 table[self.name(thing)] = self.fields(thing)
         must_read = view[MUST_READ] = {}
         for mm, space in self.system.ghost.spaces.items():
-            must_read[self.name(mm)] = {
-                PAGES[i].name: "" if value is None else str(value) for i, value in enumerate(space.values)
-            }
+            must_read[self.name(mm)] = _promised(space.values)
+        for file, ghost in self.system.ghost.files.items():
+            must_read[self.name(file)] = _promised(ghost.values)
+            if any(ghost.promised):
+                must_read[f"{self.name(file)}'s disk, or newer"] = _promised(ghost.promised)
         return view
 
     def name(self, thing: Any) -> str:
@@ -230,6 +240,10 @@ class Viewer:
             return type(value).__name__.strip("_").lower()
         self.found.append(value)
         return self.name(value)
+
+
+def _promised(values: Sequence[Value]) -> dict[str, str]:
+    return {PAGES[i].name: "" if value is None else str(value) for i, value in enumerate(values)}
 
 
 def _table(thing: object) -> str:

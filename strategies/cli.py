@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,7 +33,7 @@ from strategies import cost, explain, report, reproducer, timeline
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer
 from strategies.rules import stops, table
-from strategies.verdict import COMMIT, Verdict, expected_of, judge_within
+from strategies.verdict import REQUIRED, Verdict, expected_of, judge_within
 
 _COLOURS = {"loses": "red", "no loss found": "yellow", "proven": "green"}
 
@@ -106,10 +107,27 @@ def main() -> None:
     metavar="SECONDS",
     help="Time for each series.",
 )
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(list(REQUIRED)),
+    default=["commit"],
+    show_default=True,
+    help="What is judged; may be given more than once.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the walk.")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes of the search.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each verdict.")
-def judge(series: tuple[str, ...], arch: str, budget: float, seed: int, jobs: int, as_json: bool) -> None:
+def judge(
+    series: tuple[str, ...],
+    arch: str,
+    budget: float,
+    scopes: tuple[str, ...],
+    seed: int,
+    jobs: int,
+    as_json: bool,
+) -> None:
     """The verdict on each SERIES or series FILE; on all series if none is named."""
     chosen = [_load(name) for name in series or all_series.names()]
     arches = list(ARCHES) if arch == "all" else [arch]
@@ -117,9 +135,9 @@ def judge(series: tuple[str, ...], arch: str, budget: float, seed: int, jobs: in
     verdicts: list[Verdict] = []
     with _Progress(Console(stderr=True)) as progress:
         for name, kernel in chosen:
-            for one in arches:
+            for one, scope in product(arches, scopes):
                 with _one_line():
-                    verdict = judge_within(kernel, name, one, budget, seed, jobs, progress)
+                    verdict = judge_within(kernel, name, one, budget, seed, jobs, progress, scope)
                 verdicts.append(verdict)
                 if not as_json:
                     _show(out, kernel, verdict)
@@ -135,7 +153,7 @@ def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
             f"\n{reproducer.told(kernel, found, verdict.arch)}\n", highlight=False, markup=False, soft_wrap=True
         )
     if verdict.searched is not None:
-        out.print(f"               {COMMIT}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"               {SCOPES[verdict.scope]}", highlight=False, markup=False, soft_wrap=True)
     surprise = verdict.surprise()
     if surprise is not None:
         out.print(f"               [bold]not as expected: {surprise}[/]", highlight=False, soft_wrap=True)

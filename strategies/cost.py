@@ -86,7 +86,7 @@ WORKLOADS = (
     Workload(
         "memory pressure",
         "two processes on more memory than there is: pages are written to swap, read back, shared and dropped",
-        Scope(processes=2, pages=8, frames=24, slots=12),
+        Scope(processes=2, pages=8, frames=12, slots=12),
         times=10,
         steps="""
             store P1 A..H

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
-from mm_sim.names import KSWAPD, TASKS
+from mm_sim.names import EXT2, KSWAPD, TASKS, TMPFS
 from mm_sim.sched import Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
@@ -86,6 +86,8 @@ class Bounds:
         parts = [
             f"{scope.processes} processes, {scope.pages} page{'s'[: scope.pages > 1]} each, "
             f"{scope.frames} frames, {scope.slots} slots",
+            *([", ".join(map(repr, scope.files))] if scope.files else []),
+            *([", ".join(scope.also)] if scope.also else []),
             "all rules" if self.rules is None else ", ".join(self.rules),
             *(f"{domain} {' or '.join(map(repr, values))}" for domain, values in self.only),
         ]
@@ -96,14 +98,27 @@ class Bounds:
         return "; ".join(parts)
 
 
+#: Write-back by pdflush and by fsync().
+_WRITTEN = ("fsync", "pageout_done", "resume", "store", "writeback")
 _RACE = ("exit", "fork", "pageout_done", "reclaim", "resume", "store")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
 
-#: Scopes by name. `commit` is what every test run proves, `race` the same without bounds on steps and stops;
+#: Scopes by name. `commit` is what every test run proves of private anonymous memory, `tmpfs`, `file` (fsync and
+#: write-back of a shared mapping) and `threads` (the same by two threads, with TLBs) what it proves of files;
+#: `race` is `commit` without bounds on steps and stops;
 #: `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes do with a page each.
 SCOPES = {
     "commit": Bounds(rules=_RACE, only=_LUMPY, steps=9, stops=1),
     "race": Bounds(rules=_RACE, only=_LUMPY),
+    "tmpfs": Bounds(
+        Scope(files=(TMPFS,), slots=1), rules=(*_RACE, "load", "mmap_file", "munmap"), only=_LUMPY, steps=9, stops=0
+    ),
+    "file": Bounds(
+        Scope(files=(EXT2,), slots=0), rules=(*_WRITTEN, "mprotect", "reclaim"), only=_LUMPY, steps=8, stops=1
+    ),
+    "threads": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("threads",)), rules=(*_WRITTEN, "munmap"), only=_LUMPY, steps=8, stops=1
+    ),
     "lock": Bounds(rules=(*_RACE, "mlock", "mprotect", "munlock"), only=_LUMPY, stops=0),
     "yardstick": Bounds(
         rules=(*_RACE, "load", "madvise_dontneed", "mlock", "mmap", "mprotect", "munlock", "munmap", "pageout_failed")
@@ -166,6 +181,7 @@ class Search:
         wanted: Callable[[Report], bool] = lambda report: True,
         reduce: bool = True,
         symmetric: bool = True,
+        marks: dict[str, int] | None = None,
     ) -> None:
         self.kernel, self.arch, self.bounds = kernel, arch, bounds
         self.wanted = wanted
@@ -183,8 +199,10 @@ class Search:
             )
         ]
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
+        # with files and threads others see what a process does to its own mm, or change it
+        reduce = reduce and not bounds.scope.files and not bounds.scope.also
         self.movers = {point for point, unless in MOVERS.items() if reduce and rules.isdisjoint(unless)}
-        self.root = System(kernel, arch, bounds.scope)
+        self.root = System(kernel, arch, bounds.scope, marks)
         key, order = canonical(self.root, symmetric)
         self.seen: dict[bytes, int] = {key: 0}
         self.layer = [Node(Base((), self.root), (), key, order, 0)]

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], proof: str) 
     """The source of the stored test."""
     run = trace(all_series.load(name), arch, scope, steps)
     verdicts = {n: verdict(all_series.load(n), arch, scope, steps) for n in (*all_series.names(), name)}
-    used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME}
+    used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME} | set(map(repr, scope.files))
     body = "\n".join(f"    state.{call(step)}".replace("'", '"') for step in steps)
     table_ = "\n".join(f'        "{n}": "{v}",' for n, v in verdicts.items())
     return (
@@ -83,11 +83,19 @@ def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], proof: str) 
         f"REPRODUCER = Reproducer(\n"
         f'    series="{name}",\n'
         f'    arch="{arch}",\n'
-        f"    scope={scope!r},\n"
+        f"    scope={_scope(scope)},\n"
         f'    proof="{proof}",\n'
         f"    verdicts={{\n{table_}\n    }},\n)\n\n\n"
         f"def steps(state: Replay) -> None:\n{body}\n\n\n"
         f"def test_verdicts(series: str) -> None:\n    REPRODUCER.check(series, steps)\n"
+    )
+
+
+def _scope(scope: Scope) -> str:
+    """The scope as it is written, without what it does not have."""
+    given = {f.name: getattr(scope, f.name) for f in fields(scope)}
+    return f"Scope({', '.join(f'{name}={value!r}' for name, value in given.items() if value != ())})".replace(
+        "'", '"'
     )
 
 
@@ -98,13 +106,18 @@ def _import_order(name: str) -> tuple[int, str]:
 
 def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
     """Write the stored test; None if one of this kind is there already, also when another worker was faster."""
-    path = folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
+    new = path(name, arch, found, folder)
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with new.open("x", encoding="utf-8") as file:
             file.write(text(name, arch, scope, found.steps, str(found)))
     except FileExistsError:
         return None
-    return path
+    return new
+
+
+def path(name: str, arch: str, found: Certificate, folder: Path = FOLDER) -> Path:
+    """The file for a loss of this kind."""
+    return folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
 
 
 class Told(AssertionError):
@@ -262,6 +275,10 @@ def _keywords(node: ast.expr) -> dict[str, Any]:
         value = keyword.value
         if isinstance(value, ast.Name):
             values[keyword.arg] = BY_NAME[value.id]
+        elif isinstance(value, ast.Tuple):
+            values[keyword.arg] = tuple(
+                BY_NAME[item.id] if isinstance(item, ast.Name) else ast.literal_eval(item) for item in value.elts
+            )
         elif isinstance(value, ast.Call) and ast.unparse(value.func) == "Scope":
             values[keyword.arg] = Scope(**_keywords(value))
         else:

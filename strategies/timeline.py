@@ -15,15 +15,13 @@ from typing import Any
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import GONE, HELPERS, SAFE, NotPossible, Report, Step, Watch, code_of, explain
-from mm_sim.names import KERNEL_TASKS
+from mm_sim.names import FILES, KERNEL_TASKS
 from mm_sim.sched import points
 from mm_sim.system import IDLE, Loss, Scope, System
 from mm_sim.view import ASIDE, MUST_READ, Change, View, Viewer, changes, telling
 
 #: The widest line of a timeline; of text in words.
 WIDTH, PROSE = 100, 80
-#: The domains of a first argument that names the task which does the step; else an interrupt does it.
-_RUN_BY = ("process", "task", "reclaimer", "swapoff")
 FORGOTTEN_MARK, LOST_MARK = "forgotten", "lost"
 
 
@@ -65,11 +63,6 @@ class Run:
     #: The state before the first step, and what each step did: function and change.
     start: View = field(default_factory=dict)
     done: list[list[tuple[str, Change]]] = field(default_factory=list)
-    #: What said that the page was newer than its slot until it was forgotten; in which step that was.
-    knew: list[str] = field(default_factory=list)
-    forgotten_at: int | None = None
-    #: Whether the record was cleared then, and not just passed over.
-    cleared: bool = False
     #: Whether the content that is lost to one process is still somewhere in memory.
     elsewhere: bool = False
 
@@ -90,9 +83,8 @@ INTERRUPT = "I/O"
 
 
 def column(step: Step) -> str:
-    """The task that does a step."""
-    first = next(iter(step.rule.arguments.values()), "")
-    return repr(step.arguments[0]) if first in _RUN_BY else INTERRUPT
+    """The task that does a step, which its first argument names; an interrupt does what is done at once."""
+    return repr(step.arguments[0]) if step.rule.action is None else INTERRUPT
 
 
 def short(step: Step) -> str:
@@ -143,7 +135,7 @@ class _Recorder:
                 break
         kernel = self.system.kernel
         run.elsewhere = self.watch is not None and any(
-            frame.content == self.watch.value for frame in kernel.frames if frame not in kernel.free
+            self.watch.holds(frame.content) for frame in kernel.frames if frame not in kernel.free
         )
         marked = self.keep_last_marks(by_step)
         related = self.related(by_step)
@@ -249,10 +241,14 @@ class _Recorder:
             for event in events:
                 if all(event is not kept for _, kept in marked.values()):
                     event.mark = ""
-        if FORGOTTEN_MARK in marked:
-            self.run.forgotten_at, event = marked[FORGOTTEN_MARK]
-            self.run.cleared = any("cleared" in str(change) for change in map(telling, event.changed))
-            self.run.knew = self.watch.knew if self.watch else []
+        report = self.run.report
+        if report is not None and report.knew and FORGOTTEN_MARK in marked:
+            at, event = marked[FORGOTTEN_MARK]
+            if at != report.forgotten_at:  # the value that is lost came only after its record had gone
+                by = [one for one in by_step[report.forgotten_at] if _function(one) == report.forgotten_by.function]
+                event.mark = ""
+                by[-1].mark = FORGOTTEN_MARK
+                marked[FORGOTTEN_MARK] = report.forgotten_at, by[-1]
         return {i for i, _ in marked.values()}
 
     def related(self, by_step: list[list[_Event]]) -> set[str]:
@@ -262,11 +258,13 @@ class _Recorder:
         if self.run.report is None:
             return {name for table in tables for name in table}
         loss = self.run.report.loss
-        found = set()
+        found = {repr(loss.process)} if loss.process >= FILES[0] else set()
         for table in tables:
-            where = table.get(repr(loss.process), {}).get(f"pte {loss.page!r}", "").partition(" ")[0]
-            if where:
-                found |= {where, *(text for text in table[where].values() if text in table)}
+            of = table.get(repr(loss.process), {})
+            for kept_in in ("pte", "pages", "swap"):
+                where = of.get(f"{kept_in} {loss.page!r}", "").partition(" ")[0]
+                if where:
+                    found |= {where, *(text for text in table.get(where, {}).values() if text in table)}
         return found
 
     def write(
@@ -351,19 +349,31 @@ def words(run: Run) -> str:
         return "Nothing is lost." + (f" The run ends before {run.cannot}." if run.cannot else "")
     loss = report.loss
     who, page, value = repr(loss.process), repr(loss.page), loss.expected
-    stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, page, value)), None)
+    stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, page, str(value))), None)
     said = [f"{who} must read {value} at page {page} and would read {loss.found}."]
+    if loss.disk:
+        said = [f"{who} must have {value} or newer on its disk at page {page}, and has {loss.found}."]
     if stored is not None and value:
         said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
-    if run.forgotten_at is not None:
-        at = run.forgotten_at
-        said.append(f"That it was newer than its slot was known to {' and '.join(run.knew) or 'nobody'} alone.")
-        how = "cleared that" if run.cleared else "did not look there, and nothing will any more"
+    if report.knew:
+        at = report.forgotten_at
+        older = "what is on disk" if loss.process >= FILES[0] else "its slot"
+        said.append(f"That it was newer than {older} was known to {' and '.join(report.knew)} alone.")
+        wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
+        how = (
+            "cleared that"
+            if any("cleared" in str(telling(change)) for change in wrote)
+            else "did not look there, and nothing will any more"
+        )
         said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
     else:
         said.append("Nothing had to remember it: no older copy was on the way to be read.")
-    what = f"left {who} without it" if run.elsewhere else f"took the last copy: {value} is gone"
-    said.append(f"In step {report.at + 1}, {named(run, report.at)}, {report.destroyed_by} {what}.")
+    what = f"{report.destroyed_by} took the last copy: {value} is gone"
+    if run.elsewhere:
+        what = f"{report.destroyed_by} left {who} without it"
+    if loss.disk:
+        what = "it was said to be written all the same"
+    said.append(f"In step {report.at + 1}, {named(run, report.at)}, {what}.")
     return "\n".join(textwrap.wrap(" ".join(said), PROSE))
 
 
@@ -371,8 +381,8 @@ def _ends(run: Run) -> list[View]:
     return [run.view_after(i) for i in range(len(run.steps))]
 
 
-def _is_read(view: View, page: str, value: int) -> bool:
-    return any(space.get(page) == str(value) for space in view[MUST_READ].values())
+def _is_read(view: View, page: str, value: str) -> bool:
+    return any(space.get(page) == value for space in view[MUST_READ].values())
 
 
 def named(run: Run, i: int) -> str:

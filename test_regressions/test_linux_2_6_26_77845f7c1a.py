@@ -2,7 +2,7 @@
 
 P2 must read 1 at page A and would read 0. 1 was stored in step 2, store(A) by
 P1. Nothing had to remember it: no older copy was on the way to be read. In step
-6, fork(P2) by P1, sys_fork() (kernel/fork.py:36) left P2 without it.
+6, fork(P2) by P1, sys_fork() (kernel/fork.py:50) left P2 without it.
 
    CPU0: P1
 1  munmap(B)
@@ -29,10 +29,14 @@ REPRODUCER = Reproducer(
     verdicts={
         "linux_2_6_26": "step 6 loses P2's page A: sys_fork",
         "a4b526b3ba63": "step 6 loses P2's page A: sys_fork",
+        "delay_rmap": "step 6 loses P2's page A: sys_fork",
+        "dirty_tracking_race": "step 6 loses P2's page A: sys_fork",
         "easy": "step 6 loses P2's page A: sys_fork",
         "easy_cow": "step 6 loses P2's page A: sys_fork",
         "easy_mprotect": "step 6 loses P2's page A: sys_fork",
         "easy_mprotect_fork": "step 6 loses P2's page A: sys_fork",
+        "fault_page_locked": "step 6 loses P2's page A: sys_fork",
+        "mmu_gather_flush": "step 6 loses P2's page A: sys_fork",
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "step 6 loses P2's page A: sys_fork",
         "page_zap_rmap": "step 6 loses P2's page A: sys_fork",

@@ -3,9 +3,9 @@
 P1 must read 2 at page A and would read 1. 2 was stored in step 4, store(A) by
 P1. That it was newer than its slot was known to the change bit of its storage
 key alone. In step 10, store(A) by P2, page_zap_rmap()
-(series/page_zap_rmap.py:18) did not look there, and nothing will any more: no
+(series/page_zap_rmap.py:21) did not look there, and nothing will any more: no
 record was left. In step 11, reclaim(P1, A, 4) by kswapd, remove_mapping()
-(kernel/vmscan.py:56) took the last copy: 2 is gone.
+(kernel/vmscan.py:74) took the last copy: 2 is gone.
 
     CPU0: P1  CPU1: P2                         CPU2: kswapd                      I/O
  1  store(A)
@@ -46,10 +46,14 @@ REPRODUCER = Reproducer(
     verdicts={
         "linux_2_6_26": "no loss",
         "a4b526b3ba63": "no loss",
+        "delay_rmap": "no loss",
+        "dirty_tracking_race": "no loss",
         "easy": "step 11 loses P1's page A: page_zap_rmap",
         "easy_cow": "no loss",
         "easy_mprotect": "step 11 loses P1's page A: page_zap_rmap",
         "easy_mprotect_fork": "no loss",
+        "fault_page_locked": "no loss",
+        "mmu_gather_flush": "no loss",
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 11 loses P1's page A: page_zap_rmap",

@@ -129,9 +129,11 @@ def test_explain_compares_with_the_series_that_remembers() -> None:
 def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
-        "from mm_sim.series.page_zap_rmap import PageZapRmap\n\n\n"
-        "class Mine(PageZapRmap):\n    __slots__ = ()\n\n    title = 'the proposal'\n    posted = 'here'\n"
-        "    applies_to = '2.6.26'\n    expected = 'loses'\n"
+        "from mm_sim.kernel import Kernel\nfrom mm_sim.page import Page\n\n\n"
+        "class Mine(Kernel):\n    __slots__ = ()\n\n    title = 'never writes'\n    posted = 'here'\n"
+        "    applies_to = '2.6.26'\n    expected = 'loses'\n\n"
+        "    def clear_page_dirty_for_io(self, page: Page) -> bool:\n"
+        "        page.PG_dirty = False\n        return False\n"
     )
     result = mm_sim("explain", str(file), "--timeline", "--budget", "15")
     assert result.exit_code == 0, result.output

@@ -5,6 +5,7 @@ import pytest
 from mm_sim.kernel import Kernel
 from mm_sim.names import NOBODY, P1, PROCESSES, A, R, kswapd
 from mm_sim.page import Page, SwapSlot
+from mm_sim.sched import Steps
 from mm_sim.series import load
 from mm_sim.system import SMALL, Scope
 from mm_sim.view import Viewer, changes
@@ -71,9 +72,10 @@ def test_words_say_when_a_record_is_cleared_and_not_passed_over() -> None:
 
         __slots__ = ()
 
-        def clear_page_dirty_for_io(self, page: Page) -> bool:
+        def clear_page_dirty_for_io(self, page: Page) -> Steps[bool]:
             page.PG_dirty = False
             return False
+            yield
 
     replay = Replay(Forgetful)
     replay.store(process=P1, page=A)

@@ -343,17 +343,17 @@ class Memory(Shmem):
             self.put_page(copy)
         if installed and dirty:
             page.count += 1
-        mm.ptl.release(task)
-        if installed and dirty:
-            yield from self.fault_dirtied(page)
+            yield from self.fault_dirtied(mm, page)
         else:
+            mm.ptl.release(task)
             page.lock.release(task)
         if not installed or copy is not None:
             self.put_page(page)
         return Fault.DONE
 
-    def fault_dirtied(self, page: Page) -> Steps[None]:
+    def fault_dirtied(self, mm: Mm, page: Page) -> Steps[None]:
         """The end of __do_fault() for a shared write, with a reference: unlocked, and only then marked dirty."""
+        mm.ptl.release(self.current)
         page.lock.release(self.current)
         yield "do_linear_fault: page unlocked"
         self.set_page_dirty(page)

@@ -180,10 +180,10 @@ class Rmap(PageIo):
         if address is None:
             return False
         mm = vma.vm_mm
+        if mm.ptl.owner is not None:
+            self.mark("page_mkclean() while somebody holds the ptl")
         pte = yield from self.mkclean_check_address(page, vma, address)
         if pte is None:
-            if mm.ptl.owner is not None:
-                self.mark("page_mkclean() finds no pte while somebody holds the ptl")
             return False
         cleaned = bool(pte.bits & (DIRTY | WRITE))
         if cleaned:

@@ -5,6 +5,8 @@ The page is then written with its pte left dirty and, after mprotect(), writable
 has no dirty tag, and fsync() does not find it.
 """
 
+from typing import ClassVar
+
 from mm_sim.kernel import Kernel
 from mm_sim.mm import Vma
 from mm_sim.page import Page, Pte
@@ -18,6 +20,7 @@ class DirtyTrackingRace(Kernel):
     posted = "commit 479db0bf408e, 20 August 2008, Nick Piggin"
     applies_to = "2.6.27-rc4"
     expected = "safe"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"threads": ("s390", "x86")}
 
     def mkclean_check_address(self, page: Page, vma: Vma, address: int) -> Steps[Pte | None]:
         """page_check_address() with `sync`: no look without the ptl."""

@@ -1,8 +1,10 @@
 """A mend for what the tool found in 2.6.26 with threads: a shared pte is writable before its page is dirty.
 
 do_wp_page() and __do_fault() install the writable pte, drop the locks and mark the page dirty then. Another thread
-can store in between, without a fault, and fsync() or msync() finds no dirty tag. Here the page stays locked over both.
+can store in between, without a fault, and fsync() or msync() finds no dirty tag. Here the page stays locked over it.
 """
+
+from typing import ClassVar
 
 from mm_sim.kernel.memory import Fault
 from mm_sim.mm import Mm, Vma
@@ -18,6 +20,7 @@ class FaultPageLocked(DirtyTrackingRace):
     posted = "not posted: a mend for the stored loss of 2.6.26 with threads"
     applies_to = "2.6.26 with 479db0bf408e"
     expected = "safe"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"threads": ("x86",)}
 
     def wp_page_shared(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
         task = self.current
@@ -43,8 +46,9 @@ class FaultPageLocked(DirtyTrackingRace):
         self.put_page(page)
         return Fault.WRITE if valid else Fault.DONE
 
-    def fault_dirtied(self, page: Page) -> Steps[None]:
+    def fault_dirtied(self, mm: Mm, page: Page) -> Steps[None]:
         self.set_page_dirty(page)
+        mm.ptl.release(self.current)
         page.lock.release(self.current)
         self.put_page(page)
         return

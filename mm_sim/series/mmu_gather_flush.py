@@ -16,7 +16,7 @@ class MmuGatherFlush(FaultPageLocked):
     title = "mm: split 'tlb_flush_mmu()' into tlb flushing and memory freeing parts"
     posted = "commit 1cf35d47712d, 25 April 2014, Linus Torvalds"
     applies_to = "3.15"
-    expected = "unknown"
+    expected = "safe"
 
     def zap_end(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
         if mm.tlbs and tlb.need_flush and any(not page.PG_anon for page in tlb.pages):  # force_flush
