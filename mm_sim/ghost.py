@@ -49,10 +49,10 @@ class Space:
 
     `busy` counts the system calls that are taking a page away or move it: nothing is promised meanwhile. `of` is the
     file and its page, None for anonymous memory; a private mapping has its `own` value after the first store. `forks`
-    has the children of the fork(2) calls under way.
+    has the children of the fork(2) calls under way, `moves` from where to where mremap(2) calls under way move.
     """
 
-    __slots__ = ("busy", "forks", "mapped", "of", "own", "shared", "values", "writable")
+    __slots__ = ("busy", "forks", "mapped", "moves", "of", "own", "shared", "values", "writable")
 
     def __init__(self, pages: int) -> None:
         self.mapped = [False] * pages
@@ -63,6 +63,7 @@ class Space:
         self.shared = [False] * pages
         self.own = [True] * pages
         self.forks: list[Space] = []
+        self.moves: list[tuple[int, int]] = []
 
     def copy(self) -> Space:
         """The same mappings for a child; of a page that is being taken away nothing is promised."""
@@ -138,6 +139,16 @@ class Ghost:
     def mprotect(self, space: object, page: int, writable: bool) -> None:
         self.spaces[space].writable[page] = writable
 
+    def mremap_begins(self, space: object, old: int, new: int) -> None:
+        self.taking(space, old)
+        self.taking(space, new)
+        self.spaces[space].moves.append((old, new))
+
+    def mremap_ends(self, space: object, old: int, new: int) -> None:
+        self.spaces[space].moves.remove((old, new))
+        self.taken(space, old)
+        self.taken(space, new)
+
     def mremap(self, space: object, old: int, new: int) -> None:
         """mremap(2) has moved a page, over what was at the new address."""
         s = self.spaces[space]
@@ -190,7 +201,15 @@ class Ghost:
         self.store_in(self.spaces[space], page, value)
 
     def store_in(self, s: Space, page: int, value: int) -> None:
-        """A store to an address space that may have exited meanwhile, by who has pinned its page."""
+        """A store to an address space that may have exited meanwhile, by who has pinned its page.
+
+        Where a page is just being moved to, the store goes to that page or to what it replaces.
+        """
+        for old, new in s.moves:
+            if new == page:
+                self.maybe(s, old, value)
+                self.maybe(s, new, value)
+                return
         if s.shared[page]:
             of = s.of[page]
             assert of is not None
@@ -201,6 +220,14 @@ class Ghost:
         for child in s.forks:
             child.values[page] = either(child.values[page], value)
             child.own[page] = True
+
+    def maybe(self, s: Space, page: int, value: int) -> None:
+        """A store that may have gone to this page; whether a private mapping has its own copy now is open, too."""
+        of = s.of[page]
+        if of is not None and s.shared[page]:
+            self.change(of[0], of[1], either(of[0].values[of[1]], value))
+        else:
+            s.values[page] = either(s.values[page], value) if s.own[page] else None
 
     def change(self, file: File, at: int, value: Value) -> None:
         """A page of a file changes: for its shared mappings too; a private one shows the old or the new."""
@@ -227,7 +254,7 @@ class Ghost:
         f = self.files[file]
         for sync in f.syncs:
             sync[at] = 0
-        if f.values[at] == value:
+        if either(f.values[at], value) == f.values[at]:
             self.change(f, at, None)
 
     def truncating(self, file: object, size: int) -> None:

@@ -251,14 +251,12 @@ def can_mremap(s: System, process: int, page: int, to: int) -> bool:
 
 def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
     mm = _mm(s, process)
-    s.ghost.taking(mm, page)
-    s.ghost.taking(mm, to)
+    s.ghost.mremap_begins(mm, page, to)
     if (yield from s.kernel.sys_mremap(page, to)):
         s.ghost.mremap(mm, page, to)
     else:
         s.ghost.munmap(mm, to)
-    s.ghost.taken(mm, page)
-    s.ghost.taken(mm, to)
+    s.ghost.mremap_ends(mm, page, to)
     s.kernel.touched.append((mm, to))
 
 

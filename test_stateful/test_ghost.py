@@ -75,6 +75,19 @@ def test_mremap_takes_the_file_along() -> None:
     assert values(ghost) == [1, None]
 
 
+def test_store_to_where_a_page_is_being_moved_goes_to_that_page_or_to_what_it_replaces() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    ghost.mremap_begins(PARENT, 0, 1)
+    ghost.store(PARENT, 1, 2)
+    ghost.mremap(PARENT, 0, 1)
+    ghost.mremap_ends(PARENT, 0, 1)
+    assert values(ghost) == [None, (1, 2)]
+    assert of_file(ghost) == [(0, 2)]
+    ghost.store(PARENT, 1, 3)
+    assert values(ghost) == [None, 3]
+
+
 def dontneed(ghost: Ghost, page: int, meanwhile: int | None = None) -> Value:
     before = values(ghost)[page]
     ghost.taking(PARENT, page)

@@ -7,7 +7,7 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.mm import Mm
-from mm_sim.names import P1, P2, P3, A, Name, R, direct, ext2, kswapd, pdflush, tmpfs
+from mm_sim.names import P1, P2, P3, A, B, Name, R, direct, ext2, kswapd, pdflush, tmpfs
 from mm_sim.page import DIRTY, WRITE, Migration, Page, Pte
 from mm_sim.sched import Task
 from mm_sim.series import load
@@ -97,6 +97,21 @@ def test_child_has_what_another_thread_stores_during_fork_or_what_was_there_befo
             state.resume(task=P1)
         state.load(process=P3, page=A)
         assert page_of(state, P3).content == found
+
+
+@both_arches
+@pytest.mark.parametrize("files", [(), (ext2,)], ids=str)
+def test_store_to_where_another_thread_moves_a_page_is_no_loss(arch: str, files: tuple[Name, ...]) -> None:
+    for stop in ("sys_mremap: mmap_sem", "zap_pte_range: ptl"):
+        state = Live(load("linux_2_6_26"), arch, Scope(pages=2, frames=4, files=files, also=("threads",)))
+        state.store(process=P1, page=A)
+        state.store(process=P1, page=B)
+        state.mremap(process=P1, page=B, to=A, stop=stop)
+        state.store(process=P2, page=A)
+        state.resume(task=P1, stop="zap_pte_range: ptl")
+        state.store(process=P2, page=A)
+        state.resume(task=P1)
+        state.system.check()
 
 
 # cached translations
