@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 from inspect import CO_GENERATOR
 from types import CodeType
 from typing import Any
@@ -24,7 +23,6 @@ def _code(function: Any) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
-@cache
 def labels(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
     """The labels at which `function` can stop on `kernel`, in the order in which the code names them."""
     found: dict[str, None] = {}

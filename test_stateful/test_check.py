@@ -38,16 +38,15 @@ def count_everything(system: System) -> None:
         vmas = [vma for mm in kernel.mms for vma in mm.mmap if vma.vm_file is file]
         assert file.count == len(vmas)
         assert sorted(map(id, file.i_mmap)) == sorted(map(id, vmas))
-        for at, page in enumerate(file.pages):
-            if page is not None:
-                assert (page.mapping, page.index) == (file, at)
-                assert page.tag_dirty >= (page.PG_dirty and file.accounts_dirty)
+        for at, cached in enumerate(file.pages):
+            if cached is not None:
+                assert (cached.mapping, cached.index) == (file, at)
+                assert cached.tag_dirty >= (cached.PG_dirty and file.accounts_dirty)
                 assert file.swap[at] is None
     for mm in kernel.mms:
         users = [task for task in kernel.tasks if task.mm is mm]
-        assert (
-            mm.mm_users == len(users) or not users
-        )  # of two children forked at once by one name, one is lost sight of
+        # Two forks at once may give their children one name: then nobody has the first one's mm.
+        assert mm.mm_users == len(users) or not users
         for tlb in mm.tlbs:
             for addr, pte in tlb.items():
                 now = mm.pte[addr]

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 
 from mm_sim.arch import ARCHES
+from mm_sim.ghost import File, Space
 from mm_sim.names import P1, P2, Name, ext2, shm, tmpfs, xfs
 from mm_sim.series import load
 from mm_sim.snapshot import clone, state_key
@@ -57,7 +58,8 @@ def renumber(system: System) -> None:
     for file in kernel.files:
         file.blocks = [new(value) for value in file.blocks]
         ghost.files[file].promised = [new(value) for value in ghost.files[file].promised]
-    for holder in (*ghost.files.values(), *ghost.spaces.values()):
+    holders: list[File | Space] = [*ghost.files.values(), *ghost.spaces.values()]
+    for holder in holders:
         holder.values = [
             tuple(new(one) for one in value) if isinstance(value, tuple) else None if value is None else new(value)
             for value in holder.values
@@ -83,7 +85,7 @@ def test_clone_and_original_do_the_same_for_the_rest_of_a_run(arch: str, scope: 
         for _ in range(40):
             rule, arguments = draw.choice(table)
             stop = draw.choice(points[rule.name])
-            ended = []
+            ended: list[bool | str] = []
             for system in (original, copy):
                 try:
                     ended.append(system.step(rule, arguments, stop))
