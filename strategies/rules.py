@@ -64,7 +64,7 @@ def store(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
     mm = _mm(s, process)
     while (target := kernel.arch.store(mm, page, s.last_value + 1)) is None:
-        if not (yield from kernel.do_page_fault(mm, page, write=True)):
+        if (yield from kernel.do_page_fault(mm, page, write=True)):
             return
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
@@ -78,7 +78,7 @@ def load(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
     mm = _mm(s, process)
     while (value := kernel.arch.load(mm, page)) is None:
-        if not (yield from kernel.do_page_fault(mm, page, write=False)):
+        if (yield from kernel.do_page_fault(mm, page, write=False)):
             return
     expected = s.ghost.spaces[mm].values[page]
     if expected is not None and value != expected:
@@ -174,7 +174,7 @@ def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
 def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
     mm = _mm(s, process)
     s.ghost.munmap(mm, page)
-    if (yield from s.kernel.sys_madvise_dontneed(page)):
+    if not (yield from s.kernel.sys_madvise_dontneed(page)):
         s.ghost.dontneed(mm, page)
     s.kernel.touched.append((mm, page))
 

@@ -135,20 +135,22 @@ class Mmap(Memory):
         vma.vm_flags = flags
         return vma
 
-    def sys_mmap(self, addr: int) -> Steps[None]:
-        """do_mmap_pgoff() for one page, private, anonymous, writable, at a free address."""
+    def sys_mmap(self, addr: int) -> Steps[int]:
+        """do_mmap_pgoff() with MAP_FIXED for one page, private, anonymous, writable, over whatever is there."""
         task = self.current
         mm = task.mm
         assert mm is not None
         yield "sys_mmap: mmap_sem"
         while not mm.mmap_sem.down_write(task):
             yield mm.mmap_sem.exclusive()
+        yield from self.do_munmap(mm, addr, addr + 1)  # munmap_back
         flags = VM_READ | VM_WRITE
         below = [vma for vma in mm.mmap if vma.vm_end <= addr]
         prev = below[-1] if below else None
         if (yield from self.vma_merge(mm, prev, addr, addr + 1, flags, None, addr)) is None:
             self.vma_link_locked(mm, Vma(mm, addr, addr + 1, flags, addr))
         mm.mmap_sem.up_write(task)
+        return 0
 
     def free_pgtables(self, vmas: list[Vma]) -> Steps[None]:
         """free_pgtables(), mm/memory.c: rmap can find the vmas until here."""
@@ -178,8 +180,8 @@ class Mmap(Memory):
             mm.mmap.remove(v)  # detach_vmas_to_be_unmapped()
         yield from self.unmap_region(vmas, start, end)
 
-    def sys_munmap(self, addr: int) -> Steps[None]:
-        """sys_munmap() of one page."""
+    def sys_munmap(self, addr: int) -> Steps[int]:
+        """sys_munmap() of one page, mapped or not."""
         task = self.current
         mm = task.mm
         assert mm is not None
@@ -188,6 +190,7 @@ class Mmap(Memory):
             yield mm.mmap_sem.exclusive()
         yield from self.do_munmap(mm, addr, addr + 1)
         mm.mmap_sem.up_write(task)
+        return 0
 
     def exit_mmap(self, mm: Mm) -> Steps[None]:
         """exit_mmap(): the last user has gone, so mmap_sem is not taken."""

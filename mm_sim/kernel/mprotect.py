@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENOMEM
+
 from mm_sim.kernel.mmap import Mmap
 from mm_sim.mm import VM_READ, VM_WRITE, Mm, Vma
 from mm_sim.page import WRITE, Pte
@@ -32,7 +34,7 @@ class Mprotect(Mmap):
                 self.set_pte_at(mm, address, self.pte_modify(oldpte, vma))
         mm.ptl.release(task)
 
-    def sys_mprotect(self, addr: int, prot: int) -> Steps[None]:
+    def sys_mprotect(self, addr: int, prot: int) -> Steps[int]:
         """sys_mprotect(), mprotect_fixup() of one page; `prot` is VM_READ, with or without VM_WRITE."""
         task = self.current
         mm = task.mm
@@ -41,9 +43,12 @@ class Mprotect(Mmap):
         while not mm.mmap_sem.down_write(task):
             yield mm.mmap_sem.exclusive()
         vma = mm.find_vma(addr)
-        assert vma is not None
+        if vma is None:
+            mm.mmap_sem.up_write(task)
+            return -ENOMEM
         flags = (vma.vm_flags & ~(VM_READ | VM_WRITE)) | prot
         if flags != vma.vm_flags:
             vma = yield from self.vma_fixup(vma, addr, addr + 1, flags)
             yield from self.change_pte_range(mm, vma, addr, addr + 1)
         mm.mmap_sem.up_write(task)
+        return 0
