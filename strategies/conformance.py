@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from errno import EFAULT, errorcode
+from itertools import chain, product
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ from strategies.real_kernel import Answer
 from strategies.rules import domains
 
 #: The size of a program. There are frames for everything, since no program may run out of memory.
-SCOPE = Scope(processes=3, pages=3, frames=24, slots=8)
+SCOPE = Scope(processes=3, pages=3, frames=16, slots=4)
 
 #: The name of an operation and its arguments; the first is the process that does it.
 Step = tuple[str, tuple[int, ...]]
@@ -185,13 +186,11 @@ def programs() -> st.SearchStrategy[list[Step]]:
     """Programs of some twenty steps. Steps that cannot happen are among them; see `possible`."""
     values = domains(SCOPE)
     steps = [
-        st.tuples(st.just(name), st.tuples(*(st.sampled_from(values[domain]) for domain in arguments.values())))
+        st.sampled_from([(name, chosen) for chosen in product(*(values[domain] for domain in arguments.values()))])
         for name, (arguments, _) in OPERATIONS.items()
     ]
     # Of lists Hypothesis makes short ones, so a list of lists.
-    return st.lists(st.lists(st.one_of(steps), max_size=10), max_size=10).map(
-        lambda lists: [step for part in lists for step in part]
-    )
+    return st.lists(st.lists(st.one_of(steps), max_size=10), max_size=10).map(lambda lists: list(chain(*lists)))
 
 
 def possible(program: Sequence[Step]) -> list[Step]:

@@ -130,7 +130,14 @@ class SwapInForgets(Kernel):
 def test_wrong_model_is_found_by_a_short_program(real: RealKernel, wrong: type[Kernel], steps: int) -> None:
     kernel = todays(wrong)
 
+    cache = {}
+    counted = [0]
     def differs(program: list[Step]) -> bool:
+        counted[0] += 1
+        key = tuple(possible(program))
+        if key not in cache: cache[key] = differs_(program)
+        return cache[key]
+    def differs_(program: list[Step]) -> bool:
         try:
             compare(real, kernel, program)
         except Differs:
@@ -138,7 +145,7 @@ def test_wrong_model_is_found_by_a_short_program(real: RealKernel, wrong: type[K
         return False
 
     found = find(programs(), differs, settings=settings(RUNS, max_examples=5_000))
-    print(found)
+    print(found, len(cache), counted)
     assert len(found) <= steps
 
 
