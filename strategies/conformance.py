@@ -1,8 +1,8 @@
-"""The model held against the machine's own kernel: programs of system calls are run on both, and each answer compared.
+"""The model held against the machine's own kernel: both run programs of system calls, and each answer is compared.
 
 A program is a list of steps (`Step`), each an operation with arguments from the small fixed domains of the rules.
-`OPERATIONS` says how the model does each one, `CALLS` in `strategies/real_kernel.py` how the kernel does. What today's
-kernels do otherwise than 2.6.26 is in `KNOWN`, and nothing else is tolerated.
+`OPERATIONS` says how the model does each one, `CALLS` in `strategies/real_kernel.py` how the kernel does. What
+today's kernels do otherwise than 2.6.26 is in `KNOWN`, and nothing else is tolerated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from errno import EFAULT, errorcode
 from itertools import chain, product
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import strategies as st
 
@@ -33,8 +33,10 @@ from mm_sim.sched import KernelBug, Steps
 from mm_sim.series.linux_2_6_26 import Linux2626
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.system import Scope, System
-from strategies.real_kernel import Answer
 from strategies.rules import domains
+
+if TYPE_CHECKING:
+    from strategies.real_kernel import Answer
 
 #: The size of a program. There are frames for everything, since no program may run out of memory.
 SCOPE = Scope(processes=3, pages=3, frames=16, slots=4)
@@ -95,8 +97,8 @@ def _reclaim(kernel: Kernel, page: int) -> Steps[Answer]:
 
 _PAGE = {"process": "process", "page": "page"}
 
-#: The operations: arguments with their domains, and how the model does them as `kernel.current`: 0 or a value, -errno,
-#: or the name of a signal. A store takes the number of its step as its value.
+#: The operations: arguments with their domains, and how the model does them as `kernel.current`. The answer is 0 or a
+#: value, -errno, or the name of a signal. A store takes the number of its step as its value.
 OPERATIONS: dict[str, tuple[dict[str, str], Callable[..., Steps[Answer]]]] = {
     "load": (_PAGE, _load),
     "store": (_PAGE, _store),
@@ -117,7 +119,7 @@ OPERATIONS: dict[str, tuple[dict[str, str], Callable[..., Steps[Answer]]]] = {
 
 
 class Difference(Kernel):
-    """A difference that is known: what the kernel does since a release, in the docstring why, and a program that shows it."""
+    """A known difference: what the kernel does since a release, why (its docstring), and a program that shows it."""
 
     __slots__ = ()
 
@@ -198,7 +200,7 @@ def possible(program: Sequence[Step]) -> list[Step]:
 
     What a process asks for may well fail. A store gets its value.
     """
-    alive = {P1}
+    alive: set[int] = {P1}
     steps: list[Step] = []
     for name, arguments in program:
         process = arguments[0]
@@ -253,6 +255,11 @@ class RealKernel:
     def __init__(self) -> None:
         if sys.platform != "linux":
             raise Unusable("only Linux can be held against a model of Linux")
+        import resource  # not everywhere
+
+        least = SCOPE.pages * resource.getpagesize()
+        if 0 <= resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] < least:
+            raise Unusable(f"mlock(2) needs {least} bytes, and RLIMIT_MEMLOCK (ulimit -l) is less")
         self.server = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("real_kernel.py"))],
             stdin=subprocess.PIPE,
@@ -263,7 +270,9 @@ class RealKernel:
     def __enter__(self) -> RealKernel:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.kill()
 
     def kill(self) -> None:

@@ -1,9 +1,9 @@
-"""The machine's own kernel runs a program of system calls: started by `strategies.conformance` as a process of its own.
+"""The machine's own kernel runs programs of system calls: `strategies.conformance` starts this as its own process.
 
 Reads one program a line from standard input, as JSON, and writes the answers to its steps as one line. A program's
 processes are real ones, made by fork(2) and commanded over pipes. They need no privilege (root is given up), write no
-file, and end with this process: the server reaps all of them after each program, and when it dies they read the end of
-their pipes. The standard library only, and little of it: this process is forked all the time.
+file, and end with this process: the server reaps all of them after each program, and when it dies they read the end
+of their pipes. The standard library only, and little of it: this process is forked all the time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from errno import EFAULT, errorcode
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Where the pages of every process are: far from what the kernel hands out by itself.
-BASE = 1 << 40
+BASE = 1 << 37
 
 PROT_READ, PROT_WRITE = 1, 2
 MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x02, 0x10, 0x20

@@ -1,7 +1,8 @@
 """The storage key of the model's s390 is that of another implementation: QEMU's.
 
-Here belongs what holds mm_sim/arch.py against QEMU's s390x. An image of our own (storage_keys.s) does random sequences of
-loads, stores, ISKE, SSKE and RRBE with DAT on; after each step both must have the same key. See docs/conformance.md.
+Here belongs what holds mm_sim/arch.py against QEMU's s390x. An image of our own (storage_keys.s) does random
+sequences of loads, stores, ISKE, SSKE and RRBE with DAT on; after each step both must have the same key. How it
+works: docs/conformance.md.
 """
 
 import select
@@ -17,17 +18,17 @@ from hypothesis import strategies as st
 
 from mm_sim.arch import S390
 from mm_sim.mm import Mm
-from mm_sim.names import PAGES, A, B, C, D
-from mm_sim.page import WRITE, Page
+from mm_sim.names import PAGES, A, B, C
+from mm_sim.page import WRITE, ZERO, Page
 
 SOURCE = Path(__file__).with_name("storage_keys.s")
-AS, LD, QEMU = "s390x-linux-gnu-as", "s390x-linux-gnu-ld", "qemu-system-s390x"
+AS, LD, QEMU, SETPRIV = "s390x-linux-gnu-as", "s390x-linux-gnu-ld", "qemu-system-s390x", "setpriv"
 MACHINE = ("-machine", "s390-ccw-virtio", "-accel", "tcg", "-m", "16M", "-nodefaults", "-display", "none")
 CONSOLE = ("-chardev", "stdio,id=console,signal=off", "-device", "sclpconsole,chardev=console")
 
 #: In the order of the image: a character of its input is 'A' + 4 * operation + page.
 OPERATIONS = ("load", "store", "iske", "sske", "rrbe")
-RUNS = settings(max_examples=max(200, settings.default.max_examples), backend="hypothesis")
+RUNS = settings(max_examples=max(200, settings().max_examples), backend="hypothesis")
 
 #: An operation and a page. A and B are mappings of one frame, C and D of another.
 Step = tuple[str, int]
@@ -35,7 +36,7 @@ SEQUENCES = st.lists(
     st.lists(st.sampled_from([(op, page) for op in OPERATIONS for page in PAGES[:4]]), max_size=10), max_size=10
 ).map(lambda lists: [step for part in lists for step in part])
 
-#: What a step gives: the condition code of RRBE, else 0; R and C of the frame's key afterwards; what is loaded, else 0.
+#: What a step gives: the condition code of RRBE or 0; R and C of the frame's key afterwards; what is loaded or 0.
 Answer = tuple[int, bool, bool, int]
 
 
@@ -46,7 +47,8 @@ class Qemu:
         image = folder / "storage_keys"
         subprocess.run([AS, "-m64", "-march=z10", "-o", f"{image}.o", SOURCE], check=True)
         subprocess.run([LD, "-Ttext=0x20000", "-Tdata=0x30000", "-o", f"{image}.elf", f"{image}.o"], check=True)
-        command = [QEMU, *MACHINE, *CONSOLE, "-kernel", f"{image}.elf"]
+        # A test run that is killed takes QEMU with it.
+        command = [SETPRIV, "--pdeathsig", "KILL", QEMU, *MACHINE, *CONSOLE, "-kernel", f"{image}.elf"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, steps: list[Step]) -> list[Answer]:
@@ -73,9 +75,11 @@ class Qemu:
 
 @pytest.fixture(scope="module")
 def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qemu]:
-    missing = [name for name in (QEMU, AS, LD) if shutil.which(name) is None]
+    missing = [name for name in (QEMU, AS, LD, SETPRIV) if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; Debian has qemu-system-misc and binutils-s390x-linux-gnu")
+        pytest.skip(
+            f"no {', '.join(missing)}: Debian's qemu-system-misc, binutils-s390x-linux-gnu and util-linux have them"
+        )
     running = Qemu(tmp_path_factory.mktemp("qemu"))
     yield running
     running.kill()
@@ -84,9 +88,9 @@ def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qemu]:
 def run_model(arch: S390, steps: list[Step]) -> list[Answer]:
     frames = [Page(0), Page(1)]
     mm = Mm(0, 4)
-    for page in PAGES[:4]:
-        frames[page // 2].content = 0
-        mm.pte[page] = frames[page // 2].ptes[WRITE]
+    for frame in frames:
+        frame.content = ZERO
+    mm.pte = [frames[page // 2].ptes[WRITE] for page in PAGES[:4]]
     answers = []
     for number, (name, page) in enumerate(steps, 1):
         frame = frames[page // 2]
