@@ -11,10 +11,10 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EFAULT, errorcode
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -25,7 +25,7 @@ PROT_READ, PROT_WRITE = 1, 2
 MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x02, 0x10, 0x20
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_PAGEOUT = 4, 21
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 #: What a step gives: the value loaded, 0, or the name of an errno or of a signal.
 Answer = int | str
@@ -166,25 +166,24 @@ class Program:
         """Let all processes go and wait until they are gone."""
         for end in (*(end for pipe in self.steps for end in pipe), *self.answers):
             os.close(end)
-        try:
+        with suppress(ChildProcessError):
             while True:
                 os.wait()
-        except ChildProcessError:
-            pass
 
 
 def serve() -> None:
     global _scratch
     parent = os.getppid()
     if not os.geteuid():
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+        with suppress(PermissionError):  # root of a container that may not
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _libc.prctl(PR_SET_DUMPABLE, 0)  # no core files
     _scratch = os.pipe()
     for line in sys.stdin:
         task = json.loads(line)

@@ -77,9 +77,7 @@ class Qemu:
 def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qemu]:
     missing = [name for name in (QEMU, AS, LD, SETPRIV) if shutil.which(name) is None]
     if missing:
-        pytest.skip(
-            f"no {', '.join(missing)}: Debian's qemu-system-misc, binutils-s390x-linux-gnu and util-linux have them"
-        )
+        pytest.skip(f"no {', '.join(missing)}: apt-get install qemu-system-s390x binutils-s390x-linux-gnu util-linux")
     running = Qemu(tmp_path_factory.mktemp("qemu"))
     yield running
     running.kill()
