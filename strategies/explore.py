@@ -37,6 +37,7 @@ from mm_sim.sched import Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
+from strategies.reduce import movers
 from strategies.rules import instances, table
 
 
@@ -48,23 +49,6 @@ class CheckpointError(Exception):
 _BLOCK, _SHARE = 64, 4_000
 #: How many quiet states are kept at hand; others are built again from the start when needed.
 _AT_HAND = 2_000
-
-#: Points at which no other task need run, each with the rules that make an exception.
-MOVERS: dict[str, tuple[str, ...]] = {
-    # Before the lock of its own mm a system call has only withdrawn promises.
-    "dup_mmap: mmap_sem": (),
-    "sys_madvise: mmap_sem": (),
-    "sys_mlock: mmap_sem": (),
-    "sys_mmap: mmap_sem": (),
-    "sys_mprotect: mmap_sem": (),
-    "sys_mremap: mmap_sem": (),
-    "sys_munmap: mmap_sem": (),
-    # Nobody makes another's pte more permissive, so the access would fault later, too; swapoff does.
-    "do_page_fault: mmap_sem": ("swapoff",),
-    # From here to the next point, follow_page's, nothing is touched.
-    "mlock_fixup: VM_LOCKED set": (),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -183,7 +167,7 @@ class Search:
             )
         ]
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
-        self.movers = {point for point, unless in MOVERS.items() if reduce and rules.isdisjoint(unless)}
+        self.movers = movers(kernel, rules, bounds.scope) if reduce else {}
         self.root = System(kernel, arch, bounds.scope)
         key, order = canonical(self.root, symmetric)
         self.seen: dict[bytes, int] = {key: 0}
@@ -264,7 +248,7 @@ class Search:
                         for key, bit in marked:
                             self.seen[key] &= ~bit
                         marked.clear()
-                    elif may_stop and stop not in self.movers:
+                    elif may_stop and not ((mover := self.movers.get(stop)) and mover(task)):
                         passed.append(stop)
                         if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
                             break
