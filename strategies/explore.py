@@ -34,10 +34,10 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import KSWAPD, TASKS
 from mm_sim.sched import Task, points, run
-from mm_sim.snapshot import canonical, clone, is_quiet
+from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
-from strategies.reduce import movers
+from strategies.reduce import FAULTED, Forgetful, argued, forget, movers, settle
 from strategies.rules import instances, table
 
 
@@ -49,6 +49,7 @@ class CheckpointError(Exception):
 _BLOCK, _SHARE = 64, 4_000
 #: How many quiet states are kept at hand; others are built again from the start when needed.
 _AT_HAND = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -167,8 +168,11 @@ class Search:
             )
         ]
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
-        self.movers = movers(kernel, rules, bounds.scope) if reduce else {}
-        self.root = System(kernel, arch, bounds.scope)
+        self.free = reduce and bounds.steps is None and bounds.stops is None and argued(kernel, rules, bounds.scope)
+        self.forgets = self.free and arch == "s390"
+        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.forgets else kernel
+        self.movers = movers(kernel, rules, bounds.scope, self.free) if reduce else {}
+        self.root = System(self.machine, arch, bounds.scope)
         key, order = canonical(self.root, symmetric)
         self.seen: dict[bytes, int] = {key: 0}
         self.layer = [Node(Base((), self.root), (), key, order, 0)]
@@ -202,8 +206,19 @@ class Search:
             assert task is not None
             if task.steps is not None:
                 run(task, stop)
+            if self.free:
+                self.normalise(system, task, stop)
         system.after()
         return system
+
+    def normalise(self, system: System, task: Task, stop: str | None) -> None:
+        """After a step of a search without bounds."""
+        if stop == FAULTED and task.op == "store":
+            task.steps = task.point = None
+        if self.forgets:
+            forget(system)
+        if is_quiet(system):
+            settle(system)
 
     def expand(self, node: Node) -> None:
         """Run each task on from a state, and start each operation that can start."""
@@ -236,6 +251,8 @@ class Search:
         """Run one task from a state to its end, or until it blocks, and visit the states on the way."""
         task = system.start(rule, arguments)
         assert task is not None
+        self.running = max(task.name, 0)  # an action has no task
+        self.stacks = [stack(other) for other in system.kernel.tasks]
         stop: str | None = None
         bounded = self.bounds.stops is not None
         may_stop = self.bounds.stops is None or node.stops < self.bounds.stops
@@ -251,6 +268,8 @@ class Search:
                     elif may_stop and not ((mover := self.movers.get(stop)) and mover(task)):
                         passed.append(stop)
                         if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
+                            break
+                        if task.steps is None:  # given up
                             break
                     stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None:
@@ -272,10 +291,13 @@ class Search:
         """Look at the state that a step leads to: True if what `task` does from here on is known. Raises Loss."""
         self.result.transitions += 1
         system.after()
+        if self.free:
+            self.normalise(system, system.kernel.current, step.stop)
         depth = self.result.depth
         if depth == self.bounds.steps:
             return False
-        key, order = canonical(system, self.symmetric)
+        self.stacks[self.running] = stack(system.kernel.tasks[self.running])
+        key, order = canonical(system, self.symmetric, self.stacks)
         bit = 0 if task is None else 1 << order.index(task.name)
         known = self.seen.get(key)
         if known is not None and known >> _STOPS <= stops:

@@ -19,7 +19,10 @@ from typing import Any
 
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
-from mm_sim.sched import Task
+from mm_sim.mm import AnonVma, Mm
+from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
+from mm_sim.sched import Steps, Task
+from mm_sim.system import Scope, System
 
 #: Whether no other task need run while this one stands at a point.
 Mover = Callable[[Task], bool]
@@ -54,8 +57,17 @@ def _costly(task: Task) -> bool:
 
 def _out_of_cache(task: Task) -> bool:
     """A reference to a page outside the swap cache is not seen, but when the last other one goes; and if that goes
-    while the page is locked, all is the same."""
+    while the page is locked, all is the same.
+    """
     return _costly(task) and not _locals(task)["page"].PG_swapcache
+
+
+def _out_of_cache_at_all(task: Task) -> bool:
+    return not _locals(task)["page"].PG_swapcache
+
+
+def _loads(task: Task) -> bool:
+    return task.op == "load"
 
 
 def _same_as_before(task: Task) -> bool:
@@ -118,15 +130,109 @@ COMMUTES: dict[str, Mover] = {
     "page_zap_rmap: mapping gone": _nobody_looks,
 }
 
-#: The rules that the arguments of COMMUTES are about.
+#: Points for searches without bounds on steps and stops, whose argument takes more steps: it makes the same states.
+FREE: dict[str, Mover] = {
+    # Until the end of the write the next reclaim does as much as the rest of this one; who finds the page with one
+    # reference more would find it under writeback as well, where that is not yet ended.
+    "swap_writepage: submitted": _always,
+    # With one reference more the page is kept by reclaim, which could as well have come to its look at the count.
+    "do_swap_page: page lock": _always,
+    # A load that has to fault again is a new one.
+    "do_page_fault: return": _loads,
+    "shrink_inactive_list: page isolated": _out_of_cache_at_all,
+}
+
+#: Where a store that has faulted is given up: it can be begun again.
+FAULTED = "do_page_fault: return"
+
+#: The rules that the arguments of COMMUTES and FREE are about, and what a series may touch in its own functions.
 ARGUED = frozenset(
-    "exit fork load madvise_dontneed mlock mmap mprotect munlock munmap pageout_done pageout_failed reclaim resume"
-    " store".split()
+    (
+        "exit fork load madvise_dontneed mlock mmap mprotect munlock munmap pageout_done pageout_failed reclaim "
+        "resume store"
+    ).split()
 )
 
 
-def movers(kernel: type[Kernel], rules: set[str], scope: Any) -> dict[str, Mover]:
+def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> dict[str, Mover]:
+    """The points at which no other task need run in a search."""
     found: dict[str, Mover] = {point: _always for point, unless in PRIVATE.items() if rules.isdisjoint(unless)}
-    if rules <= ARGUED and scope.pages == 1:
+    if argued(kernel, rules, scope):
         found |= COMMUTES
+        if free:
+            found |= FREE
     return found
+
+
+def argued(kernel: type[Kernel], rules: set[str], scope: Scope) -> bool:
+    return rules <= ARGUED and scope.pages == 1
+
+
+class Forgetful(Kernel):
+    """Pages do not know whether they were used: reclaim of order 0 finds each used, and keeps it.
+
+    Of one that was not, reclaim of a costly order does the same as one of order 0. So every run of a kernel is one of
+    this, in a scope with kswapd alone and a costly order. On s390 nothing else looks at PG_referenced and R.
+    """
+
+    __slots__ = ()
+
+    def page_referenced(self, page: Page) -> Steps[int]:
+        return 1
+        yield
+
+
+def forget(system: System) -> None:
+    """What `Forgetful` does not look at."""
+    for page in system.kernel.frames:
+        page.key_r = page.PG_referenced = False
+
+
+def settle(system: System) -> None:
+    """Put a quiet state in a normal form, which can do all that the state can: what it loses, the normal form loses.
+
+    *Nobody's pages*: a page in the swap cache that no page table refers to, nor to its slot, is never read again. It
+    takes a frame and a slot until reclaim frees it, which it does at once if it is clean and not under writeback; so
+    it can be as if it were. *anon_vma*: between processes that have no page in common, nor can come to one before
+    one of them is gone, each may have its own, in which rmap finds the same ptes. A vma without a page needs none.
+    *Values*: of a page that is mapped or swapped out matters which of its copies are good, not what is in it.
+    """
+    kernel = system.kernel
+    for slot in kernel.slots:
+        if not slot.map:
+            slot.content = GARBAGE
+        elif slot.map == 1 and (page := slot.page) is not None and not page.mapcount:
+            page.PG_dirty = page.PG_writeback = page.PG_referenced = page.key_c = page.key_r = False
+            page.PG_uptodate = True
+            page.content = page.io = slot.content = GARBAGE
+            page.mapping = None
+    users: dict[object, list[Mm]] = {}
+    for mm in kernel.mms:
+        pte = mm.pte[0]
+        if pte is not None:
+            where = pte if type(pte) is not Pte else pte.page.private or pte.page
+            users.setdefault(where, []).append(mm)
+        elif mm.mmap:
+            mm.mmap[0].anon_vma = None
+    for where, mms in users.items():
+        system.last_value += 1
+        value = system.last_value
+        spaces = [system.ghost.spaces[mm] for mm in mms]
+        old = spaces[0].values[0]
+        page = where if isinstance(where, Page) else where.page
+        slot = where if isinstance(where, SwapSlot) else None
+        if slot is not None:
+            slot.content = value if slot.content == old else GARBAGE
+        if page is not None:
+            page.content = value if page.content == old else GARBAGE
+            page.io = value if page.PG_writeback and page.io == old else GARBAGE
+            if not page.mapcount:
+                page.mapping = None
+        for space in spaces:
+            space.values[0] = value
+        if len(mms) == 1:
+            vma = mms[0].mmap[0]
+            vma.anon_vma = AnonVma()
+            vma.anon_vma.head.append(vma)
+            if page is not None and page.mapcount:
+                page.mapping = vma.anon_vma
