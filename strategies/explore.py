@@ -37,7 +37,7 @@ from mm_sim.sched import Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
-from strategies.reduce import FAULTED, Forgetful, argued, forget, movers, settle
+from strategies.reduce import FAULTED, Forgetful, argued, forget, movers, settle, waits_at_once
 from strategies.rules import instances, table
 
 
@@ -169,6 +169,7 @@ class Search:
         ]
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
         self.free = reduce and bounds.steps is None and bounds.stops is None and argued(kernel, rules, bounds.scope)
+        self.commutes = reduce and argued(kernel, rules, bounds.scope)
         self.forgets = self.free and arch == "s390"
         self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.forgets else kernel
         self.movers = movers(kernel, rules, bounds.scope, self.free) if reduce else {}
@@ -217,8 +218,7 @@ class Search:
             task.steps = task.point = None
         if self.forgets:
             forget(system)
-        if is_quiet(system):
-            settle(system)
+        settle(system)
 
     def expand(self, node: Node) -> None:
         """Run each task on from a state, and start each operation that can start."""
@@ -249,8 +249,10 @@ class Search:
 
     def follow(self, system: System, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
         """Run one task from a state to its end, or until it blocks, and visit the states on the way."""
+        went_on_from = system.kernel.tasks[arguments[0]].point if rule is self.resume else ""
         task = system.start(rule, arguments)
         assert task is not None
+        crossed: list[str] = []
         self.running = max(task.name, 0)  # an action has no task
         self.stacks = [stack(other) for other in system.kernel.tasks]
         stop: str | None = None
@@ -261,6 +263,7 @@ class Search:
         try:
             if task.steps is not None:
                 for stop in points(task):
+                    crossed.append(stop)
                     if stop in passed:  # one step stops where the label comes first: this state takes two
                         for key, bit in marked:
                             self.seen[key] &= ~bit
@@ -272,7 +275,7 @@ class Search:
                         if task.steps is None:  # given up
                             break
                     stop = None  # what is lost on the way to the next point is lost without a stop
-            if stop is None:
+            if stop is None and not (self.commutes and task.waits and waits_at_once(went_on_from, crossed)):
                 self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
         except Loss:
             self.found.append([*node.base.path, *node.steps, Step(rule, arguments, stop)])

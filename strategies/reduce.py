@@ -20,6 +20,7 @@ from typing import Any
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
 from mm_sim.mm import AnonVma, Mm
+from mm_sim.names import KERNEL_TASKS
 from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
 from mm_sim.sched import Steps, Task
 from mm_sim.system import Scope, System
@@ -70,10 +71,20 @@ def _loads(task: Task) -> bool:
     return task.op == "load"
 
 
-def _same_as_before(task: Task) -> bool:
-    """A page in the swap cache gets no slot: nothing happens from here to the next point."""
-    page = _locals(task)["page"]
-    return bool(page.PG_swapcache and page.mapcount)
+def _stays_as_seen(task: Task) -> bool:
+    """A page in the swap cache gets no slot: nothing happens from here to the next point. One that gets a slot
+    stays locked and becomes dirty, whatever others do to it before or after; who looks at how many slots are free
+    has another page, and could have come before the lock."""
+    seen = _locals(task)
+    page = seen["page"]
+    return bool(page.mapcount) if page.PG_swapcache else seen["self"].nr_swap_pages > 0
+
+
+def _faults_anyway(task: Task) -> bool:
+    """A look at what is not there does nothing, and rmap does not look at the flag of a vma without a pte."""
+    seen = _locals(task)
+    mm = seen["mm"]
+    return type(mm.pte[seen["address"]]) is not Pte and mm.ptl.owner is None
 
 
 def _looked_twice(task: Task) -> bool:
@@ -123,12 +134,29 @@ COMMUTES: dict[str, Mover] = {
     # Locked and unmapped, and the count was 2: others can only look it up, and wait for the lock.
     "pageout: PG_dirty cleared": _always,
     "shrink_inactive_list: page isolated": _out_of_cache,
-    "shrink_page_list: references checked": _same_as_before,
+    "shrink_page_list: references checked": _stays_as_seen,
+    "follow_page: ptl": _faults_anyway,
     "page_remove_rmap: last mapping gone": _nobody_looks,
     "page_remove_rmap: key tested": _nobody_looks,
     "page_remove_rmap: key cleared": _nobody_looks,
     "page_zap_rmap: mapping gone": _nobody_looks,
 }
+
+#: Points between which and the start of its operation a process has touched nothing that others look at, and points
+#: after which comes a lock. Who has to wait at once might as well begin, or go on, later.
+UNTOUCHED = frozenset((*PRIVATE, "zap_pte_range: ptl", "change_pte_range: ptl", "handle_pte_fault: pte read"))
+LOCK_NEXT = frozenset(
+    (
+        "copy_pte_range: ptl",
+        "do_anonymous_page: ptl",
+        "do_swap_page: page lock",
+        "do_swap_page: ptl",
+        "do_wp_page: page copied",
+        "follow_page: ptl",
+        "page_check_address: ptl",
+        "shrink_page_list: try_to_unmap",
+    )
+)
 
 #: Points for searches without bounds on steps and stops, whose argument takes more steps: it makes the same states.
 FREE: dict[str, Mover] = {
@@ -201,12 +229,16 @@ def settle(system: System) -> None:
     for slot in kernel.slots:
         if not slot.map:
             slot.content = GARBAGE
-        elif slot.map == 1 and (page := slot.page) is not None and not page.mapcount:
+        elif slot.map == 1 and (page := slot.page) is not None and page.count == 1 and page.lock.owner is None:
             page.PG_dirty = page.PG_writeback = page.PG_referenced = page.key_c = page.key_r = False
             page.PG_uptodate = True
             page.content = page.io = slot.content = GARBAGE
             page.mapping = None
-    users: dict[object, list[Mm]] = {}
+    if any(task.steps is not None for task in kernel.tasks[len(KERNEL_TASKS) :]):
+        return
+    if any(mm.mmap and (anon := mm.mmap[0].anon_vma) and anon.lock.owner is not None for mm in kernel.mms):
+        return
+    users: dict[Page | SwapSlot, list[Mm]] = {}
     for mm in kernel.mms:
         pte = mm.pte[0]
         if pte is not None:
@@ -219,8 +251,7 @@ def settle(system: System) -> None:
         value = system.last_value
         spaces = [system.ghost.spaces[mm] for mm in mms]
         old = spaces[0].values[0]
-        page = where if isinstance(where, Page) else where.page
-        slot = where if isinstance(where, SwapSlot) else None
+        slot, page = (None, where) if isinstance(where, Page) else (where, where.page)
         if slot is not None:
             slot.content = value if slot.content == old else GARBAGE
         if page is not None:
@@ -236,3 +267,8 @@ def settle(system: System) -> None:
             vma.anon_vma.head.append(vma)
             if page is not None and page.mapcount:
                 page.mapping = vma.anon_vma
+
+
+def waits_at_once(went_on_from: str | None, crossed: list[str]) -> bool:
+    """Whether a task waits for a lock and has touched nothing since it began, or went on from a point."""
+    return UNTOUCHED.issuperset(crossed) if went_on_from == "" else not crossed and went_on_from in LOCK_NEXT
