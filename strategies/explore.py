@@ -37,8 +37,8 @@ from mm_sim.sched import Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
-from strategies.reduce import FAULTED, Forgetful, argued, forget, movers, settle, waits_at_once
-from strategies.rules import instances, table
+from strategies.reduce import FAULTED, Forgetful, argued, forget, forgetting, movers, settle, waits_at_once
+from strategies.rules import domains, instances, table
 
 
 class CheckpointError(Exception):
@@ -155,7 +155,7 @@ class Search:
         self.kernel, self.arch, self.bounds = kernel, arch, bounds
         self.wanted = wanted
         self.symmetric = symmetric
-        rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
+        self.rules = rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
         allowed = dict(bounds.only)
         self.moves = [
             (rule, arguments)
@@ -168,22 +168,27 @@ class Search:
             )
         ]
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
-        self.free = reduce and bounds.steps is None and bounds.stops is None and argued(kernel, rules, bounds.scope)
-        self.commutes = reduce and argued(kernel, rules, bounds.scope)
-        self.forgets = self.free and arch == "s390"
+        self.calls = [*self.moves, *((self.resume, (task,)) for task in domains(bounds.scope)["task"])]
+        self.number = {call: i for i, call in enumerate(self.calls)}
+        self.result = Result(depth=1)
+        self.begin(reduce, free=reduce and bounds.steps is None and bounds.stops is None)
+
+    def begin(self, reduce: bool, free: bool) -> None:
+        """Start at the first state, with the reductions that hold for these bounds."""
+        kernel, bounds = self.kernel, self.bounds
+        self.commutes = reduce and argued(kernel, self.rules, bounds.scope)
+        self.free = free and self.commutes
+        self.forgets = self.free and self.arch == "s390" and forgetting(dict(bounds.only))
         self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.forgets else kernel
-        self.movers = movers(kernel, rules, bounds.scope, self.free) if reduce else {}
-        self.root = System(self.machine, arch, bounds.scope)
-        key, order = canonical(self.root, symmetric)
+        self.movers = movers(kernel, self.rules, bounds.scope, self.free) if reduce else {}
+        self.root = System(self.machine, self.arch, bounds.scope)
+        key, order = canonical(self.root, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
         self.layer = [Node(Base((), self.root), (), key, order, 0)]
         self.next: list[Node] = []
         self.found: list[list[Step]] = []
         self.spare: System | None = None
         self.at_hand: deque[Base] = deque()
-        self.result = Result(depth=1)
-        self.calls = [*self.moves, *((self.resume, (TASKS[task.name],)) for task in self.root.kernel.tasks)]
-        self.number = {call: i for i, call in enumerate(self.calls)}
 
     # one state
 
@@ -206,11 +211,19 @@ class Search:
             task = system.start(rule, arguments)
             assert task is not None
             if task.steps is not None:
-                run(task, stop)
+                if stop is None or not self.free:
+                    run(task, stop)
+                else:  # to where it comes first and others need run
+                    next(point for point in points(task) if point == stop and not self.goes_on(task, point))
             if self.free:
                 self.normalise(system, task, stop)
         system.after()
         return system
+
+    def goes_on(self, task: Task, point: str) -> bool:
+        """Whether no other task need run while `task` stands at a point."""
+        mover = self.movers.get(point)
+        return mover is not None and mover(task)
 
     def normalise(self, system: System, task: Task, stop: str | None) -> None:
         """After a step of a search without bounds."""
@@ -263,17 +276,19 @@ class Search:
         try:
             if task.steps is not None:
                 for stop in points(task):
-                    crossed.append(stop)
-                    if stop in passed:  # one step stops where the label comes first: this state takes two
+                    if stop in (
+                        passed if self.free else crossed
+                    ):  # one step stops where the label comes first: this state takes two
                         for key, bit in marked:
                             self.seen[key] &= ~bit
                         marked.clear()
-                    elif may_stop and not ((mover := self.movers.get(stop)) and mover(task)):
+                    elif may_stop and not self.goes_on(task, stop):
                         passed.append(stop)
                         if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
                             break
                         if task.steps is None:  # given up
                             break
+                    crossed.append(stop)
                     stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None and not (self.commutes and task.waits and waits_at_once(went_on_from, crossed)):
                 self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
@@ -385,9 +400,13 @@ class Search:
     def look_at_losses(self) -> None:
         """Keep a loss of each kind; the first that is wanted ends the search."""
         kinds = {report.forgotten_by.function for _, report in self.result.losses}
-        for path in self.found:
-            report = explain(self.kernel, self.arch, self.bounds.scope, path)
-            assert report is not None
+        for found in self.found:
+            path = self.concrete(found) if self.free else found
+            report = None if path is None else explain(self.kernel, self.arch, self.bounds.scope, path)
+            if path is None or report is None:  # lost in a normal form only
+                self.result = Result(depth=1, seconds=self.result.seconds)
+                self.begin(reduce=True, free=False)
+                return
             if self.wanted(report):
                 self.result.losses.append((path, report))
                 self.result.ended = "loss"
@@ -396,6 +415,26 @@ class Search:
                 kinds.add(report.forgotten_by.function)
                 self.result.losses.append((path, report))
         self.found = []
+
+    def concrete(self, found: list[Step]) -> list[Step] | None:
+        """The steps of a run without what `normalise` does; None if there are none."""
+        system = System(self.kernel, self.arch, self.bounds.scope)
+        path: list[Step] = []
+        try:
+            for rule, arguments, stop in found:
+                if rule.steps is not None and system.kernel.tasks[arguments[0]].point == FAULTED:
+                    rule, arguments = self.resume, (TASKS[arguments[0]],)  # the store goes on
+                while True:
+                    path.append(Step(rule, arguments, stop))
+                    if not system.step(rule, arguments, stop):
+                        return None
+                    task = system.kernel.current
+                    if stop is None or task.point != stop or not self.goes_on(task, stop):
+                        break
+                    rule, arguments = self.resume, (TASKS[task.name],)
+        except Loss:
+            return path
+        return None
 
     # several processes
 

@@ -20,7 +20,7 @@ from typing import Any
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
 from mm_sim.mm import AnonVma, Mm
-from mm_sim.names import KERNEL_TASKS
+from mm_sim.names import KERNEL_TASKS, KSWAPD
 from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
 from mm_sim.sched import Steps, Task
 from mm_sim.system import Scope, System
@@ -74,7 +74,8 @@ def _loads(task: Task) -> bool:
 def _stays_as_seen(task: Task) -> bool:
     """A page in the swap cache gets no slot: nothing happens from here to the next point. One that gets a slot
     stays locked and becomes dirty, whatever others do to it before or after; who looks at how many slots are free
-    has another page, and could have come before the lock."""
+    has another page, and could have come before the lock.
+    """
     seen = _locals(task)
     page = seen["page"]
     return bool(page.mapcount) if page.PG_swapcache else seen["self"].nr_swap_pages > 0
@@ -135,7 +136,6 @@ COMMUTES: dict[str, Mover] = {
     "pageout: PG_dirty cleared": _always,
     "shrink_inactive_list: page isolated": _out_of_cache,
     "shrink_page_list: references checked": _stays_as_seen,
-    "follow_page: ptl": _faults_anyway,
     "page_remove_rmap: last mapping gone": _nobody_looks,
     "page_remove_rmap: key tested": _nobody_looks,
     "page_remove_rmap: key cleared": _nobody_looks,
@@ -168,18 +168,17 @@ FREE: dict[str, Mover] = {
     # A load that has to fault again is a new one.
     "do_page_fault: return": _loads,
     "shrink_inactive_list: page isolated": _out_of_cache_at_all,
+    "follow_page: ptl": _faults_anyway,
 }
 
 #: Where a store that has faulted is given up: it can be begun again.
 FAULTED = "do_page_fault: return"
 
 #: The rules that the arguments of COMMUTES and FREE are about, and what a series may touch in its own functions.
-ARGUED = frozenset(
-    (
-        "exit fork load madvise_dontneed mlock mmap mprotect munlock munmap pageout_done pageout_failed reclaim "
-        "resume store"
-    ).split()
-)
+ARGUED = {
+    *("exit", "fork", "load", "madvise_dontneed", "mlock", "mmap", "mprotect", "munlock", "munmap"),
+    *("pageout_done", "pageout_failed", "reclaim", "resume", "store"),
+}
 
 
 def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> dict[str, Mover]:
@@ -251,9 +250,9 @@ def settle(system: System) -> None:
         value = system.last_value
         spaces = [system.ghost.spaces[mm] for mm in mms]
         old = spaces[0].values[0]
-        slot, page = (None, where) if isinstance(where, Page) else (where, where.page)
-        if slot is not None:
-            slot.content = value if slot.content == old else GARBAGE
+        page = where if isinstance(where, Page) else where.page
+        if isinstance(where, SwapSlot):
+            where.content = value if where.content == old else GARBAGE
         if page is not None:
             page.content = value if page.content == old else GARBAGE
             page.io = value if page.PG_writeback and page.io == old else GARBAGE
@@ -272,3 +271,9 @@ def settle(system: System) -> None:
 def waits_at_once(went_on_from: str | None, crossed: list[str]) -> bool:
     """Whether a task waits for a lock and has touched nothing since it began, or went on from a point."""
     return UNTOUCHED.issuperset(crossed) if went_on_from == "" else not crossed and went_on_from in LOCK_NEXT
+
+
+def forgetting(only: dict[str, tuple[Any, ...]]) -> bool:
+    """Whether the scope is one in which `Forgetful` does all that its kernel does."""
+    costly = any(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
+    return costly and only.get("reclaimer") == (KSWAPD,)
