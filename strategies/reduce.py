@@ -14,6 +14,7 @@ and the losses with those of a search that has none of this.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isfunction
 from types import GeneratorType
 from typing import Any
 
@@ -191,8 +192,19 @@ def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> d
     return found
 
 
+#: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth.
+CHANGEABLE = {
+    *("copy_one_pte", "page_remove_rmap", "pte_modify", "set_new_page_uptodate"),
+    *("vma_merge", "wp_remove_rmap", "zap_remove_rmap"),
+}
+
+
 def argued(kernel: type[Kernel], rules: set[str], scope: Scope) -> bool:
-    return rules <= ARGUED and scope.pages == 1
+    """Whether a search is one that the arguments are about."""
+    base = set(dir(Kernel))
+    classes = kernel.__mro__[: kernel.__mro__.index(Kernel)]
+    changed = {name for cls in classes for name, it in vars(cls).items() if isfunction(it) and name in base}
+    return changed <= CHANGEABLE and rules <= ARGUED and scope.pages == 1
 
 
 class Forgetful(Kernel):
