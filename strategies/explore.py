@@ -6,11 +6,9 @@ itself to its end, so the states on its way cost no building.
 
 The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames, slots and
 values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
-for it. *Partial order* (Lipton, CACM 1975): no other task need run at a point in `MOVERS`, because what the operation
-has done since the point before, or does up to the next one, commutes with all that other tasks can do: it touches
-nothing but the task's own place and promises of the ghost. Exchanging the two leads to the same state, and hides no
-loss, as the exchanged order is visited. `test_explore.py` compares the abstract states with those of a search that
-has none of this.
+for it. *Partial order and normal forms*: see `reduce`. A search without bounds on steps and stops has more of these:
+it visits states that can do at least what those of the kernel can, so "complete" is a proof; a loss is looked at
+again without them, and if it is none, the search starts anew without. Its loss may be some steps longer than need be.
 """
 
 from __future__ import annotations
@@ -140,7 +138,7 @@ class Search:
     """A search of one kernel on one architecture.
 
     A loss that `wanted` accepts ends it. Without `reduce` other tasks run at every point; unless `symmetric`,
-    processes keep their names.
+    processes keep their names. `free` says that states are put in their normal form.
     """
 
     def __init__(
@@ -404,7 +402,7 @@ class Search:
             path = self.concrete(found) if self.free else found
             report = None if path is None else explain(self.kernel, self.arch, self.bounds.scope, path)
             if path is None or report is None:  # lost in a normal form only
-                self.result = Result(depth=1, seconds=self.result.seconds)
+                self.result.transitions, self.result.depth, self.result.losses = 0, 1, []
                 self.begin(reduce=True, free=False)
                 return
             if self.wanted(report):
@@ -495,7 +493,13 @@ class Search:
         source = hashlib.sha256()
         files = {Path(getsourcefile(cls) or __file__) for cls in self.kernel.__mro__[:-1]}
         for file in sorted(
-            files | {*Path(mm_sim.__file__).parent.glob("*.py"), Path(the_rules.__file__), Path(__file__)}
+            files
+            | {
+                *Path(mm_sim.__file__).parent.glob("*.py"),
+                Path(the_rules.__file__),
+                Path(__file__),
+                Path(__file__).with_name("reduce.py"),
+            }
         ):
             source.update(file.read_bytes())
         return {
@@ -512,7 +516,7 @@ class Search:
         try:
             with draft.open("w", encoding="utf-8") as file:
                 result = self.result
-                progress = [result.transitions, result.depth, result.seconds]
+                progress = [result.transitions, result.depth, result.seconds, self.free]
                 losses = [self.encode(steps) for steps, _ in result.losses]
                 for line in (self.header(), progress, losses, {k.hex(): v for k, v in self.seen.items()}):
                     file.write(json.dumps(line) + "\n")
@@ -542,7 +546,9 @@ class Search:
                 f"{path}: is of another search or another model ({what}); delete it or name another"
             )
         try:
-            self.result.transitions, self.result.depth, self.result.seconds = progress
+            self.result.transitions, self.result.depth, self.result.seconds, free = progress
+            if not free and self.free:
+                self.begin(reduce=True, free=False)
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
             self.layer, self.next = self._nodes(layer), self._nodes(following)
             for path_ in losses:
