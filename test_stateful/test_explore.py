@@ -72,13 +72,13 @@ class Settled(Search):
     ("rules", "orders", "processes"),
     [
         (("store", "load", "mmap", "munmap", "reclaim", "pageout_done"), (0, 4), 1),
-        (("store", "fork", "mlock", "reclaim"), (4,), 2),
+        (("store", "fork", "reclaim"), (4,), 2),
     ],
 )
 def test_a_search_without_bounds_comes_to_every_normal_form(
     rules: tuple[str, ...], orders: tuple[int, ...], processes: int
 ) -> None:
-    scope, only = Scope(processes, 1, 2, 1), (("reclaimer", (KSWAPD,)), ("order", orders))
+    scope, only = Scope(processes, 1, 2, 2), (("reclaimer", (KSWAPD,)), ("order", orders))
     free = Settled(load("linux_2_6_26"), "s390", Bounds(scope, rules, only))
     assert free.run().ended == "complete"
     whole = Settled(load("linux_2_6_26"), "s390", Bounds(scope, rules, only, steps=5), reduce=False)
@@ -99,7 +99,9 @@ def test_points_left_out_hide_no_quiet_state(arch: str, rules: tuple[str, ...]) 
 
 
 def test_what_is_lost_in_a_normal_form_is_lost_in_the_kernel() -> None:
-    result = Search(load("page_zap_rmap"), "s390", Bounds(rules=RACE, only=LUMPY)).run()
+    result = Search(
+        load("page_zap_rmap"), "s390", Bounds(rules=("store", "fork", "reclaim", "pageout_done"), only=LUMPY)
+    ).run()
     assert result.ended == "loss"
     steps, report = result.losses[-1]
     assert replay(load("page_zap_rmap"), "s390", SMALL, steps) is not None
@@ -209,7 +211,7 @@ def test_small_scope_is_proven_without_bounds() -> None:
     bounds = Bounds(Scope(processes=1, pages=1, frames=2, slots=2), rules=("store", "reclaim", "pageout_done"))
     result = Search(load("page_zap_rmap"), "s390", bounds).run()
     assert result.ended == "complete"
-    assert result.states > 100
+    assert result.states > 50
 
 
 def test_bounds_say_what_they_cover() -> None:
