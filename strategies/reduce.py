@@ -1,4 +1,4 @@
-"""What the exhaustive search need not visit: preemption points at which no other task need run.
+"""What the exhaustive search need not visit: points at which no other task need run, and states like others.
 
 Partial order (Lipton, CACM 1975): what an operation has done since the point before, or does up to the next one,
 commutes with all that other tasks can do in between. Exchanging the two leads to the same state by no more steps and
@@ -104,7 +104,7 @@ def _pte_stays_none(task: Task) -> bool:
     return _locals(task)["mm"].ptl.owner is None
 
 
-#: Points by what the argument rests on: nothing but that `swapoff` is not among the rules for the last two.
+#: Points for every search, each with the rules that make an exception.
 PRIVATE: dict[str, tuple[str, ...]] = {
     # Before the lock of its own mm a system call has only withdrawn promises.
     "dup_mmap: mmap_sem": (),
@@ -234,7 +234,8 @@ def settle(system: System) -> None:
     takes a frame and a slot until reclaim frees it, which it does at once if it is clean and not under writeback; so
     it can be as if it were. *anon_vma*: between processes that have no page in common, nor can come to one before
     one of them is gone, each may have its own, in which rmap finds the same ptes. A vma without a page needs none.
-    *Values*: of a page that is mapped or swapped out matters which of its copies are good, not what is in it.
+    *Values*: of a page that is mapped or swapped out matters which of its copies are good, not what is in it. A free
+    slot holds nothing to rely on: what is there by chance may not save a page that was not written.
     """
     kernel = system.kernel
     for slot in kernel.slots:
@@ -258,10 +259,11 @@ def settle(system: System) -> None:
         elif mm.mmap:
             mm.mmap[0].anon_vma = None
     for where, mms in users.items():
-        system.last_value += 1
-        value = system.last_value
+        value = system.new_value()
         spaces = [system.ghost.spaces[mm] for mm in mms]
         old = spaces[0].values[0]
+        if old is None:
+            continue
         page = where if isinstance(where, Page) else where.page
         if isinstance(where, SwapSlot):
             where.content = value if where.content == old else GARBAGE
