@@ -66,10 +66,10 @@ class Space:
         self.moves: list[tuple[int, int]] = []
 
     def copy(self) -> Space:
-        """The same mappings for a child; of a page that is being taken away nothing is promised."""
+        """The same mappings, and nobody busy with them."""
         new = Space(0)
-        new.mapped = [m and not b for m, b in zip(self.mapped, self.busy, strict=True)]
-        new.values = [None if b else v for v, b in zip(self.values, self.busy, strict=True)]
+        new.mapped = self.mapped.copy()
+        new.values = self.values.copy()
         new.writable = self.writable.copy()
         new.busy = [0] * len(self.busy)
         new.of = self.of.copy()
@@ -179,9 +179,13 @@ class Ghost:
             s.own[page] = view is None
 
     def fork_begins(self, parent: object) -> Space:
-        """fork(2): of what another thread stores meanwhile the child has either."""
+        """fork(2): of what another thread stores meanwhile the child has either; nothing of what one takes away."""
         s = self.spaces[parent]
         child = s.copy()
+        for page, busy in enumerate(s.busy):
+            if busy:
+                child.mapped[page] = False
+                child.values[page] = child.of[page] = None
         s.forks.append(child)
         return child
 

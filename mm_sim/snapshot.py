@@ -7,14 +7,16 @@ slots and processes, or in which values were stored. May import the rest of `mm_
 
 from __future__ import annotations
 
+import dis
 import marshal
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import cache
 from hashlib import blake2b
-from itertools import permutations, product
+from itertools import groupby, permutations, product
+from operator import attrgetter, itemgetter
 from types import CodeType, FunctionType, GeneratorType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from mm_sim.address_space import AddressSpace
@@ -161,12 +163,81 @@ _VALUES = frozenset(("value", "expected"))
 _KNOWN = frozenset(("self", "s", "kernel", "task", "promise", "space", "ghost"))
 
 
+@cache
+def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
+    """The locals that may still be read by a function that stands at an instruction; the others are no state.
+
+    What is read further on may be, and with a loop around the instruction what is read anywhere in the loop; the
+    variable of a loop tells how far its iterator has come.
+    """
+    read: list[tuple[int, str]] = []
+    loops: list[tuple[int, int]] = []
+    of_loop = False
+    for instruction in dis.get_instructions(code):
+        name, offset = instruction.opname, instruction.offset
+        if "_FAST" in name and (of_loop or (not name.startswith("STORE_FAST_STORE") and "LOAD" in name)):
+            names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+            read += [(offset, name) for name in names]
+        elif "JUMP_BACKWARD" in name:
+            loops.append((instruction.argval, offset))
+        of_loop = name == "FOR_ITER" or (of_loop and name in ("CACHE", "UNPACK_SEQUENCE"))
+    first = lasti
+    for start, end in sorted(loops, reverse=True):
+        if start <= first <= end:
+            first = start
+    return tuple(sorted({name for offset, name in read if offset >= first or offset > lasti} - _KNOWN))
+
+
+class Content(NamedTuple):
+    """A content that a function holds."""
+
+    value: int
+
+
+def stack(task: Task) -> list[object]:
+    """Where a task stands: its point, then each function with its instruction and locals."""
+    steps: object = task.steps
+    if steps is None:
+        return []
+    found: list[object] = ["w" if task.waits is not None else task.point]
+    while type(steps) is GeneratorType:
+        frame = steps.gi_frame
+        assert frame is not None
+        code, lasti = steps.gi_code, frame.f_lasti
+        found.append(_code_id(code))
+        found.append(lasti)
+        names = _live(code, lasti)
+        if names:
+            values = frame.f_locals
+            for name in names:
+                value = values.get(name)
+                found.append(Content(value) if name in _VALUES and isinstance(value, int) else value)
+        steps = steps.gi_yieldfrom
+    return found
+
+
+#: What the key says of a page beside what it refers to.
+_PAGE = attrgetter(
+    "count",
+    "mapcount",
+    "PG_anon",
+    "PG_dirty",
+    "PG_lru",
+    "PG_referenced",
+    "PG_uptodate",
+    "PG_writeback",
+    "key_c",
+    "key_r",
+    "tag_dirty",
+)
+
+
 class _Writer:
     """Writes a state as a flat list of numbers and strings, naming things in the order in which it meets them."""
 
     __slots__ = ("anon", "files", "mms", "out", "pages", "position", "slots", "system", "values", "vmas")
 
-    def __init__(self, system: System, order: tuple[int, ...]) -> None:
+    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]]) -> None:
         self.system = system
         self.out: list[object] = []
         self.position = {task: i for i, task in enumerate(order)}
@@ -179,16 +250,14 @@ class _Writer:
         self.values = {ZERO: ZERO}
         kernel = system.kernel
         for task in order:
-            self.live(kernel.tasks[task])
+            self.live(kernel.tasks[task], stacks[task])
         for file in kernel.files:
             for values in (system.ghost.files[file].values, *system.ghost.files[file].reads):
                 self.live_values(values)
         for file in kernel.files:
             self.file(file)
-        for task in order:
-            self.task(kernel.tasks[task])
-        for index in range(_FIRST):
-            self.task(kernel.tasks[index])
+        for task in (*order, *range(_FIRST)):
+            self.task(kernel.tasks[task], stacks[task])
         for mm in kernel.mms:  # what swapoff or an exit has not yet let go
             self.mm(mm)
         self.values.clear()  # nobody can come to what is left
@@ -205,17 +274,16 @@ class _Writer:
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
 
-    def live(self, task: Task) -> None:
+    def live(self, task: Task, stands: list[object]) -> None:
         """Number the values that somebody must read, or will when an mremap() that is under way ends."""
         values = self.values
         if task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) is not None:
             self.live_values(space.values)
             for child in space.forks:
                 self.live_values(child.values)
-        if isinstance(task.steps, GeneratorType) and task.steps.gi_frame is not None:
-            moved = task.steps.gi_frame.f_locals.get("value")
-            if isinstance(moved, int):
-                values.setdefault(moved, len(values))
+        for thing in stands:
+            if type(thing) is Content:
+                values.setdefault(thing.value, len(values))
 
     def live_values(self, expected: list[Value]) -> None:
         values = self.values
@@ -302,18 +370,7 @@ class _Writer:
             self.out.append(number)
             return
         self.pages[page] = number = len(self.pages)
-        flags = (
-            page.PG_anon
-            | page.PG_dirty << 1
-            | page.PG_lru << 2
-            | page.PG_referenced << 3
-            | page.PG_uptodate << 4
-            | page.PG_writeback << 5
-            | page.key_c << 6
-            | page.key_r << 7
-            | page.tag_dirty << 8
-        )
-        self.out += (number, page.count, page.mapcount, flags, self.value(page.content))
+        self.out += (number, *_PAGE(page), self.value(page.content))
         mapping = page.mapping
         if type(mapping) is AddressSpace:
             self.out += (int(page.index), self.files[mapping])
@@ -368,7 +425,7 @@ class _Writer:
         self.out.append(None if sem.writer is None else self.position.get(sem.writer.name, ~sem.writer.name))
         self.out.append(None if mm.ptl.owner is None else self.position.get(mm.ptl.owner.name, ~mm.ptl.owner.name))
 
-    def task(self, task: Task) -> None:
+    def task(self, task: Task, stands: list[object]) -> None:
         if task.mm is not None:
             self.mm(task.mm)
         out = self.out
@@ -377,21 +434,12 @@ class _Writer:
             for addr, pte in sorted(task.tlb.items()):
                 out.append(int(addr))
                 self.pte(pte)
-        steps: object = task.steps
-        if steps is None:
-            return
-        out.append("w" if task.waits is not None else task.point)
-        while type(steps) is GeneratorType:
-            frame = steps.gi_frame
-            assert frame is not None
-            out.append(_code_id(steps.gi_code))
-            out.append(frame.f_lasti)
-            for name, local in frame.f_locals.items():
-                if name in _VALUES and isinstance(local, int):
-                    out.append(self.value(local))
-                elif name not in _KNOWN:
-                    self.thing(local)
-            steps = steps.gi_yieldfrom
+        for thing in stands:
+            kind = type(thing)
+            if kind is int or kind is str:
+                out.append(thing)
+            else:
+                self.thing(thing)
 
     def thing(self, thing: object) -> None:
         """Something that a generator or another thing refers to."""
@@ -402,6 +450,9 @@ class _Writer:
             self.out.append(thing.value)
         else:
             raise TypeError(f"no key for a {type(thing).__name__} in a kernel function: {thing!r}")
+
+    def content(self, content: Content) -> None:
+        self.out.append(self.value(content.value))
 
     def plain(self, thing: int | str | None) -> None:
         self.out.append(thing)
@@ -453,6 +504,7 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     bool: _Writer.plain,
     int: _Writer.plain,
     str: _Writer.plain,
+    Content: _Writer.content,
     Name: _Writer.name,
     Page: _Writer.page,
     Pte: _Writer.pte,
@@ -489,39 +541,45 @@ def _outline(page: Page) -> tuple[bool, ...]:
 def _signature(system: System, task: Task) -> tuple[Any, ...]:
     """What tells a process from another, whatever their names: enough to order most of them."""
     mm = task.mm
+    op = task.op if task.steps is not None else ""
     if mm is None:
-        return (task.op if task.steps is not None else "",)
-    vmas = tuple(
+        return (op,)
+    ptes = [8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte]
+    vmas = [
         (v.vm_start, v.vm_flags, v.vm_pgoff, -1 if v.anon_vma is None else v.anon_vma.head.index(v))
         for v in mm.mmap
         if v.anon_vma is None or v in v.anon_vma.head
-    )
-    ptes = tuple(8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte)
-    return (task.op if task.steps is not None else "", task.point or "", ptes, vmas)
+    ]
+    return op, task.point or "", ptes, vmas
 
 
 def orders(system: System) -> Iterable[tuple[int, ...]]:
     """The orders of the processes to be tried: one, but for processes that look alike."""
     tasks = system.kernel.tasks[_FIRST:]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for task in tasks:
-        groups.setdefault(_signature(system, task), []).append(task.name)
-    keys = sorted(groups, key=repr)
-    if all(len(groups[key]) == 1 or key == ("",) for key in keys):
-        return (tuple(name for key in keys for name in groups[key]),)
-    choices = product(*(permutations(groups[key]) for key in keys))
+    signed = sorted((_signature(system, task), task.name) for task in tasks)
+    groups = [(signature, [name for _, name in same]) for signature, same in groupby(signed, itemgetter(0))]
+    if all(len(names) == 1 or signature == ("",) for signature, names in groups):
+        return (tuple(name for _, name in signed),)
+    choices = product(*(permutations(names) for _, names in groups))
     return (tuple(name for part in choice for name in part) for choice in choices)
 
 
-def canonical(system: System, symmetric: bool = True) -> tuple[bytes, tuple[int, ...]]:
+def canonical(
+    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None
+) -> tuple[bytes, tuple[int, ...]]:
     """The key of a state, and the order of the tasks in which it was written.
 
     The key is 16 bytes, equal for states that differ only in the names of things and in values; unless
-    `symmetric`, the names of processes count.
+    `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known.
     """
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
+    if stacks is None:
+        stacks = [stack(task) for task in system.kernel.tasks]
     return min(
-        (blake2b(marshal.dumps(_Writer(system, order).out, 2), digest_size=16).digest(), (*order, *range(_FIRST)))
+        (
+            blake2b(marshal.dumps(_Writer(system, order, stacks).out, 2), digest_size=16).digest(),
+            (*order, *range(_FIRST)),
+        )
         for order in tries
     )
 

@@ -224,17 +224,17 @@ class System:
             if space is None:
                 continue
             expected = space.values[addr]
-            if expected is None or space.busy[addr]:
+            if expected is None:
                 continue
             pte = mm.pte[addr]
+            found = pte.page.content if type(pte) is Pte else self.peek(pte, mm, addr)
+            if found == expected and pte is not None:
+                continue
             if pte is None and mm.ptl.owner is not None:
                 undecided.append(entry)
-                continue
-            found = self.peek(pte, mm, addr)
-            if found != expected and (isinstance(expected, int) or found not in expected):
-                if pte is None and found == PAST_END:
-                    continue
-                raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
+            elif found != expected and not space.busy[addr] and (isinstance(expected, int) or found not in expected):
+                if pte is not None or found != PAST_END:
+                    raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
         kernel.touched = undecided
 
     def check_files(self) -> None:

@@ -109,7 +109,7 @@ def store(s: System, process: int, page: int) -> Steps[None]:
     task = kernel.tasks[process]
     mm = _mm(s, process)
     while (target := kernel.arch.store(task, page, s.last_value + 1)) is None:
-        if not (yield from kernel.do_page_fault(mm, page, write=True)):
+        if (yield from kernel.do_page_fault(mm, page, write=True)):
             return
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
@@ -126,7 +126,7 @@ def load(s: System, process: int, page: int) -> Steps[None]:
     task = kernel.tasks[process]
     mm = _mm(s, process)
     while (value := kernel.arch.load(task, page)) is None:
-        if not (yield from kernel.do_page_fault(mm, page, write=False)):
+        if (yield from kernel.do_page_fault(mm, page, write=False)):
             return
     space = s.ghost.spaces[mm]
     expected = space.values[page]
@@ -143,8 +143,11 @@ def unmapped(s: System, process: int, page: int) -> bool:
 
 
 def mmap(s: System, process: int, page: int) -> Steps[None]:
-    if (yield from s.kernel.sys_mmap(page)):
-        s.ghost.mmap(_mm(s, process), page)
+    mm = _mm(s, process)
+    s.ghost.taking(mm, page)
+    yield from s.kernel.sys_mmap(page)
+    s.ghost.taken(mm, page)
+    s.ghost.mmap(mm, page)
 
 
 def can_mmap_file(s: System, process: int, page: int, file: Name, at: int, kind: int) -> bool:
@@ -160,9 +163,11 @@ def mmap_file(s: System, process: int, page: int, file: Name, at: int, kind: int
     if file is SHM:  # shmem_zero_setup()
         mapping.i_size = 1
         s.ghost.creat(mapping, s.scope.pages, 1)
-    mapped = yield from s.kernel.sys_mmap(page, int(kind), mapping, at)
-    if mapped:
-        s.ghost.mmap(_mm(s, process), page, (mapping, at), kind == SHARED)
+    mm = _mm(s, process)
+    s.ghost.taking(mm, page)
+    yield from s.kernel.sys_mmap(page, int(kind), mapping, at)
+    s.ghost.taken(mm, page)
+    s.ghost.mmap(mm, page, (mapping, at), kind == SHARED)
     yield from s.kernel.fput(mapping)
 
 
@@ -224,7 +229,7 @@ def can_mprotect(s: System, process: int, page: int, prot: int) -> bool:
 
 def mprotect(s: System, process: int, page: int, prot: int) -> Steps[None]:
     mm = _mm(s, process)
-    if (yield from s.kernel.sys_mprotect(page, prot)):
+    if not (yield from s.kernel.sys_mprotect(page, prot)):
         s.ghost.mprotect(mm, page, bool(prot & VM_WRITE))
 
 
@@ -252,7 +257,7 @@ def can_mremap(s: System, process: int, page: int, to: int) -> bool:
 def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
     mm = _mm(s, process)
     s.ghost.mremap_begins(mm, page, to)
-    if (yield from s.kernel.sys_mremap(page, to)):
+    if not (yield from s.kernel.sys_mremap(page, to)):
         s.ghost.mremap(mm, page, to)
     else:
         s.ghost.munmap(mm, to)
@@ -264,7 +269,7 @@ def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
     mm = _mm(s, process)
     expected = s.ghost.spaces[mm].values[page]
     s.ghost.taking(mm, page)
-    if (yield from s.kernel.sys_madvise_dontneed(page)):
+    if not (yield from s.kernel.sys_madvise_dontneed(page)):
         s.ghost.dontneed(mm, page, expected)
     s.ghost.taken(mm, page)
     s.kernel.touched.append((mm, page))

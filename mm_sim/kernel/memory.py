@@ -40,7 +40,8 @@ class Memory(Shmem):
 
     def mk_pte(self, page: Page, vma: Vma) -> Pte:
         """mk_pte() with vm_page_prot: accessed on x86, and writable only where stores need not fault."""
-        return page.ptes[self.arch.pte_young | vma.vm_page_prot()]
+        young = self.arch.pte_young
+        return page.ptes[young] if vma.vm_file is None else page.ptes[young | vma.vm_page_prot()]
 
     def maybe_mkwrite(self, pte: Pte, vma: Vma) -> Pte:
         """maybe_mkwrite()"""
@@ -224,7 +225,8 @@ class Memory(Shmem):
         if reuse:
             entry = orig_pte.set(self.arch.pte_young | self.arch.pte_dirty)
             self.set_pte_at(mm, address, self.maybe_mkwrite(entry, vma))
-            self.flush_tlb_page(mm, address)  # ptep_set_access_flags()
+            if mm.tlbs:  # ptep_set_access_flags()
+                self.flush_tlb_page(mm, address)
             mm.ptl.release(task)
             return Fault.WRITE
         old_page.count += 1
@@ -246,7 +248,8 @@ class Memory(Shmem):
                 self.mark("COW of a page in the swap cache")
             entry = self.maybe_mkwrite(self.mk_pte(new_page, vma).set(self.arch.pte_dirty), vma)
             self.set_pte_at(mm, address, entry)
-            self.flush_tlb_page(mm, address)
+            if mm.tlbs:
+                self.flush_tlb_page(mm, address)
             self.lru_cache_add_active(new_page)
             self.page_add_new_anon_rmap(new_page, vma, address)
             yield from self.wp_remove_rmap(old_page)
@@ -281,7 +284,8 @@ class Memory(Shmem):
         if ret is Fault.WRITE:
             entry = self.maybe_mkwrite(orig_pte.set(self.arch.pte_young | self.arch.pte_dirty), vma)
             self.set_pte_at(mm, address, entry)
-            self.flush_tlb_page(mm, address)  # ptep_set_access_flags()
+            if mm.tlbs:  # ptep_set_access_flags()
+                self.flush_tlb_page(mm, address)
         mm.ptl.release(task)
         if ret is Fault.WRITE:
             yield "do_wp_page: shared pte writable"
@@ -460,7 +464,8 @@ class Memory(Shmem):
             if mm.pte[address] is not entry:  # ptep_set_access_flags()
                 self.set_pte_at(mm, address, entry)
             if write:
-                self.flush_tlb_page(mm, address)
+                if mm.tlbs:
+                    self.flush_tlb_page(mm, address)
         mm.ptl.release(task)
         return Fault.DONE
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EAGAIN, ENOMEM
+
 from mm_sim.kernel.mprotect import Mprotect
 from mm_sim.mm import VM_LOCKED
 from mm_sim.sched import Steps
@@ -10,10 +12,10 @@ from mm_sim.sched import Steps
 class Mlock(Mprotect):
     __slots__ = ()
 
-    def do_mlock(self, addr: int, on: bool) -> Steps[bool]:
+    def do_mlock(self, addr: int, on: bool) -> Steps[int]:
         """sys_mlock(), sys_munlock(), mlock_fixup() of one page: the flag first, then the fault-in.
 
-        False stands for -ENOMEM (not mapped) and -EAGAIN (no memory; the flag stays set).
+        The flag stays set when that finds no memory. Left out: RLIMIT_MEMLOCK.
         """
         task = self.current
         mm = task.mm
@@ -24,7 +26,7 @@ class Mlock(Mprotect):
         vma = mm.find_vma(addr)
         if vma is None:
             mm.mmap_sem.up_write(task)
-            return False
+            return -ENOMEM
         flags = vma.vm_flags | VM_LOCKED if on else vma.vm_flags & ~VM_LOCKED
         present = True
         if flags != vma.vm_flags:
@@ -33,12 +35,12 @@ class Mlock(Mprotect):
                 yield "mlock_fixup: VM_LOCKED set"
                 present = yield from self.make_pages_present(mm, vma, addr, addr + 1)
         mm.mmap_sem.up_write(task)
-        return present
+        return 0 if present else -EAGAIN
 
-    def sys_mlock(self, addr: int) -> Steps[bool]:
+    def sys_mlock(self, addr: int) -> Steps[int]:
         """sys_mlock()"""
         return self.do_mlock(addr, on=True)
 
-    def sys_munlock(self, addr: int) -> Steps[bool]:
+    def sys_munlock(self, addr: int) -> Steps[int]:
         """sys_munlock()"""
         return self.do_mlock(addr, on=False)

@@ -174,11 +174,11 @@ class Mmap(Memory):
         vma.vm_flags = flags
         return vma
 
-    def sys_mmap(self, addr: int, flags: int = 0, file: AddressSpace | None = None, pgoff: int = 0) -> Steps[bool]:
-        """do_mmap_pgoff() for one writable page at a free address; `flags` is 0 or VM_SHARED.
+    def sys_mmap(self, addr: int, flags: int = 0, file: AddressSpace | None = None, pgoff: int = 0) -> Steps[int]:
+        """do_mmap_pgoff() with MAP_FIXED for one writable page, over whatever is there; `flags` is 0 or VM_SHARED.
 
         Without a `file` it is private and anonymous. Shared anonymous memory comes with the file that
-        shmem_zero_setup() would make. False: another thread has mapped something there.
+        shmem_zero_setup() would make.
         """
         task = self.current
         mm = task.mm
@@ -186,9 +186,7 @@ class Mmap(Memory):
         yield "sys_mmap: mmap_sem"
         while not mm.mmap_sem.down_write(task):
             yield mm.mmap_sem.exclusive()
-        if mm.find_vma(addr) is not None:
-            mm.mmap_sem.up_write(task)
-            return False
+        yield from self.do_munmap(mm, addr, addr + 1)  # munmap_back
         flags |= VM_READ | VM_WRITE
         pgoff = addr if file is None else pgoff
         below = [vma for vma in mm.mmap if vma.vm_end <= addr]
@@ -196,7 +194,7 @@ class Mmap(Memory):
         if (yield from self.vma_merge(mm, prev, addr, addr + 1, flags, None, file, pgoff)) is None:
             yield from self.vma_link(mm, Vma(mm, addr, addr + 1, flags, pgoff, file))
         mm.mmap_sem.up_write(task)
-        return True
+        return 0
 
     def free_pgtables(self, vmas: list[Vma]) -> Steps[None]:
         """free_pgtables(), mm/memory.c: rmap can find the vmas until here."""
@@ -237,8 +235,8 @@ class Mmap(Memory):
             mm.mmap.remove(v)  # detach_vmas_to_be_unmapped()
         yield from self.unmap_region(vmas, start, end)
 
-    def sys_munmap(self, addr: int) -> Steps[None]:
-        """sys_munmap() of one page."""
+    def sys_munmap(self, addr: int) -> Steps[int]:
+        """sys_munmap() of one page, mapped or not."""
         task = self.current
         mm = task.mm
         assert mm is not None
@@ -247,6 +245,7 @@ class Mmap(Memory):
             yield mm.mmap_sem.exclusive()
         yield from self.do_munmap(mm, addr, addr + 1)
         mm.mmap_sem.up_write(task)
+        return 0
 
     def exit_mmap(self, mm: Mm) -> Steps[None]:
         """exit_mmap(): the last user has gone, so mmap_sem is not taken."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENOMEM
+
 from mm_sim.kernel.mmap import Mmap
 from mm_sim.mm import VM_READ, VM_WRITE, Mm, Vma
 from mm_sim.page import DIRTY, WRITE, Migration, Pte
@@ -41,8 +43,8 @@ class Mprotect(Mmap):
             yield "change_protection: TLBs not yet flushed"
             self.flush_tlb_mm(mm)
 
-    def sys_mprotect(self, addr: int, prot: int) -> Steps[bool]:
-        """sys_mprotect(), mprotect_fixup() of one page; `prot` is VM_READ, maybe with VM_WRITE. False: -ENOMEM."""
+    def sys_mprotect(self, addr: int, prot: int) -> Steps[int]:
+        """sys_mprotect(), mprotect_fixup() of one page; `prot` is VM_READ, with or without VM_WRITE."""
         task = self.current
         mm = task.mm
         assert mm is not None
@@ -52,10 +54,10 @@ class Mprotect(Mmap):
         vma = mm.find_vma(addr)
         if vma is None:
             mm.mmap_sem.up_write(task)
-            return False
+            return -ENOMEM
         flags = (vma.vm_flags & ~(VM_READ | VM_WRITE)) | prot
         if flags != vma.vm_flags:
             vma = yield from self.vma_fixup(vma, addr, addr + 1, flags)
             yield from self.change_pte_range(mm, vma, addr, addr + 1)
         mm.mmap_sem.up_write(task)
-        return True
+        return 0

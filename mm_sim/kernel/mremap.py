@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EFAULT, EINVAL
+
 from mm_sim.kernel.mlock import Mlock
 from mm_sim.mm import Vma
 from mm_sim.sched import Steps
@@ -51,10 +53,9 @@ class Mremap(Mlock):
         if mapping is not None:
             mapping.i_mmap_lock.release(task)
 
-    def sys_mremap(self, addr: int, new_addr: int) -> Steps[bool]:
-        """do_mremap() with MREMAP_FIXED, move_vma(): one page moves, over what is at the new address.
+    def sys_mremap(self, addr: int, new_addr: int) -> Steps[int]:
+        """do_mremap() with MREMAP_FIXED, move_vma(): one page moves, over whatever is at the new address.
 
-        False stands for -EFAULT.
         Left out: growing, shrinking, and the failures that would move the ptes back.
         """
         task = self.current
@@ -63,13 +64,16 @@ class Mremap(Mlock):
         yield "sys_mremap: mmap_sem"
         while not mm.mmap_sem.down_write(task):
             yield mm.mmap_sem.exclusive()
+        if addr == new_addr:
+            mm.mmap_sem.up_write(task)
+            return -EINVAL
         yield from self.do_munmap(mm, new_addr, new_addr + 1)
         vma = mm.find_vma(addr)
         if vma is None:
             mm.mmap_sem.up_write(task)
-            return False
+            return -EFAULT
         vma, _ = yield from self.copy_vma(vma, new_addr, vma.vm_pgoff + addr - vma.vm_start)
         yield from self.move_ptes(vma, addr, new_addr)
         yield from self.do_munmap(mm, addr, addr + 1)
         mm.mmap_sem.up_write(task)
-        return True
+        return 0

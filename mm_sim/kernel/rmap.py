@@ -103,7 +103,8 @@ class Rmap(PageIo):
         if not pte.bits & YOUNG:
             return False
         self.set_pte_at(vma.vm_mm, address, pte.clear(YOUNG))
-        self.flush_tlb_page(vma.vm_mm, address)
+        if vma.vm_mm.tlbs:
+            self.flush_tlb_page(vma.vm_mm, address)
         return True
 
     def page_referenced_one(self, page: Page, vma: Vma) -> Steps[int | None]:
@@ -188,7 +189,8 @@ class Rmap(PageIo):
         cleaned = bool(pte.bits & (DIRTY | WRITE))
         if cleaned:
             self.set_pte_at(mm, address, pte.clear(DIRTY | WRITE))
-            self.flush_tlb_page(mm, address)
+            if mm.tlbs:
+                self.flush_tlb_page(mm, address)
         mm.ptl.release(self.current)
         return cleaned
 
@@ -282,7 +284,8 @@ class Rmap(PageIo):
             mm.ptl.release(self.current)
             return Swap.FAIL
         self.set_pte_at(mm, address, None)  # ptep_clear_flush()
-        self.flush_tlb_page(mm, address)
+        if mm.tlbs:
+            self.flush_tlb_page(mm, address)
         yield "try_to_unmap_one: pte cleared"
         if pte.bits & DIRTY:
             self.set_page_dirty(page)

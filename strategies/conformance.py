@@ -1,0 +1,322 @@
+"""The model held against the machine's own kernel: both run programs of system calls, and each answer is compared.
+
+A program is a list of steps (`Step`), each an operation with arguments from the small fixed domains of the rules.
+`OPERATIONS` says how the model does each one, `CALLS` in `strategies/real_kernel.py` how the kernel does. What
+today's kernels do otherwise than 2.6.26 is in `KNOWN`, and nothing else is tolerated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from errno import EFAULT, errorcode
+from itertools import chain, product
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hypothesis import strategies as st
+
+from mm_sim.arch import ARCHES
+from mm_sim.kernel import Kernel
+from mm_sim.mm import Mm
+from mm_sim.names import KERNEL_TASKS, KSWAPD, P1, P2, A, B, C
+from mm_sim.page import Pte
+from mm_sim.sched import KernelBug, Steps
+from mm_sim.series.linux_2_6_26 import Linux2626
+from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.system import Scope, System
+from strategies.rules import domains
+
+if TYPE_CHECKING:
+    from strategies.real_kernel import Answer
+
+#: The size of a program. There are frames for everything, since no program may run out of memory.
+SCOPE = Scope(processes=3, pages=3, frames=16, slots=4)
+
+#: The name of an operation and its arguments; the first is the process that does it.
+Step = tuple[str, tuple[int, ...]]
+
+#: What the model answers in place of an errno: a signal.
+SIGNALS = {7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV"}
+
+
+# how the model does each operation
+
+
+def _mm(kernel: Kernel) -> Mm:
+    mm = kernel.current.mm
+    assert mm is not None
+    return mm
+
+
+def _load(kernel: Kernel, page: int) -> Steps[Answer]:
+    mm = _mm(kernel)
+    while (value := kernel.arch.load(kernel.current, page)) is None:
+        if sig := (yield from kernel.do_page_fault(mm, page, write=False)):
+            return SIGNALS[sig]
+    return value
+
+
+def _store(kernel: Kernel, page: int, value: int) -> Steps[Answer]:
+    mm = _mm(kernel)
+    while kernel.arch.store(kernel.current, page, value) is None:
+        if sig := (yield from kernel.do_page_fault(mm, page, write=True)):
+            return SIGNALS[sig]
+    return 0
+
+
+def _fork(kernel: Kernel, child: int) -> Steps[Answer]:
+    yield from kernel.sys_fork(kernel.tasks[child])
+    return 0
+
+
+def _exit(kernel: Kernel) -> Steps[Answer]:
+    yield from kernel.sys_exit()
+    return 0
+
+
+def _reclaim(kernel: Kernel, page: int) -> Steps[Answer]:
+    """The page is swapped out, and dropped if it can be: no program may see that."""
+    pte = _mm(kernel).pte[page]
+    kernel.current = kernel.tasks[KSWAPD]
+    for _ in "unmap and write", "drop":
+        if type(pte) is Pte and pte.page.PG_lru:
+            yield from kernel.shrink_inactive_list(pte.page, order=4, wait=False)
+            if pte.page.PG_writeback:
+                kernel.end_swap_bio_write(pte.page, uptodate=True)
+    return 0
+
+
+_PAGE = {"process": "process", "page": "page"}
+
+#: The operations: arguments with their domains, and how the model does them as `kernel.current`. The answer is 0 or a
+#: value, -errno, or the name of a signal. A store takes the number of its step as its value.
+OPERATIONS: dict[str, tuple[dict[str, str], Callable[..., Steps[Answer]]]] = {
+    "load": (_PAGE, _load),
+    "store": (_PAGE, _store),
+    "fork": ({"process": "process", "child": "process"}, _fork),
+    "munmap": (_PAGE, lambda kernel, page: kernel.sys_munmap(page)),
+    "mprotect": ({**_PAGE, "prot": "prot"}, lambda kernel, page, prot: kernel.sys_mprotect(page, prot)),
+    "mmap": (_PAGE, lambda kernel, page: kernel.sys_mmap(page)),
+    "madvise_dontneed": (_PAGE, lambda kernel, page: kernel.sys_madvise_dontneed(page)),
+    "mremap": ({**_PAGE, "to": "page"}, lambda kernel, page, to: kernel.sys_mremap(page, to)),
+    "mlock": (_PAGE, lambda kernel, page: kernel.sys_mlock(page)),
+    "munlock": (_PAGE, lambda kernel, page: kernel.sys_munlock(page)),
+    "exit": ({"process": "process"}, _exit),
+    "reclaim": (_PAGE, _reclaim),
+}
+
+
+# what today's kernels do otherwise
+
+
+class Difference(Kernel):
+    """A known difference: what the kernel does since a release, why (its docstring), and a program that shows it."""
+
+    __slots__ = ()
+
+    since: ClassVar[tuple[int, int]]
+    shown_by: ClassVar[list[Step]]
+
+
+class MremapLooksFirst(Difference):
+    """mremap(2) of what is not mapped: EFAULT, and what is at the new address stays.
+
+    2.6.26 unmaps the new address first and then looks at the old one; since 550a7d60bd5e (mremap of hugetlb
+    mappings) the vma is looked up before anything is unmapped.
+    """
+
+    __slots__ = ()
+
+    since = (5, 16)
+    shown_by = [("munmap", (P1, A)), ("mremap", (P1, A, B)), ("load", (P1, B))]
+
+    def sys_mremap(self, addr: int, new_addr: int) -> Steps[int]:
+        if addr != new_addr and _mm(self).find_vma(addr) is None:
+            return -EFAULT
+        return (yield from super().sys_mremap(addr, new_addr))
+
+
+class MremapKeepsAnonVma(Difference, MremapAnonVma):
+    """Pages that mremap(2) moves into a vma without an anon_vma: fork(2) copies them, reclaim finds them.
+
+    2.6.26 loses them: a loss of its own, stored in test_regressions/. Since 965f55dea0e3 is_mergeable_anon_vma() lets
+    no vma without an anon_vma take them in; since 6.16 it does again, and takes the anon_vma over.
+    """
+
+    __slots__ = ()
+
+    since = (3, 0)
+    shown_by = [
+        ("munmap", (P1, B)),
+        ("store", (P1, A)),
+        ("mremap", (P1, A, C)),
+        ("mmap", (P1, B)),
+        ("mremap", (P1, C, A)),
+        ("fork", (P1, P2)),
+        ("load", (P2, A)),
+    ]
+
+
+KNOWN: tuple[type[Difference], ...] = (MremapLooksFirst, MremapKeepsAnonVma)
+
+
+def release() -> tuple[int, int]:
+    """The release of the machine's kernel."""
+    major, minor = re.findall(r"\d+", platform.release())[:2]
+    return int(major), int(minor)
+
+
+def todays(*changes: type[Kernel], without: type[Difference] | None = None) -> type[Kernel]:
+    """The model of 2.6.26 with what is known of the machine's kernel, and with changes to that."""
+    known = [d for d in KNOWN if d.since <= release() and d is not without]
+    made: type[Kernel] = type("Todays", (*changes, *known, Linux2626), {"__slots__": ()})
+    return made
+
+
+# programs
+
+
+def programs() -> st.SearchStrategy[list[Step]]:
+    """Programs of some twenty steps. Steps that cannot happen are among them; see `possible`."""
+    values = domains(SCOPE)
+    steps = [
+        st.sampled_from([(name, chosen) for chosen in product(*(values[domain] for domain in arguments.values()))])
+        for name, (arguments, _) in OPERATIONS.items()
+    ]
+    # Of lists Hypothesis makes short ones, so a list of lists.
+    return st.lists(st.lists(st.one_of(steps), max_size=10), max_size=10).map(lambda lists: list(chain(*lists)))
+
+
+def possible(program: Sequence[Step]) -> list[Step]:
+    """The steps that can happen: of living processes, forking one that does not live; the last does not exit.
+
+    What a process asks for may well fail. A store gets its value.
+    """
+    alive: set[int] = {P1}
+    steps: list[Step] = []
+    for name, arguments in program:
+        process = arguments[0]
+        if process not in alive or (name == "fork" and arguments[1] in alive):
+            continue
+        if name == "exit":
+            if len(alive) == 1:
+                continue
+            alive.remove(process)
+        elif name == "fork":
+            alive.add(arguments[1])
+        steps.append((name, (*arguments, len(steps) + 1) if name == "store" else arguments))
+    return steps
+
+
+def run_model(kernel: type[Kernel], arch: str, steps: Sequence[Step]) -> list[Answer]:
+    """What the model answers to each step, up to one that breaks its bookkeeping."""
+    model = System(kernel, arch, SCOPE).kernel
+    answers: list[Answer] = []
+    for name, (process, *arguments) in steps:
+        model.current = model.tasks[process]
+        try:
+            answer = _finish(OPERATIONS[name][1](model, *arguments))
+        except KernelBug as bug:
+            return [*answers, f"BUG: {bug}"]
+        answers.append(errorcode[-answer] if isinstance(answer, int) and answer < 0 else answer)
+    return answers
+
+
+def _finish(steps: Steps[Answer]) -> Answer:
+    """Run an operation to its end; nothing else runs, so it never waits."""
+    while True:
+        try:
+            point = next(steps)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+        assert isinstance(point, str), f"waits for {point!r}"
+
+
+class Unusable(Exception):
+    """The machine's kernel cannot be asked, with the reason."""
+
+
+class Differs(AssertionError):
+    """The model does not answer as the machine's kernel does."""
+
+
+class RealKernel:
+    """The machine's own kernel, in a process that runs programs; all it started is gone when the context is left."""
+
+    def __init__(self) -> None:
+        if sys.platform != "linux":
+            raise Unusable("only Linux can be held against a model of Linux")
+        import resource  # not everywhere
+
+        least = SCOPE.pages * resource.getpagesize()
+        if 0 <= resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] < least:
+            raise Unusable(f"mlock(2) needs {least} bytes, and RLIMIT_MEMLOCK (ulimit -l) is less")
+        self.server = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("real_kernel.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> RealKernel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End the server and every process of its programs, whatever they are doing."""
+        os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.communicate()
+
+    def run(self, steps: Sequence[Step], timeout: float = 60) -> list[Answer]:
+        """What the kernel answers to each step."""
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        first = len(KERNEL_TASKS)
+        calls = [
+            (process - first, [name, *(rest if name != "fork" else [rest[0] - first])])
+            for name, (process, *rest) in steps
+        ]
+        task = {"processes": SCOPE.processes, "pages": SCOPE.pages, "steps": calls}
+        self.server.stdin.write(json.dumps(task).encode() + b"\n")
+        self.server.stdin.flush()
+        if not select.select([self.server.stdout], [], [], timeout)[0]:
+            raise TimeoutError(f"the kernel has not answered within {timeout} s:\n{listing(steps)}")
+        line = self.server.stdout.readline()
+        assert line, "the server has ended; what it said is above"
+        answers: list[Answer] = json.loads(line)
+        return answers
+
+
+def listing(steps: Sequence[Step], *columns: Sequence[Any]) -> str:
+    """A program as text, with what was answered."""
+    rows = []
+    for i, (name, values) in enumerate(steps):
+        arguments = ", ".join(f"{key}={value!r}" for key, value in zip(OPERATIONS[name][0], values, strict=False))
+        rows.append("  ".join((f"{name}({arguments})".ljust(44), *(str(column[i]).ljust(9) for column in columns))))
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def compare(real: RealKernel, kernel: type[Kernel], program: Sequence[Step]) -> None:
+    """Run a program on both. Raises Differs, with the program up to the first answer that differs."""
+    steps = possible(program)
+    theirs = real.run(steps)
+    for arch in ARCHES:
+        ours = run_model(kernel, arch, steps)
+        for i, (their, our) in enumerate(zip(theirs, ours, strict=False)):
+            if their != our:
+                text = listing(steps[: i + 1], theirs, ours)
+                raise Differs(f"Linux {platform.release()} answers {their}, the model ({arch}) {our}:\n{text}")
