@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -252,9 +251,10 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
         return
     out = _console()
     for workload in cost.WORKLOADS:
-        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        shown = Table(**explain.PLAIN)
         for head in ("series", "", "ISKE", "SSKE", "RRBE", "saved", "per exit", "writes", "extra", "spurious"):
-            shown.add_column(head, justify="left" if head in ("series", "") else "right")
+            name = head in ("series", "")
+            shown.add_column(head, justify="left" if name else "right", no_wrap=name, overflow="fold")
         base = costs[workload.name][0]
         for of in costs[workload.name]:
             keys = [f"{of.keys[key]:,}" for key in cost.KEYS]

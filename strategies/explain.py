@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,9 @@ from mm_sim.kernel import Kernel
 from mm_sim.view import FLAGS, Change, View, changes, telling
 from strategies.reproducer import FOLDER, Reproducer, read
 from strategies.timeline import Run, named, trace, words
+
+#: How tables look: plain text that survives a mail client.
+PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "padding": (0, 1, 0, 0)}
 
 #: What a table is called; others go by the name of their class.
 _TITLES = {
@@ -89,7 +93,7 @@ def tables(view: View, before: View, start: View) -> list[Shown]:
 def show_state(out: Console, shown: list[Shown]) -> None:
     """The tables on a terminal, or as plain text; what changed is written `old -> new`, flags `+set -cleared`."""
     for one in shown:
-        table = Table(one.title, *one.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table(one.title, *one.columns, **PLAIN)
         for name, cells in one.rows:
             table.add_row(
                 escape(name),
@@ -144,7 +148,7 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
             f"[bold]The first difference is after step {found.step + 1}, {escape(named(one, found.step))}:[/]\n",
             highlight=False,
         )
-        table = Table("", name, other_name, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table("", name, other_name, **PLAIN)
         for change, by, other_by in found.cells:
             table.add_row(
                 f"{change.name} {change.field}",
