@@ -203,7 +203,7 @@ def explain_(
 def _run_of(what: str, budget: float) -> tuple[str, timeline.Run | None, str]:
     """The run that is meant, by a stored test, or by the series of one; else one that is found now."""
     path = Path(what)
-    if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8"):
+    if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8", errors="replace"):
         stored, steps = reproducer.read(path)
         return stored.series, stored.replay(all_series.load(stored.series), steps), stored.proof
     name, kernel = _load(what)
@@ -260,7 +260,7 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
             keys = [f"{of.keys[key]:,}" for key in cost.KEYS]
             more = [f"{of.per_exit:.1f}", f"{of.writes:,}", f"{of.writes - base.writes:+d}", f"{of.spurious:,}"]
             loses = "[red]loses[/]" if losses[of.series] else ""
-            shown.add_row(of.series, loses, *keys, f"{cost.saved(of, base):.0%}", *more)
+            shown.add_row(Path(of.series).stem, loses, *keys, f"{cost.saved(of, base):.0%}", *more)
         out.print(f"[bold]{workload.name}[/], {workload.times} times: {workload.what}\n", highlight=False)
         out.print(shown)
         out.print()

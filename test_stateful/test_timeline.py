@@ -1,5 +1,9 @@
 """Timelines and views: what a run looks like to the person who has to believe it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from mm_sim.kernel import Kernel
@@ -110,6 +114,25 @@ def test_many_columns_still_fit() -> None:
     run = trace(Kernel, "s390", Scope(8, 1, 20, 4), replay.steps)
     assert len(run.columns) == 8
     assert max(map(len, timeline(run).splitlines())) <= WIDTH
+
+
+def test_pytest_fails_with_the_timeline_and_nothing_around_it(tmp_path: Path) -> None:
+    file = tmp_path / "hopeful.py"
+    file.write_text(
+        "from mm_sim.series.page_zap_rmap import PageZapRmap\n\n\n"
+        "class Hopeful(PageZapRmap):\n    __slots__ = ()\n\n    title = 'the proposal'\n    posted = 'here'\n"
+        "    applies_to = '2.6.26'\n    expected = 'safe'\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "--series", file, "-p", "no:cacheprovider", RACE],
+        cwd=FOLDER.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert f"{file} is expected to be safe and loses a page.\n\n{text(run_of(RACE, 'page_zap_rmap'))}" in ran.stdout
+    assert not any(noise in ran.stdout for noise in ("Traceback", "reproducer.py:", "ypothesis.", "raise "))
 
 
 def test_view_shows_every_slot_of_the_model() -> None:
