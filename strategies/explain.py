@@ -113,18 +113,27 @@ def show_steps(out: Console, run: Run, only: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two runs of the same steps part: `step`, and what stands where, on either side and by whom."""
+    """Where two runs of the same steps part: `step`, and what stands where, on either side and by whom.
+
+    `before` says what of the bookkeeping, such as a vma's anon_vma, differed after an earlier step.
+    """
 
     step: int
     cells: list[tuple[Change, str, str]]
+    before: str
 
 
 def first_difference(one: Run, other: Run) -> Difference | None:
     """The first step after which what the kernels know of the page is not the same."""
+    before = ""
     for i in range(min(len(one.done), len(other.done))):
-        differ = [change for change in map(telling, changes(one.view_after(i), other.view_after(i))) if change]
-        if differ:
-            return Difference(i, [(change, _by(one, i, change), _by(other, i, change)) for change in differ])
+        differ = changes(one.view_after(i), other.view_after(i))
+        told = [change for change in map(telling, differ) if change]
+        if told:
+            return Difference(i, [(change, _by(one, i, change), _by(other, i, change)) for change in told], before)
+        kept = [str(change) for change in differ if change.table in ("Page", "Vma", "AnonVma")]
+        if kept and not before:
+            before = f"Already after step {i + 1}, {named(one, i)}: {'; '.join(kept)}."
     return None
 
 
@@ -157,6 +166,8 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
             )
         out.print(table)
         out.print()
+        if found.before:
+            out.print(f"{found.before}\n", highlight=False, markup=False)
     out.print(f"On {other_name}: {words(other)}", highlight=False, markup=False)
 
 

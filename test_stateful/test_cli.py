@@ -124,6 +124,9 @@ def test_explain_compares_with_the_series_that_remembers() -> None:
     assert result.exit_code == 0, result.output
     assert "On easy_mprotect_fork: Nothing is lost." in result.output
     assert "set_page_dirty()" in result.output
+    mended = mm_sim("explain", "linux_2_6_26", "--compare", "mremap_anon_vma")
+    assert "Already after step 5, mremap(C, A) by P1" in mended.output
+    assert "anon_vma: none -> anonvma" in mended.output
 
 
 def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> None:
