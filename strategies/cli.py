@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -191,9 +190,7 @@ def explain_(
             return
     if step is None:
         out.print(f"{name} on {run.arch}\n\n{timeline.text(run)}\n", highlight=False, markup=False, soft_wrap=True)
-        out.print(
-            "\n".join(textwrap.wrap(proof, timeline.WIDTH)) + "\n", highlight=False, markup=False, soft_wrap=True
-        )
+        out.print(f"{timeline.wrapped(proof)}\n", highlight=False, markup=False, soft_wrap=True)
     if step is not None or not (only or other):
         explain.show_steps(out, run, None if step is None else step - 1)
     if other is not None:

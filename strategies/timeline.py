@@ -345,7 +345,11 @@ def words(run: Run) -> str:
         said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
     if report.knew:
         at = report.forgotten_at
-        said.append(f"That it was newer than its slot was known to {' and '.join(report.knew)} alone.")
+        knew = " and ".join(report.knew)
+        kept = knew.startswith("slot")
+        said.append(
+            f"It was in {knew} alone." if kept else f"That it was newer than its slot was known to {knew} alone."
+        )
         wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
         how = (
             "cleared that"
@@ -357,7 +361,12 @@ def words(run: Run) -> str:
         said.append("Nothing had to remember it: no older copy was on the way to be read.")
     what = f"left {who} without it" if run.elsewhere else f"took the last copy: {value} is gone"
     said.append(f"In step {report.at + 1}, {named(run, report.at)}, {report.destroyed_by} {what}.")
-    return "\n".join(textwrap.wrap(" ".join(said), PROSE))
+    return wrapped(" ".join(said), PROSE)
+
+
+def wrapped(said: str, width: int = WIDTH) -> str:
+    """Words in lines."""
+    return "\n".join(textwrap.wrap(said, width))
 
 
 def _ends(run: Run) -> list[View]:
