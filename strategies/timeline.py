@@ -357,6 +357,10 @@ def words(run: Run) -> str:
             else "did not look there, and nothing will any more"
         )
         said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
+    elif report.forgotten_by != report.destroyed_by:
+        said.append(
+            f"{report.forgotten_by} put it in the swap cache, and no record says that it is newer than its slot."
+        )
     else:
         said.append("Nothing had to remember it: no older copy was on the way to be read.")
     what = f"left {who} without it" if run.elsewhere else f"took the last copy: {value} is gone"

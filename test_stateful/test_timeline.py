@@ -9,6 +9,7 @@ import pytest
 from mm_sim.kernel import Kernel
 from mm_sim.names import NOBODY, P1, PROCESSES, A, R, kswapd
 from mm_sim.page import Page, SwapSlot
+from mm_sim.sched import Steps
 from mm_sim.series import load
 from mm_sim.system import SMALL, Scope
 from mm_sim.view import Viewer, changes
@@ -86,6 +87,24 @@ def test_words_say_when_a_record_is_cleared_and_not_passed_over() -> None:
     assert "known to PG_dirty alone" in said
     assert "clear_page_dirty_for_io() (test_stateful/test_timeline.py:" in said
     assert "cleared that: no record was left" in said
+
+
+def test_words_say_when_a_page_was_never_known_to_be_new() -> None:
+    class Careless(Kernel):
+        """Gives a clean page a slot and does not mark it dirty; a new page is clean although it was stored to."""
+
+        __slots__ = ()
+
+        def add_to_swap(self, page: Page) -> Steps[bool]:
+            self.arch.page_clear_dirty(page)
+            entry = self.get_swap_page()
+            return (yield from self.add_to_swap_cache(page, entry)) if entry is not None else False
+
+    replay = Replay(Careless)
+    replay.store(process=P1, page=A)
+    replay.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    said = " ".join(words(trace(Careless, "s390", SMALL, replay.steps)).split())
+    assert "put it in the swap cache, and no record says that it is newer than its slot" in said
 
 
 def test_loss_of_a_page_that_is_still_elsewhere_says_who_goes_without() -> None:
