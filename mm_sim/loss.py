@@ -102,6 +102,8 @@ def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
 #: What they do is said of their callers.
 HELPERS = ("set_pte_at", "delete_from_swap_cache_locked")
 SAFE, FORGOTTEN, GONE = range(3)
+#: In place of a record: the copy itself.
+STORED = "its slot or block"
 
 
 class Watch:
@@ -224,7 +226,7 @@ class Watch:
 
     def judge(self, page: Page | None, stored: int | None) -> int:
         if stored is not None and self.holds(stored):
-            self.known = ["the slot or block"]
+            self.known = [STORED]
             return SAFE
         if page is None or not self.holds(page.content):
             return GONE

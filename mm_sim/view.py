@@ -2,7 +2,7 @@
 
 Every object that can be reached from the kernel has a row in the table of its class, and every slot a column: a new
 class or field of the model is shown without a line here. The tables below say what is written otherwise, what
-is left out, and what is not worth a word in a timeline. May import the data types of `mm_sim`.
+is left out, and what is not worth a word in a timeline. May import the rest of `mm_sim`, series excepted.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
         "touched",
     ),
 }
+#: Classes whose subclasses share a table, and its name.
 _BASES: dict[type, str] = {State: "Kernel", Arch: "Arch"}
 #: Flags are written in one column: the prefix of the slots, and the name of the column.
 _PREFIXES = {"PG_": "flags", "key_": "key"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -210,9 +208,7 @@ def explain_(
             return
     if step is None:
         out.print(f"{name} on {run.arch}\n\n{timeline.text(run)}\n", highlight=False, markup=False, soft_wrap=True)
-        out.print(
-            "\n".join(textwrap.wrap(proof, timeline.WIDTH)) + "\n", highlight=False, markup=False, soft_wrap=True
-        )
+        out.print(f"{timeline.wrapped(proof)}\n", highlight=False, markup=False, soft_wrap=True)
     if step is not None or not (only or other):
         explain.show_steps(out, run, None if step is None else step - 1)
     if other is not None:
@@ -222,7 +218,7 @@ def explain_(
 def _run_of(what: str, budget: float) -> tuple[str, timeline.Run | None, str]:
     """The run that is meant, by a stored test, or by the series of one; else one that is found now."""
     path = Path(what)
-    if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8"):
+    if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8", errors="replace"):
         stored, steps = reproducer.read(path)
         return stored.series, stored.replay(all_series.load(stored.series), steps), stored.proof
     name, kernel = _load(what)
@@ -270,15 +266,16 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
         return
     out = _console()
     for workload in cost.WORKLOADS:
-        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        shown = Table(**explain.PLAIN)
         for head in ("series", "", "ISKE", "SSKE", "RRBE", "saved", "per exit", "writes", "extra", "spurious"):
-            shown.add_column(head, justify="left" if head in ("series", "") else "right")
+            name = head in ("series", "")
+            shown.add_column(head, justify="left" if name else "right", no_wrap=name, overflow="fold")
         base = costs[workload.name][0]
         for of in costs[workload.name]:
             keys = [f"{of.keys[key]:,}" for key in cost.KEYS]
             more = [f"{of.per_exit:.1f}", f"{of.writes:,}", f"{of.writes - base.writes:+d}", f"{of.spurious:,}"]
             loses = "[red]loses[/]" if losses[of.series] else ""
-            shown.add_row(of.series, loses, *keys, f"{cost.saved(of, base):.0%}", *more)
+            shown.add_row(Path(of.series).stem, loses, *keys, f"{cost.saved(of, base):.0%}", *more)
         out.print(f"[bold]{workload.name}[/], {workload.times} times: {workload.what}\n", highlight=False)
         out.print(shown)
         out.print()

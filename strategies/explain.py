@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,9 @@ from mm_sim.kernel import Kernel
 from mm_sim.view import FLAGS, Change, View, changes, telling
 from strategies.reproducer import FOLDER, Reproducer, read
 from strategies.timeline import Run, named, trace, words
+
+#: How tables look: plain text that survives a mail client.
+PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "padding": (0, 1, 0, 0)}
 
 #: What a table is called; others go by the name of their class.
 _TITLES = {
@@ -89,7 +93,7 @@ def tables(view: View, before: View, start: View) -> list[Shown]:
 def show_state(out: Console, shown: list[Shown]) -> None:
     """The tables on a terminal, or as plain text; what changed is written `old -> new`, flags `+set -cleared`."""
     for one in shown:
-        table = Table(one.title, *one.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table(one.title, *one.columns, **PLAIN)
         for name, cells in one.rows:
             table.add_row(
                 escape(name),
@@ -109,18 +113,27 @@ def show_steps(out: Console, run: Run, only: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two runs of the same steps part: `step`, and what stands where, on either side and by whom."""
+    """Where two runs of the same steps part: `step`, and what stands where, on either side and by whom.
+
+    `before` says what of the bookkeeping, such as a vma's anon_vma, differed after an earlier step.
+    """
 
     step: int
     cells: list[tuple[Change, str, str]]
+    before: str
 
 
 def first_difference(one: Run, other: Run) -> Difference | None:
     """The first step after which what the kernels know of the page is not the same."""
+    before = ""
     for i in range(min(len(one.done), len(other.done))):
-        differ = [change for change in map(telling, changes(one.view_after(i), other.view_after(i))) if change]
-        if differ:
-            return Difference(i, [(change, _by(one, i, change), _by(other, i, change)) for change in differ])
+        differ = changes(one.view_after(i), other.view_after(i))
+        told = [change for change in map(telling, differ) if change]
+        if told:
+            return Difference(i, [(change, _by(one, i, change), _by(other, i, change)) for change in told], before)
+        kept = [str(change) for change in differ if change.table in ("Page", "Vma", "AnonVma")]
+        if kept and not before:
+            before = f"Already after step {i + 1}, {named(one, i)}: {'; '.join(kept)}."
     return None
 
 
@@ -144,7 +157,7 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
             f"[bold]The first difference is after step {found.step + 1}, {escape(named(one, found.step))}:[/]\n",
             highlight=False,
         )
-        table = Table("", name, other_name, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table("", name, other_name, **PLAIN)
         for change, by, other_by in found.cells:
             table.add_row(
                 f"{change.name} {change.field}",
@@ -153,6 +166,8 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
             )
         out.print(table)
         out.print()
+        if found.before:
+            out.print(f"{found.before}\n", highlight=False, markup=False)
     out.print(f"On {other_name}: {words(other)}", highlight=False, markup=False)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -54,7 +53,7 @@ def verdict(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]
 def told(kernel: type[Kernel], found: Certificate, arch: str) -> str:
     """A loss in words, its timeline, and what stands behind the length of the run."""
     run = trace(kernel, arch, found.bounds.scope, found.steps)
-    return f"{timeline.text(run)}\n\n{found}"
+    return f"{timeline.text(run)}\n\n{timeline.wrapped(str(found))}"
 
 
 def docstring(run: Run, name: str, proof: str) -> str:
@@ -63,7 +62,7 @@ def docstring(run: Run, name: str, proof: str) -> str:
     loss = run.report.loss
     return (
         f"{name} loses {loss.process!r}'s page {loss.page!r} on {run.arch}.\n\n{timeline.text(run)}\n\n"
-        + "\n".join(textwrap.wrap(f"The {proof}.", timeline.WIDTH))
+        + timeline.wrapped(f"The {proof}.")
         + "\n\nWritten by the tool; the verdicts are those of every series.\n"
     )
 

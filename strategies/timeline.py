@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from mm_sim.kernel import Kernel
-from mm_sim.loss import GONE, HELPERS, SAFE, NotPossible, Report, Step, Watch, code_of, explain
+from mm_sim.loss import GONE, HELPERS, SAFE, STORED, NotPossible, Report, Step, Watch, code_of, explain
 from mm_sim.names import FILES, KERNEL_TASKS
 from mm_sim.sched import points
 from mm_sim.system import IDLE, Loss, Scope, System
@@ -357,8 +357,12 @@ def words(run: Run) -> str:
         said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
     if report.knew:
         at = report.forgotten_at
+        knew = " and ".join(report.knew)
         older = "what is on disk" if loss.process >= FILES[0] else "its slot"
-        said.append(f"That it was newer than {older} was known to {' and '.join(report.knew)} alone.")
+        kept = knew == STORED
+        said.append(
+            f"It was in {knew} alone." if kept else f"That it was newer than {older} was known to {knew} alone."
+        )
         wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
         how = (
             "cleared that"
@@ -366,6 +370,10 @@ def words(run: Run) -> str:
             else "did not look there, and nothing will any more"
         )
         said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
+    elif report.forgotten_by != report.destroyed_by:
+        said.append(
+            f"{report.forgotten_by} put it in the swap cache, and no record says that it is newer than its slot."
+        )
     else:
         said.append("Nothing had to remember it: no older copy was on the way to be read.")
     what = f"{report.destroyed_by} took the last copy: {value} is gone"
@@ -374,7 +382,12 @@ def words(run: Run) -> str:
     if loss.disk:
         what = "it was said to be written all the same"
     said.append(f"In step {report.at + 1}, {named(run, report.at)}, {what}.")
-    return "\n".join(textwrap.wrap(" ".join(said), PROSE))
+    return wrapped(" ".join(said), PROSE)
+
+
+def wrapped(said: str, width: int = WIDTH) -> str:
+    """Words in lines."""
+    return "\n".join(textwrap.wrap(said, width))
 
 
 def _ends(run: Run) -> list[View]:

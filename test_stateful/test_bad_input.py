@@ -110,7 +110,7 @@ def test_stored_step_that_no_longer_exists() -> None:
     def steps(state: Replay) -> None:
         state.teleport(process=P1)
 
-    with pytest.raises(StaleReproducer, match="there is no rule teleport; there are: exit, fork"):
+    with pytest.raises(StaleReproducer, match="there is no rule teleport; there are: clone, creat, exit, fork"):
         reproducer(page_zap_rmap="no loss").check("page_zap_rmap", steps)
 
 

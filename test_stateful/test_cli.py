@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def mm_sim(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
+    return CliRunner(env={"COLUMNS": "100"}).invoke(main, arguments)
 
 
 def test_list_names_every_series() -> None:
@@ -124,6 +124,9 @@ def test_explain_compares_with_the_series_that_remembers() -> None:
     assert result.exit_code == 0, result.output
     assert "On easy_mprotect_fork: Nothing is lost." in result.output
     assert "set_page_dirty()" in result.output
+    mended = mm_sim("explain", "linux_2_6_26", "--compare", "mremap_anon_vma")
+    assert "Already after step 5, mremap(C, A) by P1" in mended.output
+    assert "anon_vma: none -> anonvma" in " ".join(mended.output.split())
 
 
 def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> No
 def test_cost_as_table_and_json() -> None:
     result = mm_sim("cost", "page_zap_rmap")
     assert result.exit_code == 0, result.output
-    assert "page_zap_rmap   loses" in result.output
+    assert "page_zap_rmap  loses" in result.output
     loop = json.loads(mm_sim("cost", "page_zap_rmap", "--json").output)[0]
     base, patched = loop["series"]
     assert (base["series"], base["saved"], patched["keys"]["iske"]) == ("linux_2_6_26", 0, 0)

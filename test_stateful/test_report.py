@@ -79,7 +79,7 @@ def test_page_needs_nothing_from_elsewhere(html: str) -> None:
 
 def test_keys_move_through_the_run(opened: Any, run: Run) -> None:
     assert at(opened) == ("Step 1, store(A) by P1", ["Step 1, store(A) by P1"])
-    press(opened, "ARROW_RIGHT", "ARROW_DOWN")
+    press(opened, "ARROW_RIGHT", "ARROW_RIGHT")
     assert at(opened) == ("Step 3, store(A) by P1", ["Step 3, store(A) by P1"])
     press(opened, "END")
     assert at(opened)[0].startswith("Step 8, resume() by kswapd")
@@ -87,6 +87,8 @@ def test_keys_move_through_the_run(opened: Any, run: Run) -> None:
     assert at(opened)[0].startswith("Step 8, resume() by kswapd")
     press(opened, "HOME", "ARROW_LEFT")
     assert at(opened)[0] == "Step 1, store(A) by P1"
+    opened.find_element("id", "at").send_keys("\ue014")  # an arrow key on the slider itself: one line, not two
+    assert at(opened)[0].startswith("Step 2")
 
 
 def test_slider_buttons_and_rows_do_the_same(opened: Any, run: Run) -> None:

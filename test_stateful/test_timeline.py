@@ -1,5 +1,9 @@
 """Timelines and views: what a run looks like to the person who has to believe it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from mm_sim.kernel import Kernel
@@ -86,6 +90,24 @@ def test_words_say_when_a_record_is_cleared_and_not_passed_over() -> None:
     assert "cleared that: no record was left" in said
 
 
+def test_words_say_when_a_page_was_never_known_to_be_new() -> None:
+    class Careless(Kernel):
+        """Gives a clean page a slot and does not mark it dirty; a new page is clean although it was stored to."""
+
+        __slots__ = ()
+
+        def add_to_swap(self, page: Page) -> Steps[bool]:
+            self.arch.page_clear_dirty(page)
+            entry = self.get_swap_page()
+            return (yield from self.add_to_swap_cache(page, entry)) if entry is not None else False
+
+    replay = Replay(Careless)
+    replay.store(process=P1, page=A)
+    replay.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    said = " ".join(words(trace(Careless, "s390", SMALL, replay.steps)).split())
+    assert "put it in the swap cache, and no record says that it is newer than its slot" in said
+
+
 def test_loss_of_a_page_that_is_still_elsewhere_says_who_goes_without() -> None:
     assert words(run_of("test_linux_2_6_26_77845f7c1a.py")).endswith("left P2 without it.")
 
@@ -112,6 +134,25 @@ def test_many_columns_still_fit() -> None:
     run = trace(Kernel, "s390", Scope(8, 1, 20, 4), replay.steps)
     assert len(run.columns) == 8
     assert max(map(len, timeline(run).splitlines())) <= WIDTH
+
+
+def test_pytest_fails_with_the_timeline_and_nothing_around_it(tmp_path: Path) -> None:
+    file = tmp_path / "hopeful.py"
+    file.write_text(
+        "from mm_sim.series.page_zap_rmap import PageZapRmap\n\n\n"
+        "class Hopeful(PageZapRmap):\n    __slots__ = ()\n\n    title = 'the proposal'\n    posted = 'here'\n"
+        "    applies_to = '2.6.26'\n    expected = 'safe'\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "--series", file, "-p", "no:cacheprovider", RACE],
+        cwd=FOLDER.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert f"{file} is expected to be safe and loses a page.\n\n{text(run_of(RACE, 'page_zap_rmap'))}" in ran.stdout
+    assert not any(noise in ran.stdout for noise in ("Traceback", "reproducer.py:", "ypothesis.", "raise "))
 
 
 def test_view_shows_every_slot_of_the_model() -> None:
