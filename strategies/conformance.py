@@ -7,6 +7,7 @@ today's kernels do otherwise than 2.6.26 is in `KNOWN`, and nothing else is tole
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -15,8 +16,9 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from errno import EFAULT, errorcode
+from errno import EFAULT, EIO, ENOMEM, errorcode
 from itertools import chain, product
 from pathlib import Path
 from types import TracebackType
@@ -24,11 +26,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import strategies as st
 
+from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.mm import Mm
-from mm_sim.names import KERNEL_TASKS, KSWAPD, P1, P2, A, B, C
-from mm_sim.page import Pte
+from mm_sim.mm import VM_SHARED, Mm
+from mm_sim.names import EXT2, KSWAPD, P1, P2, PROCESSES, SHM, TMPFS, XFS, A, B, C, Name
+from mm_sim.page import Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series.linux_2_6_26 import Linux2626
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
@@ -39,7 +42,10 @@ if TYPE_CHECKING:
     from strategies.real_kernel import Answer
 
 #: The size of a program. There are frames for everything, since no program may run out of memory.
-SCOPE = Scope(processes=3, pages=3, frames=16, slots=4)
+SCOPE = Scope(processes=3, pages=3, frames=24, slots=4, files=(EXT2, XFS, TMPFS))
+
+#: Where the files are that are to be on a disk.
+DISK = "/var/tmp"
 
 #: The name of an operation and its arguments; the first is the process that does it.
 Step = tuple[str, tuple[int, ...]]
@@ -84,21 +90,79 @@ def _exit(kernel: Kernel) -> Steps[Answer]:
 
 
 def _reclaim(kernel: Kernel, page: int) -> Steps[Answer]:
-    """The page is swapped out, and dropped if it can be: no program may see that."""
     pte = _mm(kernel).pte[page]
+    return (yield from _shrink(kernel, pte.page if type(pte) is Pte else None))
+
+
+def _reclaim_file(kernel: Kernel, file: Name, at: int) -> Steps[Answer]:
+    mapping = _file(kernel, file)
+    slot = mapping.swap[at]
+    return (yield from _shrink(kernel, mapping.pages[at] if slot is None else slot.page))
+
+
+def _shrink(kernel: Kernel, page: Page | None) -> Steps[Answer]:
+    """The page is written out, and dropped if it can be: no program may see that."""
     kernel.current = kernel.tasks[KSWAPD]
-    for _ in "unmap and write", "drop":
-        if type(pte) is Pte and pte.page.PG_lru:
-            yield from kernel.shrink_inactive_list(pte.page, order=4, wait=False)
-            if pte.page.PG_writeback:
-                kernel.end_swap_bio_write(pte.page, uptodate=True)
+    for _ in "from tmpfs to the swap cache", "write", "drop":
+        if page is not None and page.PG_lru:
+            yield from kernel.shrink_inactive_list(page, order=4, wait=False)
+            if page.PG_writeback:
+                _end_write(kernel, page)
     return 0
 
 
+def _end_write(kernel: Kernel, page: Page) -> None:
+    end = kernel.end_swap_bio_write if page.PG_swapcache else kernel.end_buffer_async_write
+    end(page, uptodate=True)
+
+
+def _file(kernel: Kernel, name: Name) -> AddressSpace:
+    return kernel.files[SCOPE.files.index(name)]
+
+
+def _mmap_file(kernel: Kernel, page: int, file: Name, at: int, kind: int) -> Steps[Answer]:
+    return (yield from kernel.sys_mmap(page, kind, _file(kernel, file), at))
+
+
+def _mmap_shared(kernel: Kernel, page: int) -> Steps[Answer]:
+    file = AddressSpace(SHM, SCOPE.pages)  # shmem_zero_setup()
+    file.count = file.i_size = 1
+    kernel.files.append(file)
+    error = yield from kernel.sys_mmap(page, VM_SHARED, file)
+    yield from kernel.fput(file)
+    return error
+
+
+def _write(kernel: Kernel, file: Name, at: int, value: int) -> Steps[Answer]:
+    done = yield from kernel.generic_file_write(_file(kernel, file), at, lambda: value)
+    return 0 if done else -ENOMEM
+
+
+def _read(kernel: Kernel, file: Name, at: int) -> Steps[Answer]:
+    found: list[int] = []
+    yield from kernel.generic_file_read(_file(kernel, file), at, found.append)
+    return found[0] if found else "EOF"
+
+
+def _truncate(kernel: Kernel, file: Name, size: int) -> Steps[Answer]:
+    yield from kernel.sys_ftruncate(_file(kernel, file), size)
+    return 0
+
+
+def _fsync(kernel: Kernel, file: Name) -> Steps[Answer]:
+    return 0 if (yield from kernel.do_fsync(_file(kernel, file))) else -EIO
+
+
+def _msync(kernel: Kernel, page: int, sync: bool = True) -> Steps[Answer]:
+    done = yield from kernel.sys_msync(page, sync)
+    return done if isinstance(done, int) else 0
+
+
 _PAGE = {"process": "process", "page": "page"}
+_FILE = {"process": "process", "file": "file"}
 
 #: The operations: arguments with their domains, and how the model does them as `kernel.current`. The answer is 0 or a
-#: value, -errno, or the name of a signal. A store takes the number of its step as its value.
+#: value, -errno, or the name of a signal. A store and a write take the number of their step as their value.
 OPERATIONS: dict[str, tuple[dict[str, str], Callable[..., Steps[Answer]]]] = {
     "load": (_PAGE, _load),
     "store": (_PAGE, _store),
@@ -106,12 +170,21 @@ OPERATIONS: dict[str, tuple[dict[str, str], Callable[..., Steps[Answer]]]] = {
     "munmap": (_PAGE, lambda kernel, page: kernel.sys_munmap(page)),
     "mprotect": ({**_PAGE, "prot": "prot"}, lambda kernel, page, prot: kernel.sys_mprotect(page, prot)),
     "mmap": (_PAGE, lambda kernel, page: kernel.sys_mmap(page)),
+    "mmap_file": ({**_PAGE, "file": "file", "at": "at", "kind": "kind"}, _mmap_file),
+    "mmap_shared": (_PAGE, _mmap_shared),
     "madvise_dontneed": (_PAGE, lambda kernel, page: kernel.sys_madvise_dontneed(page)),
     "mremap": ({**_PAGE, "to": "page"}, lambda kernel, page, to: kernel.sys_mremap(page, to)),
     "mlock": (_PAGE, lambda kernel, page: kernel.sys_mlock(page)),
     "munlock": (_PAGE, lambda kernel, page: kernel.sys_munlock(page)),
     "exit": ({"process": "process"}, _exit),
+    "write": ({**_FILE, "at": "at"}, _write),
+    "read": ({**_FILE, "at": "at"}, _read),
+    "truncate": ({**_FILE, "size": "size"}, _truncate),
+    "fsync": (_FILE, _fsync),
+    "msync": (_PAGE, _msync),
+    "msync_async": (_PAGE, lambda kernel, page: _msync(kernel, page, sync=False)),
     "reclaim": (_PAGE, _reclaim),
+    "reclaim_file": ({**_FILE, "at": "at"}, _reclaim_file),
 }
 
 
@@ -123,7 +196,7 @@ class Difference(Kernel):
 
     __slots__ = ()
 
-    since: ClassVar[tuple[int, int]]
+    since: ClassVar[tuple[int, ...]]
     shown_by: ClassVar[list[Step]]
 
 
@@ -157,6 +230,7 @@ class MremapKeepsAnonVma(Difference, MremapAnonVma):
     since = (3, 0)
     shown_by = [
         ("munmap", (P1, B)),
+        ("mmap", (P1, A)),
         ("store", (P1, A)),
         ("mremap", (P1, A, C)),
         ("mmap", (P1, B)),
@@ -169,10 +243,9 @@ class MremapKeepsAnonVma(Difference, MremapAnonVma):
 KNOWN: tuple[type[Difference], ...] = (MremapLooksFirst, MremapKeepsAnonVma)
 
 
-def release() -> tuple[int, int]:
+def release() -> tuple[int, ...]:
     """The release of the machine's kernel."""
-    major, minor = re.findall(r"\d+", platform.release())[:2]
-    return int(major), int(minor)
+    return tuple(map(int, re.findall(r"\d+", platform.release())[:3]))
 
 
 def todays(*changes: type[Kernel], without: type[Difference] | None = None) -> type[Kernel]:
@@ -199,7 +272,7 @@ def programs() -> st.SearchStrategy[list[Step]]:
 def possible(program: Sequence[Step]) -> list[Step]:
     """The steps that can happen: of living processes, forking one that does not live; the last does not exit.
 
-    What a process asks for may well fail. A store gets its value.
+    What a process asks for may well fail. A store and a write get their value.
     """
     alive: set[int] = {P1}
     steps: list[Step] = []
@@ -213,7 +286,7 @@ def possible(program: Sequence[Step]) -> list[Step]:
             alive.remove(process)
         elif name == "fork":
             alive.add(arguments[1])
-        steps.append((name, (*arguments, len(steps) + 1) if name == "store" else arguments))
+        steps.append((name, (*arguments, len(steps) + 1) if name in ("store", "write") else arguments))
     return steps
 
 
@@ -224,22 +297,25 @@ def run_model(kernel: type[Kernel], arch: str, steps: Sequence[Step]) -> list[An
     for name, (process, *arguments) in steps:
         model.current = model.tasks[process]
         try:
-            answer = _finish(OPERATIONS[name][1](model, *arguments))
+            answer = _finish(model, OPERATIONS[name][1](model, *arguments))
         except KernelBug as bug:
             return [*answers, f"BUG: {bug}"]
         answers.append(errorcode[-answer] if isinstance(answer, int) and answer < 0 else answer)
     return answers
 
 
-def _finish(steps: Steps[Answer]) -> Answer:
-    """Run an operation to its end; nothing else runs, so it never waits."""
+def _finish(kernel: Kernel, steps: Steps[Answer]) -> Answer:
+    """Run an operation to its end; nothing else runs, so it waits for nobody but the device."""
     while True:
         try:
             point = next(steps)
         except StopIteration as end:
             answer: Answer = end.value
             return answer
-        assert isinstance(point, str), f"waits for {point!r}"
+        if isinstance(point, Page):
+            _end_write(kernel, point)
+        else:
+            assert isinstance(point, str), f"waits for {point!r}"
 
 
 class Unusable(Exception):
@@ -261,11 +337,19 @@ class RealKernel:
         least = SCOPE.pages * resource.getpagesize()
         if 0 <= resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] < least:
             raise Unusable(f"mlock(2) needs {least} bytes, and RLIMIT_MEMLOCK (ulimit -l) is less")
+        self.files = {name: _create(name) for name in SCOPE.files}
+        descriptors = {name: file.fileno() for name, file in self.files.items()}
+        #: What stands for a name in a call, by the domain of the argument.
+        self.numbers: dict[str, dict[Any, int]] = {
+            "process": {name: i for i, name in enumerate(PROCESSES)},
+            "file": descriptors,
+        }
         self.server = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("real_kernel.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=tuple(descriptors.values()),
         )
 
     def __enter__(self) -> RealKernel:
@@ -280,17 +364,25 @@ class RealKernel:
         """End the server and every process of its programs, whatever they are doing."""
         os.killpg(self.server.pid, signal.SIGKILL)
         self.server.communicate()
+        for file in self.files.values():
+            file.close()
+
+    def call(self, name: str, values: tuple[int, ...]) -> tuple[int, list[Any]]:
+        """A step as the server takes it: the process, and what it is to do."""
+        domains = [*OPERATIONS[name][0].values(), "value"]
+        process, *rest = (self.numbers.get(d, {}).get(v, v) for d, v in zip(domains, values, strict=False))
+        return process, [name, *rest]
 
     def run(self, steps: Sequence[Step], timeout: float = 60) -> list[Answer]:
         """What the kernel answers to each step."""
         assert self.server.stdin is not None
         assert self.server.stdout is not None
-        first = len(KERNEL_TASKS)
-        calls = [
-            (process - first, [name, *(rest if name != "fork" else [rest[0] - first])])
-            for name, (process, *rest) in steps
-        ]
-        task = {"processes": SCOPE.processes, "pages": SCOPE.pages, "steps": calls}
+        calls = [self.call(*step) for step in steps]
+        for file in self.files.values():
+            file.truncate(0)
+            file.truncate(SCOPE.pages * os.sysconf("SC_PAGE_SIZE"))
+        mapped = self.files[SCOPE.files[0]].fileno()
+        task = {"processes": SCOPE.processes, "pages": SCOPE.pages, "file": mapped, "steps": calls}
         self.server.stdin.write(json.dumps(task).encode() + b"\n")
         self.server.stdin.flush()
         if not select.select([self.server.stdout], [], [], timeout)[0]:
@@ -299,6 +391,19 @@ class RealKernel:
         assert line, "the server has ended; what it said is above"
         answers: list[Answer] = json.loads(line)
         return answers
+
+
+def _create(name: Name) -> io.FileIO:
+    """An empty file without a name: a real one of tmpfs, or one on a disk."""
+    if name is TMPFS:
+        return io.FileIO(os.memfd_create("mm_sim"), "r+")
+    try:
+        descriptor, path = tempfile.mkstemp(dir=DISK)
+        os.unlink(path)
+    except OSError as error:
+        raise Unusable(f"no file can be made in {DISK}: {error.strerror}") from error
+    os.fchmod(descriptor, 0o666)  # or nobody may not ask for its pages to be reclaimed
+    return io.FileIO(descriptor, "r+")
 
 
 def listing(steps: Sequence[Step], *columns: Sequence[Any]) -> str:
