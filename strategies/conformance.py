@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.mm import VM_SHARED, Mm
-from mm_sim.names import EXT2, KSWAPD, P1, P2, PROCESSES, SHM, TMPFS, XFS, A, B, C, Name
+from mm_sim.mm import VM_LOCKED, VM_SHARED, VM_WRITE, Mm
+from mm_sim.names import EXT2, KSWAPD, P1, P2, PRIVATE, PROCESSES, READ, READ_WRITE, SHM, TMPFS, XFS, A, B, C, Name
 from mm_sim.page import Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series.linux_2_6_26 import Linux2626
@@ -240,7 +240,77 @@ class MremapKeepsAnonVma(Difference, MremapAnonVma):
     ]
 
 
-KNOWN: tuple[type[Difference], ...] = (MremapLooksFirst, MremapKeepsAnonVma)
+class MlockErrno(Difference):
+    """mlock(2) past the end of a file: ENOMEM, as POSIX has it, where 2.6.26 gives EFAULT."""
+
+    __slots__ = ()
+
+    since = (2, 6, 27)
+    shown_by = [("truncate", (P1, EXT2, 0)), ("mlock", (P1, A))]
+
+    def sys_mlock(self, addr: int) -> Steps[int]:
+        error = yield from super().sys_mlock(addr)
+        return -ENOMEM if error == -EFAULT else error
+
+
+class MlockPopulates(Difference):
+    """mlock(2) of what is locked already: faults in what has gone since, or fails.
+
+    2.6.26 does nothing. Since fed067da46ad (mmap_sem is only shared while pages are faulted in) that is a second
+    pass, over all that is locked.
+    """
+
+    __slots__ = ()
+
+    since = (2, 6, 38)
+    shown_by = [("mlock", (P1, A)), ("truncate", (P1, EXT2, 0)), ("mlock", (P1, A))]
+
+    def sys_mlock(self, addr: int) -> Steps[int]:
+        error = yield from super().sys_mlock(addr)
+        return error or (yield from _populate(self, addr))
+
+
+class MprotectBreaksCow(Difference):
+    """mprotect(2) that makes a locked private page writable: the page is copied at once, not at the first store.
+
+    So what is written to the file after that is not seen. Since 36f881883c57, to spare the store a fault.
+    """
+
+    __slots__ = ()
+
+    since = (4, 2)
+    shown_by = [
+        ("mmap_file", (P1, B, EXT2, A, PRIVATE)),
+        ("mprotect", (P1, B, READ)),
+        ("mlock", (P1, B)),
+        ("mprotect", (P1, B, READ_WRITE)),
+        ("write", (P1, EXT2, A)),
+        ("load", (P1, B)),
+    ]
+
+    def sys_mprotect(self, addr: int, prot: int) -> Steps[int]:
+        vma = _mm(self).find_vma(addr)
+        flags = 0 if vma is None else vma.vm_flags & (VM_LOCKED | VM_SHARED | VM_WRITE)
+        error = yield from super().sys_mprotect(addr, prot)
+        if flags == VM_LOCKED and prot & VM_WRITE:
+            yield from _populate(self, addr)
+        return error
+
+
+def _populate(kernel: Kernel, addr: int) -> Steps[int]:
+    vma = _mm(kernel).find_vma(addr)
+    assert vma is not None
+    return (yield from kernel.make_pages_present(_mm(kernel), vma, addr, addr + 1))
+
+
+#: A later one may be changed by those before it.
+KNOWN: tuple[type[Difference], ...] = (
+    MremapLooksFirst,
+    MremapKeepsAnonVma,
+    MlockErrno,
+    MlockPopulates,
+    MprotectBreaksCow,
+)
 
 
 def release() -> tuple[int, ...]:
@@ -258,15 +328,27 @@ def todays(*changes: type[Kernel], without: type[Difference] | None = None) -> t
 # programs
 
 
+#: How many times as often as others these are picked; and the first process, which alone is there from the beginning.
+OFTEN = {"store": 4, "mmap_file": 4, "load": 2, "write": 2, "fork": 2, "truncate": 2}
+FIRST = 4
+
+
 def programs() -> st.SearchStrategy[list[Step]]:
-    """Programs of some twenty steps. Steps that cannot happen are among them; see `possible`."""
+    """Programs of some twenty steps, on one file. Steps that cannot happen are among them; see `possible`."""
+    # Of lists Hypothesis makes short ones, so a list of lists.
+    lists = [st.lists(st.lists(_steps(file), max_size=10), max_size=10) for file in SCOPE.files]
+    return st.one_of(lists).map(lambda parts: list(chain(*parts)))
+
+
+def _steps(file: Name) -> st.SearchStrategy[Step]:
     values = domains(SCOPE)
+    values = {**values, "file": (file,), "process": (P1,) * (FIRST - 1) + values["process"]}
     steps = [
         st.sampled_from([(name, chosen) for chosen in product(*(values[domain] for domain in arguments.values()))])
         for name, (arguments, _) in OPERATIONS.items()
+        for _ in range(OFTEN.get(name, 1))
     ]
-    # Of lists Hypothesis makes short ones, so a list of lists.
-    return st.lists(st.lists(st.one_of(steps), max_size=10), max_size=10).map(lambda lists: list(chain(*lists)))
+    return st.one_of(steps)
 
 
 def possible(program: Sequence[Step]) -> list[Step]:
@@ -288,6 +370,19 @@ def possible(program: Sequence[Step]) -> list[Step]:
             alive.add(arguments[1])
         steps.append((name, (*arguments, len(steps) + 1) if name in ("store", "write") else arguments))
     return steps
+
+
+def last_look(steps: Sequence[Step]) -> list[Step]:
+    """Steps for the end of a program, that see whatever it has done: load all pages, read all files."""
+    alive: set[int] = {P1}
+    for name, arguments in steps:
+        if name == "fork":
+            alive.add(arguments[1])
+        elif name == "exit":
+            alive.remove(arguments[0])
+    values = domains(SCOPE)
+    loads: list[Step] = [("load", (process, page)) for process in sorted(alive) for page in values["page"]]
+    return loads + [("read", (min(alive), file, at)) for file in values["file"] for at in values["at"]]
 
 
 def run_model(kernel: type[Kernel], arch: str, steps: Sequence[Step]) -> list[Answer]:
@@ -416,12 +511,16 @@ def listing(steps: Sequence[Step], *columns: Sequence[Any]) -> str:
 
 
 def compare(real: RealKernel, kernel: type[Kernel], program: Sequence[Step]) -> None:
-    """Run a program on both. Raises Differs, with the program up to the first answer that differs."""
+    """Run a program on both, and look at everything. Raises Differs, with the program up to what differs."""
     steps = possible(program)
-    theirs = real.run(steps)
+    look = last_look(steps)
+    theirs = real.run(steps + look)
     for arch in ARCHES:
-        ours = run_model(kernel, arch, steps)
+        ours = run_model(kernel, arch, steps + look)
         for i, (their, our) in enumerate(zip(theirs, ours, strict=False)):
             if their != our:
-                text = listing(steps[: i + 1], theirs, ours)
-                raise Differs(f"Linux {platform.release()} answers {their}, the model ({arch}) {our}:\n{text}")
+                shown = [*range(min(i, len(steps))), i]
+                columns = ([column[i] for i in shown] for column in (steps + look, theirs, ours))
+                raise Differs(
+                    f"Linux {platform.release()} answers {their}, the model ({arch}) {our}:\n{listing(*columns)}"
+                )

@@ -92,10 +92,9 @@ def access(page: int, value: int | None) -> Answer:
 
 def touch(page: int, value: int | None) -> int:
     """The access itself, done by the CPU."""
-    word = ctypes.c_uint64.from_address(address(page))
     if value is None:
-        return word.value
-    word.value = value
+        return ctypes.c_uint64.from_address(address(page)).value
+    ctypes.memmove(address(page), value.to_bytes(8, sys.byteorder), 8)  # to set a c_uint64 ctypes loads it first
     return 0
 
 
