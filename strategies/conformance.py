@@ -493,12 +493,11 @@ def _create(name: Name) -> io.FileIO:
     if name is TMPFS:
         return io.FileIO(os.memfd_create("mm_sim"), "r+")
     try:
-        descriptor, path = tempfile.mkstemp(dir=DISK)
-        os.unlink(path)
+        file = tempfile.TemporaryFile(dir=DISK, buffering=0)  # noqa: SIM115 - RealKernel closes it
     except OSError as error:
         raise Unusable(f"no file can be made in {DISK}: {error.strerror}") from error
-    os.fchmod(descriptor, 0o666)  # or nobody may not ask for its pages to be reclaimed
-    return io.FileIO(descriptor, "r+")
+    os.fchmod(file.fileno(), 0o666)  # or nobody may not ask for its pages to be reclaimed
+    return file
 
 
 def listing(steps: Sequence[Step], *columns: Sequence[Any]) -> str:

@@ -17,12 +17,13 @@ from hypothesis import find, given, settings
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.mm import Mm, Vma
-from mm_sim.names import P1, P2, A, B, R
+from mm_sim.names import P1, P2, PRIVATE, SHARED, A, B, C, Name, R
 from mm_sim.page import ZERO, Page, Pte
 from mm_sim.sched import Steps
 from strategies.conformance import (
     KNOWN,
     OPERATIONS,
+    SCOPE,
     Difference,
     Differs,
     RealKernel,
@@ -82,6 +83,20 @@ def test_each_operation_is_known_to_both_sides(real: RealKernel) -> None:
     from strategies.real_kernel import CALLS  # imports on Linux only
 
     assert OPERATIONS.keys() - {"fork", "exit"} == CALLS.keys()
+
+
+@pytest.mark.parametrize("file", SCOPE.files)
+@pytest.mark.parametrize("kind", [SHARED, PRIVATE])
+def test_access_past_the_end_of_a_file_is_sigbus(real: RealKernel, file: Name, kind: Name) -> None:
+    program: list[Step] = [
+        ("mmap_file", (P1, B, file, C, kind)),
+        ("store", (P1, B)),
+        ("truncate", (P1, file, 2)),
+        ("load", (P1, B)),
+        ("store", (P1, B)),
+    ]
+    compare(real, todays(), program)
+    assert real.run(possible(program)) == [0, 0, 0, "SIGBUS", "SIGBUS"]
 
 
 # wrong models: each must be found, and shown by a short program
