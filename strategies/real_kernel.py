@@ -2,8 +2,9 @@
 
 Reads one program a line from standard input, as JSON, and writes the answers to its steps as one line. A program's
 processes are real ones, made by fork(2) and commanded over pipes. They need no privilege (root is given up), write no
-file, and end with this process: the server reaps all of them after each program, and when it dies they read the end
-of their pipes. The standard library only, and little of it: this process is forked all the time.
+file but those they are given, open and without a name, and end with this process: the server reaps all of them after
+each program, and when it dies they read the end of their pipes. The standard library only, and little of it: this
+process is forked all the time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 BASE = 1 << 37
 
 PROT_READ, PROT_WRITE = 1, 2
-MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x02, 0x10, 0x20
+MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
+MS_ASYNC, MS_SYNC = 1, 4
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_PAGEOUT = 4, 21
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
@@ -40,6 +42,9 @@ for _name, _result, _arguments in (
     ("mlock", ctypes.c_int, (_POINTER, _LONG)),
     ("munlock", ctypes.c_int, (_POINTER, _LONG)),
     ("madvise", ctypes.c_int, (_POINTER, _LONG, ctypes.c_int)),
+    ("msync", ctypes.c_int, (_POINTER, _LONG, ctypes.c_int)),
+    ("fsync", ctypes.c_int, (ctypes.c_int,)),
+    ("ftruncate", ctypes.c_int, (ctypes.c_int, _LONG)),
     ("read", _LONG, (ctypes.c_int, _POINTER, _LONG)),
     ("write", _LONG, (ctypes.c_int, _POINTER, _LONG)),
 ):
@@ -87,10 +92,9 @@ def access(page: int, value: int | None) -> Answer:
 
 def touch(page: int, value: int | None) -> int:
     """The access itself, done by the CPU."""
-    word = ctypes.c_uint64.from_address(address(page))
     if value is None:
-        return word.value
-    word.value = value
+        return ctypes.c_uint64.from_address(address(page)).value
+    ctypes.memmove(address(page), value.to_bytes(8, sys.byteorder), 8)  # to set a c_uint64 ctypes loads it first
     return 0
 
 
@@ -100,13 +104,36 @@ def reclaim(page: int) -> Answer:
     return 0
 
 
+def mmap(page: int, flags: int, file: int = -1, at: int = 0) -> Answer:
+    """One page of memory, or of a file, over whatever is there."""
+    return system_call("mmap", address(page), PAGE, PROT_READ | PROT_WRITE, flags | MAP_FIXED, file, at * PAGE)
+
+
+def write(file: int, at: int, value: int) -> Answer:
+    """A whole page of the same word."""
+    page = value.to_bytes(8, sys.byteorder) * (PAGE // 8)
+    return 0 if os.pwrite(file, page, at * PAGE) == PAGE else "written in part"
+
+
+def read(file: int, at: int) -> Answer:
+    """The first word of a page."""
+    word = os.pread(file, 8, at * PAGE)
+    return int.from_bytes(word, sys.byteorder) if word else "EOF"
+
+
+def reclaim_file(file: int, at: int) -> Answer:
+    """Ask for a page to leave the page cache; one that is mapped or dirty stays."""
+    os.posix_fadvise(file, at * PAGE, PAGE, os.POSIX_FADV_DONTNEED)
+    return 0
+
+
 #: How each operation is done in the process it names. The same names are in `strategies.conformance`.
 CALLS: dict[str, Callable[..., Answer]] = {
     "load": lambda page: access(page, None),
     "store": access,
-    "mmap": lambda page: system_call(
-        "mmap", address(page), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0
-    ),
+    "mmap": lambda page: mmap(page, MAP_PRIVATE | MAP_ANONYMOUS),
+    "mmap_shared": lambda page: mmap(page, MAP_SHARED | MAP_ANONYMOUS),
+    "mmap_file": lambda page, file, at, kind: mmap(page, MAP_SHARED if kind else MAP_PRIVATE, file, at),
     "munmap": lambda page: system_call("munmap", address(page), PAGE),
     "mprotect": lambda page, prot: system_call("mprotect", address(page), PAGE, prot),
     "mlock": lambda page: system_call("mlock", address(page), PAGE),
@@ -115,15 +142,23 @@ CALLS: dict[str, Callable[..., Answer]] = {
         "mremap", address(page), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, address(to)
     ),
     "madvise_dontneed": lambda page: system_call("madvise", address(page), PAGE, MADV_DONTNEED),
+    "msync": lambda page: system_call("msync", address(page), PAGE, MS_SYNC),
+    "msync_async": lambda page: system_call("msync", address(page), PAGE, MS_ASYNC),
+    "write": write,
+    "read": read,
+    "truncate": lambda file, size: system_call("ftruncate", file, size * PAGE),
+    "fsync": lambda file: system_call("fsync", file),
     "reclaim": reclaim,
+    "reclaim_file": reclaim_file,
 }
 
 
 class Program:
     """One program: its processes, each of which reads its steps from a pipe and answers into a common one."""
 
-    def __init__(self, processes: int, pages: int) -> None:
+    def __init__(self, processes: int, pages: int, file: int) -> None:
         self.pages = pages
+        self.file = file
         self.steps = [os.pipe() for _ in range(processes)]
         self.answers = os.pipe()
         if not os.fork():
@@ -135,8 +170,9 @@ class Program:
             for _, end in self.steps:
                 os.close(end)
             os.close(self.answers[0])
-            for page in range(self.pages):
+            for page in range(1, self.pages):
                 CALLS["mmap"](page)
+            mmap(0, MAP_SHARED, self.file)
             while line := os.read(self.steps[me][0], 4096):
                 name, *arguments = json.loads(line)
                 answer: Answer = 0
@@ -187,7 +223,7 @@ def serve() -> None:
     _scratch = os.pipe()
     for line in sys.stdin:
         task = json.loads(line)
-        program = Program(task["processes"], task["pages"])
+        program = Program(task["processes"], task["pages"], task["file"])
         answers = [program.ask(process, step) for process, step in task["steps"]]
         program.end()
         print(json.dumps(answers), flush=True)

@@ -17,12 +17,13 @@ from hypothesis import find, given, settings
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.mm import Mm, Vma
-from mm_sim.names import P1, P2, A, R
+from mm_sim.names import P1, P2, PRIVATE, SHARED, A, B, C, Name, R
 from mm_sim.page import ZERO, Page, Pte
 from mm_sim.sched import Steps
 from strategies.conformance import (
     KNOWN,
     OPERATIONS,
+    SCOPE,
     Difference,
     Differs,
     RealKernel,
@@ -84,6 +85,20 @@ def test_each_operation_is_known_to_both_sides(real: RealKernel) -> None:
     assert OPERATIONS.keys() - {"fork", "exit"} == CALLS.keys()
 
 
+@pytest.mark.parametrize("file", SCOPE.files)
+@pytest.mark.parametrize("kind", [SHARED, PRIVATE])
+def test_access_past_the_end_of_a_file_is_sigbus(real: RealKernel, file: Name, kind: Name) -> None:
+    program: list[Step] = [
+        ("mmap_file", (P1, B, file, C, kind)),
+        ("store", (P1, B)),
+        ("truncate", (P1, file, 2)),
+        ("load", (P1, B)),
+        ("store", (P1, B)),
+    ]
+    compare(real, todays(), program)
+    assert real.run(possible(program)) == [0, 0, 0, "SIGBUS", "SIGBUS"]
+
+
 # wrong models: each must be found, and shown by a short program
 
 
@@ -118,7 +133,8 @@ class DontneedKeepsThePage(Kernel):
     def zap_page_range(
         self, vma: Vma, start: int, end: int, check_mapping: AddressSpace | None = None
     ) -> Steps[None]:
-        yield "nothing is zapped"
+        if vma.vm_file is not None:
+            yield from super().zap_page_range(vma, start, end, check_mapping)
 
 
 class SwapInForgets(Kernel):
@@ -129,14 +145,60 @@ class SwapInForgets(Kernel):
         page.content = ZERO
 
 
+class TruncateKeepsPrivateCopies(Kernel):
+    __slots__ = ()
+
+    def unmap_mapping_range(self, mapping: AddressSpace, start: int, end: int, even_cows: bool) -> Steps[None]:
+        return super().unmap_mapping_range(mapping, start, end, even_cows=False)
+
+
+class WritePassesThePageCache(Kernel):
+    __slots__ = ()
+
+    def generic_file_write(self, mapping: AddressSpace, index: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
+        page = mapping.pages[index]
+        if page is None or not page.mapcount:
+            return (yield from super().generic_file_write(mapping, index, copy_from_user))
+        mapping.blocks[index] = copy_from_user()
+        return True
+
+
+class PrivateStoreReachesTheFile(Kernel):
+    __slots__ = ()
+
+    def mk_pte(self, page: Page, vma: Vma) -> Pte:
+        return self.maybe_mkwrite(super().mk_pte(page, vma), vma)
+
+
+class NothingIsPastTheEnd(Kernel):
+    __slots__ = ()
+
+    def filemap_fault(self, mapping: AddressSpace, index: int) -> Steps[Page | bool]:
+        mapping.i_size = max(mapping.i_size, index + 1)
+        return super().filemap_fault(mapping, index)
+
+
+class WriteBackForgets(Kernel):
+    __slots__ = ()
+
+    def set_page_writeback(self, page: Page) -> None:
+        super().set_page_writeback(page)
+        page.io = ZERO
+
+
 @pytest.mark.parametrize(
     ("wrong", "shown_by"),
     [
-        (ForkShares, ["load", "fork", "store", "load"]),
+        (NothingIsPastTheEnd, ["truncate"]),
+        (TruncateKeepsPrivateCopies, ["mmap_file", "store", "truncate"]),
+        pytest.param(WritePassesThePageCache, ["load", "write"], marks=nightly),
+        pytest.param(PrivateStoreReachesTheFile, ["mmap_file", "load", "store"], marks=nightly),
+        pytest.param(WriteBackForgets, ["store", "reclaim"], marks=nightly),
+        pytest.param(ForkShares, ["load", "fork", "store"], marks=nightly),
         pytest.param(MlockOfNothing, ["munmap", "mlock"], marks=nightly),
         pytest.param(MprotectKeepsPtes, ["load", "mprotect", "store"], marks=nightly),
-        pytest.param(DontneedKeepsThePage, ["store", "madvise_dontneed", "load"], marks=nightly),
-        pytest.param(SwapInForgets, ["store", "reclaim", "load"], marks=nightly),
+        pytest.param(DontneedKeepsThePage, ["store", "madvise_dontneed"], marks=nightly),
+        pytest.param(SwapInForgets, ["store", "reclaim"], marks=nightly),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -151,18 +213,20 @@ def test_wrong_model_is_found_by_a_short_program(real: RealKernel, wrong: type[K
         return False
 
     found = find(programs(), differs, settings=settings(RUNS, max_examples=2_000))
-    assert [name for name, _ in found] == shown_by
+    names = [name for name, _ in found]
+    assert [name for name in names if name in shown_by] == shown_by
+    assert len(names) <= len(shown_by) + 1  # a page may have to be mapped first
 
 
 def test_difference_is_printed_with_its_program(real: RealKernel) -> None:
     with pytest.raises(Differs) as error:
-        compare(real, todays(MprotectKeepsPtes), [("load", (P1, A)), ("mprotect", (P1, A, R)), ("store", (P1, A))])
+        compare(real, todays(MprotectKeepsPtes), [("load", (P1, B)), ("mprotect", (P1, B, R)), ("store", (P1, B))])
     first, *lines = str(error.value).splitlines()
     assert first.endswith("answers SIGSEGV, the model (s390) 0:")
     assert [line.split() for line in lines] == [
-        ["load(process=P1,", "page=A)", "0", "0"],
-        ["mprotect(process=P1,", "page=A,", "prot=R)", "0", "0"],
-        ["store(process=P1,", "page=A)", "SIGSEGV", "0"],
+        ["load(process=P1,", "page=B)", "0", "0"],
+        ["mprotect(process=P1,", "page=B,", "prot=R)", "0", "0"],
+        ["store(process=P1,", "page=B)", "SIGSEGV", "0"],
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from errno import EFAULT, ENOMEM
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.shmem import Shmem
@@ -488,25 +489,28 @@ class Memory(Shmem):
         mm.ptl.release(self.current)
         return page
 
-    def get_user_page(self, mm: Mm, vma: Vma, address: int, write: bool, get: bool = False) -> Steps[Page | None]:
-        """get_user_pages() for one page, with a reference if `get`: None stands for -ENOMEM and -EFAULT.
+    def get_user_page(self, mm: Mm, vma: Vma, address: int, write: bool, get: bool = False) -> Steps[Page | int]:
+        """get_user_pages() for one page, with a reference if `get`: or -ENOMEM, or -EFAULT.
 
         After a COW break the page is looked up as for a read.
         """
         while (page := (yield from self.follow_page(mm, address, write, get))) is None:
             ret = yield from self.handle_pte_fault(mm, vma, address, write)
-            if ret is Fault.OOM or ret is Fault.SIGBUS:
-                return None
+            if ret is Fault.OOM:
+                return -ENOMEM
+            if ret is Fault.SIGBUS:
+                return -EFAULT
             if ret is Fault.WRITE:
                 write = False
         return page
 
-    def make_pages_present(self, mm: Mm, vma: Vma, start: int, end: int) -> Steps[bool]:
+    def make_pages_present(self, mm: Mm, vma: Vma, start: int, end: int) -> Steps[int]:
         """make_pages_present(): with write intent if the vma is writable, so it breaks COW."""
         for address in range(start, end):
-            if (yield from self.get_user_page(mm, vma, address, bool(vma.vm_flags & VM_WRITE))) is None:
-                return False
-        return True
+            page = yield from self.get_user_page(mm, vma, address, bool(vma.vm_flags & VM_WRITE))
+            if isinstance(page, int):
+                return page
+        return 0
 
     def access_process_vm(self, mm: Mm, address: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
         """access_process_vm() with write and force, as for PTRACE_POKEDATA: False stands for -EIO."""
@@ -518,10 +522,10 @@ class Memory(Shmem):
         while not mm.mmap_sem.down_read(task):
             yield mm.mmap_sem
         vma = mm.find_vma(address)
-        page = None
+        page: Page | int = -EFAULT
         if vma is not None:
             page = yield from self.get_user_page(mm, vma, address, write=True, get=True)
-        if page is not None:
+        if type(page) is Page:
             yield "access_process_vm: page pinned"
             self.arch.write(page, copy_from_user())
             self.suspect = True
@@ -530,4 +534,4 @@ class Memory(Shmem):
             self.put_page(page)
         mm.mmap_sem.up_read(task)
         yield from self.mmput(mm)
-        return page is not None
+        return type(page) is Page

@@ -28,14 +28,14 @@ class Mlock(Mprotect):
             mm.mmap_sem.up_write(task)
             return -ENOMEM
         flags = vma.vm_flags | VM_LOCKED if on else vma.vm_flags & ~VM_LOCKED
-        present = True
+        error = 0
         if flags != vma.vm_flags:
             vma = yield from self.vma_fixup(vma, addr, addr + 1, flags)
             if on:
                 yield "mlock_fixup: VM_LOCKED set"
-                present = yield from self.make_pages_present(mm, vma, addr, addr + 1)
+                error = yield from self.make_pages_present(mm, vma, addr, addr + 1)
         mm.mmap_sem.up_write(task)
-        return 0 if present else -EAGAIN
+        return -EAGAIN if error == -ENOMEM else error
 
     def sys_mlock(self, addr: int) -> Steps[int]:
         """sys_mlock()"""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import EFAULT, EIO, ENOMEM
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.vmscan import Vmscan
 from mm_sim.mm import VM_SHARED
+from mm_sim.page import Page
 from mm_sim.sched import Steps
 
 
 class Msync(Vmscan):
     __slots__ = ()
 
-    def sys_msync(self, addr: int, sync: bool) -> Steps[AddressSpace | None]:
+    def sys_msync(self, addr: int, sync: bool) -> Steps[AddressSpace | int]:
         """sys_msync() of one page: the file that was written, all of it, with MS_SYNC; MS_ASYNC does nothing.
 
-        None stands for nothing to write, and for -EIO.
+        Else 0, which stands for nothing to write, -ENOMEM, or -EIO.
         """
         task = self.current
         mm = task.mm
@@ -30,10 +32,10 @@ class Msync(Vmscan):
             mapping.count += 1  # get_file()
         mm.mmap_sem.up_read(task)
         if mapping is None:
-            return None
+            return -ENOMEM if vma is None else 0
         done = yield from self.do_fsync(mapping)
         yield from self.fput(mapping)
-        return mapping if done else None
+        return mapping if done else -EIO
 
     def sys_read_direct(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
         """read() with O_DIRECT into one page of the caller's memory, fs/direct-io.c: the page is pinned meanwhile.
@@ -47,11 +49,11 @@ class Msync(Vmscan):
         while not mm.mmap_sem.down_read(task):
             yield mm.mmap_sem
         vma = mm.find_vma(addr)
-        page = None
+        page: Page | int = -EFAULT
         if vma is not None:
             page = yield from self.get_user_page(mm, vma, addr, write=True, get=True)
         mm.mmap_sem.up_read(task)
-        if page is None:
+        if type(page) is not Page:
             return False
         yield "dio_bio_submit: page pinned"
         self.arch.write(page, copy_from_device())
