@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +26,6 @@ from mm_sim.kernel import Kernel
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
-from mm_sim.system import Scope
 from strategies import bench as benchmarks
 from strategies import cost, explain, report, reproducer, timeline
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
@@ -364,7 +364,8 @@ def search(
         for steps, _ in result.losses:
             told = timeline.text(timeline.trace(kernel, arch, bounds.scope, steps))
             out.print(f"\n{told}", highlight=False, markup=False, soft_wrap=True)
-    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch) == "safe")
+    judged = scope if SCOPES[scope].scope.files else "commit"
+    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch, judged) == "safe")
 
 
 def _search_as_json(name: str, arch: str, bounds: Bounds, result: Result) -> dict[str, Any]:
@@ -398,7 +399,7 @@ def _bounds(kernel: type[Kernel], named: Bounds, options: dict[str, Any]) -> Bou
     if options["reclaimers"] is not None:
         only["reclaimer"] = (KSWAPD, DIRECT)[: options["reclaimers"]]
     return Bounds(
-        Scope(**size, slots=slots),
+        replace(of, **size, slots=slots),
         rules,
         tuple(only.items()),
         named.steps if options["steps"] is None else options["steps"],

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from mm_sim.kernel import Kernel
 from mm_sim.series import names
-from strategies.cli import main
+from strategies.cli import _bounds, main
+from strategies.explore import SCOPES
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +75,12 @@ def test_search_says_what_it_covered() -> None:
     assert "proven: linux_2_6_26 on s390; 2 processes, 1 page each" in result.output
     assert "complete;" in result.output
     assert "states/s" in result.output
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_a_scope_is_searched_whole_if_no_option_changes_it(name: str) -> None:
+    unchanged = dict.fromkeys(("processes", "pages", "frames", "slots", "reclaimers", "rules", "steps", "stops"))
+    assert str(_bounds(Kernel, SCOPES[name], unchanged)) == str(SCOPES[name])
 
 
 def test_search_that_finds_an_expected_loss_is_status_0() -> None:
