@@ -271,7 +271,11 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
             name = head in ("series", "")
             shown.add_column(head, justify="left" if name else "right", no_wrap=name, overflow="fold")
         base = costs[workload.name][0]
+        same = []
         for of in costs[workload.name]:
+            if of is not base and replace(of, series=base.series) == base:
+                same.append(Path(of.series).stem + (" (loses)" if losses[of.series] else ""))
+                continue
             keys = [f"{of.keys[key]:,}" for key in cost.KEYS]
             more = [f"{of.per_exit:.1f}", f"{of.writes:,}", f"{of.writes - base.writes:+d}", f"{of.spurious:,}"]
             loses = "[red]loses[/]" if losses[of.series] else ""
@@ -279,6 +283,8 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
         out.print(f"[bold]{workload.name}[/], {workload.times} times: {workload.what}\n", highlight=False)
         out.print(shown)
         out.print()
+        if same:
+            out.print(f"The same: {', '.join(same)}.\n", highlight=False)
     out.print(
         "saved: key instructions, of those of 2.6.26; per exit: those inside exit(); extra: writes more than\n"
         "2.6.26; spurious: writes of what is there already; loses: a stored run loses data, and not on 2.6.26.",

@@ -153,6 +153,13 @@ def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> No
     assert "no run is known, nor was one found" in safe.output
 
 
+def test_cost_names_series_that_are_no_different_in_a_line() -> None:
+    result = mm_sim("cost", "mremap_anon_vma", "zap_only")
+    assert result.exit_code == 0, result.output
+    assert "The same: mremap_anon_vma.\n" in result.output
+    assert "The same: mremap_anon_vma, zap_only (loses).\n" in result.output
+
+
 def test_cost_as_table_and_json() -> None:
     result = mm_sim("cost", "page_zap_rmap")
     assert result.exit_code == 0, result.output
