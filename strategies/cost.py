@@ -303,7 +303,7 @@ def plot(costs: dict[str, list[Cost]], losses: dict[str, int], file: Path) -> No
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 2.6 * len(costs)), layout="constrained")
+    figure = Figure(figsize=(10, 2.2 * len(costs)), layout="constrained")
     axes = figure.subplots(len(costs), 1, squeeze=False)[:, 0]
     for axis, (name, of) in zip(axes, costs.items(), strict=True):
         at: dict[tuple[float, int, bool], list[str]] = {}
@@ -319,9 +319,10 @@ def plot(costs: dict[str, list[Cost]], losses: dict[str, int], file: Path) -> No
             )  # fmt: skip
             axis.plot([], [], "s" if loses else "o", color=colour, label=f"{number}  {', '.join(names)}")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
-        writes = [y for _, y, _ in at]
+        saves, writes = [x for x, _, _ in at], [y for _, y, _ in at]
+        margin = max(max(saves) - min(saves), 10) / 10
         axis.set(title=name, ylabel="writes more", ylim=(min(writes) - 1, max(writes) + 1))
-        axis.margins(x=0.1)
+        axis.set_xlim(min(saves) - margin, max(saves) + margin)
         axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("storage key instructions saved, % of those of 2.6.26")
