@@ -193,9 +193,6 @@ class Ghost:
         self.spaces[parent].forks.remove(space)
         self.spaces[child] = space
 
-    def fork_fails(self, parent: object, space: Space) -> None:
-        self.spaces[parent].forks.remove(space)
-
     def exit(self, space: object) -> None:
         del self.spaces[space]
 

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
-from mm_sim.names import EXT2, KSWAPD, TASKS, TMPFS
+from mm_sim.names import EXT2, KSWAPD, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
@@ -91,10 +91,14 @@ _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
 #: `race` is `commit` without bounds on steps and stops;
 #: `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes do with a page each.
 SCOPES = {
-    "commit": Bounds(rules=_RACE, only=_LUMPY, steps=9, stops=1),
+    "commit": Bounds(rules=_RACE, only=_LUMPY, steps=8, stops=1),
     "race": Bounds(rules=_RACE, only=_LUMPY),
     "tmpfs": Bounds(
-        Scope(files=(TMPFS,), slots=1), rules=(*_RACE, "load", "mmap_file", "munmap"), only=_LUMPY, steps=9, stops=0
+        Scope(files=(TMPFS,), slots=1),
+        rules=(*_RACE, "load", "mmap_file", "munmap"),
+        only=(*_LUMPY, ("kind", (PRIVATE,))),
+        steps=9,
+        stops=0,
     ),
     "file": Bounds(
         Scope(files=(EXT2,), slots=0), rules=(*_WRITTEN, "mprotect", "reclaim"), only=_LUMPY, steps=8, stops=1

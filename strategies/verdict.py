@@ -27,7 +27,7 @@ COMMIT = SCOPES["commit"]
 
 UNPATCHED = "linux_2_6_26"
 #: How many runs are walked in a scope with files or threads, after it was searched.
-RUNS = 600
+RUNS = 300
 
 #: Situations without which a verdict of "no loss" means nothing.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -64,8 +64,8 @@ def register_profiles() -> None:
     `nightly` also overrides what Hypothesis' own profile for CI sets. `plain` leaves the walk out.
     """
     same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
-    settings.register_profile("dev", same, max_examples=40)
-    settings.register_profile("ci", same, max_examples=40)
+    settings.register_profile("dev", same, max_examples=28)
+    settings.register_profile("ci", same, max_examples=28)
     settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000)
     settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)
 

@@ -11,6 +11,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.series import names
 from strategies.cli import _bounds, main
 from strategies.explore import SCOPES
+from strategies.reproducer import FOLDER
 
 ROOT = Path(__file__).parent.parent
 
@@ -132,7 +133,7 @@ def test_explain_compares_with_the_series_that_remembers() -> None:
     assert result.exit_code == 0, result.output
     assert "On easy_mprotect_fork: Nothing is lost." in result.output
     assert "set_page_dirty()" in result.output
-    mended = mm_sim("explain", "linux_2_6_26", "--compare", "mremap_anon_vma")
+    mended = mm_sim("explain", str(FOLDER / "test_linux_2_6_26_77845f7c1a.py"), "--compare", "mremap_anon_vma")
     assert "Already after step 5, mremap(C, A) by P1" in mended.output
     assert "anon_vma: none -> anonvma" in " ".join(mended.output.split())
 
@@ -140,16 +141,16 @@ def test_explain_compares_with_the_series_that_remembers() -> None:
 def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
-        "from mm_sim.kernel import Kernel\nfrom mm_sim.page import Page\n\n\n"
+        "from mm_sim.kernel import Kernel\nfrom mm_sim.page import Page\nfrom mm_sim.sched import Steps\n\n\n"
         "class Mine(Kernel):\n    __slots__ = ()\n\n    title = 'never writes'\n    posted = 'here'\n"
         "    applies_to = '2.6.26'\n    expected = 'loses'\n\n"
-        "    def clear_page_dirty_for_io(self, page: Page) -> bool:\n"
-        "        page.PG_dirty = False\n        return False\n"
+        "    def clear_page_dirty_for_io(self, page: Page) -> Steps[bool]:\n"
+        "        page.PG_dirty = False\n        return False\n        yield\n"
     )
     result = mm_sim("explain", str(file), "--timeline", "--budget", "15")
     assert result.exit_code == 0, result.output
     assert "<-- lost" in result.output
-    safe = mm_sim("explain", "easy_mprotect_fork", "--budget", "0.2")
+    safe = mm_sim("explain", "a4b526b3ba63", "--budget", "0.2")
     assert "no run is known, nor was one found" in safe.output
 
 

@@ -150,13 +150,6 @@ def test_child_is_promised_nothing_of_what_is_taken_away_during_fork() -> None:
     assert not child.mapped[1]
 
 
-def test_fork_that_fails_leaves_no_child() -> None:
-    ghost = one_file()
-    ghost.fork_fails(PARENT, ghost.fork_begins(PARENT))
-    assert not ghost.spaces[PARENT].forks
-    assert list(ghost.spaces) == [PARENT]
-
-
 # files
 
 
