@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ THREAD_SERIES = ("page_zap_rmap", "easy", "easy_mprotect", "easy_mprotect_fork",
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A step of the thread: what was said, and the commands that show it."""
+    """A step of the thread, or what was found beyond it: what was said, and the commands that show it."""
 
     title: str
     said: str
@@ -88,8 +89,8 @@ THREAD = (
     Mail(
         "The tmpfs hole",
         """In do_wp_page() the old page may belong to a file: a store through a shared mapping of tmpfs is known to
-        the key alone, and the last private mapping goes without a look at it. The model has no files yet; the
-        run will stand here.""",
+        the key alone, and the last private mapping goes without a look at it.""",
+        (_STORED + "page_zap_rmap_5e2ab28d3d.py --timeline --compare a4b526b3ba63",),
     ),
     Mail(
         "The final patch, and its proof",
@@ -98,6 +99,56 @@ THREAD = (
         there first; and __SetPageUptodate() does not clear the key any more. An anonymous page that never meets
         swap costs no storage key operation at all; the loop got about 5 % faster.""",
         ("search a4b526b3ba63 --jobs 1", "cost a4b526b3ba63"),
+    ),
+)
+
+#: What the tool found that nobody on the thread spoke of.
+BEYOND = (
+    Mail(
+        "The easy way and tmpfs",
+        """Marking the page dirty wherever write access goes is enough for anonymous memory, but not for tmpfs: the
+        pte of the private mapping was never writable, so the easy way has nothing to mark, and COW is that of
+        page_zap_rmap(). The state after the step that forgets:""",
+        (
+            "search easy_mprotect_fork --jobs 1",
+            _STORED + "easy_mprotect_fork_4079026c85.py --step 8 --compare linux_2_6_26",
+        ),
+    ),
+    Mail(
+        "2.6.26 breaks a promise of fsync()",
+        """page_mkclean() looks at a pte before it takes the ptl, and gives up if it is empty; mprotect() empties it
+        for a moment. The page is then written with its pte left dirty, later stores fault no more, and fsync()
+        does not find the page. Mended two months after the thread by 479db0bf408e, the series
+        dirty_tracking_race.""",
+        (
+            _STORED + "linux_2_6_26_f4d33ea8f3.py --timeline --compare dirty_tracking_race",
+            "search dirty_tracking_race --arch x86 --scope file --jobs 1",
+        ),
+    ),
+    Mail(
+        "Two threads: a store before the page is marked dirty",
+        """do_wp_page() and __do_fault() install a writable pte, drop the locks, and mark the page dirty then. The other
+        thread stores in between, without a fault, and fsync() finds nothing to write. No mend is known to us; ours
+        keeps the page locked over both, the series fault_page_locked.""",
+        (_STORED + "linux_2_6_26_4620c02013.py --timeline --compare fault_page_locked",),
+    ),
+    Mail(
+        "Two threads: stores between the unmap and the flush of the TLBs",
+        """munmap() marks a page dirty, unmaps it, and flushes the TLBs later: until then another thread can store
+        to it, and write-back may have cleaned it in between. In 2014 1cf35d47712d moved the flush to before the
+        ptl is dropped, the series mmu_gather_flush. That does not suffice: write-back looks for no pte of a page
+        that is not mapped any more, so it takes no ptl and waits for nobody.""",
+        (_STORED + "mmu_gather_flush_bc855a9c81.py --timeline",),
+    ),
+    Mail(
+        "Two threads: the page stays mapped until the flush",
+        """5df397dec7c4, of 2022, puts page_remove_rmap() off until the TLBs are flushed, the series delay_rmap. As
+        long as a TLB may have the page, write-back sees that it is mapped, and waits for the ptl; after that the
+        other thread's store faults.""",
+        (
+            _STORED + "mmu_gather_flush_bc855a9c81.py --step 4 --compare delay_rmap",
+            "search delay_rmap --arch x86 --scope threads --jobs 1",
+        ),
     ),
 )
 
@@ -113,10 +164,10 @@ def mm_sim(command: str) -> str:
     )
 
 
-def thread() -> str:
-    """The walk through the thread."""
+def walk(mails: Sequence[Mail]) -> str:
+    """The walk through the thread, or on."""
     parts = []
-    for n, mail in enumerate(THREAD, 1):
+    for n, mail in enumerate(mails, (*THREAD, *BEYOND).index(mails[0]) + 1):
         said = "\n".join(textwrap.wrap(" ".join(mail.said.split()), 100))
         parts += [f"## {n}. {mail.title}", said, *map(mm_sim, mail.commands)]
     return "\n\n".join(parts)

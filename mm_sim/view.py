@@ -33,7 +33,7 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
     Page: ("migration", "pfn", "ptes"),
     AddressSpace: ("accounts_dirty", "name", "page_mkwrite", "shmem"),
     SwapSlot: ("number",),
-    Mm: ("name",),
+    Mm: ("name", "tlbs"),
     Task: ("held", "name", "steps"),
     State: (
         "arch",
@@ -78,6 +78,7 @@ _FORMATS: dict[str, Callable[[int], str]] = {
     "content": _value,
     "io": _value,
     "vm_flags": _vm_flags,
+    "vm_pgoff": _page_name,
     "vm_start": _page_name,
 }
 
@@ -133,7 +134,7 @@ ASIDE = {
     *("Task", "Vma", "AnonVma", "Kernel", "Arch", MUST_READ),
     *("count", "lock", "mapping", "index", "io", "map", "page", "private", "ptl", "mmap_sem", "mm_users", "mmap"),
     *("anon", "lru", "referenced", "uptodate", "R"),
-    *("i_mmap", "i_mmap_lock", "i_mutex", "i_nlink", "i_size", "tree_lock", "SHMEM_PAGEIN", "tlbs"),
+    *("i_mmap", "i_mmap_lock", "i_mutex", "i_nlink", "i_size", "tree_lock", "SHMEM_PAGEIN"),
 }
 
 
@@ -205,6 +206,10 @@ class Viewer:
                 words = written.setdefault(column, "")
                 if value:
                     written[column] = f"{words} {flag if column == 'flags' else flag.upper()}".strip()
+            elif slot == "tlb":
+                written |= {f"tlb {PAGES[i].name}": self.text(entry) for i, entry in (value or {}).items()}
+            elif slot == "blocks" and thing.shmem:
+                continue  # no disk
             elif slot in _BY_PAGE:
                 for i, entry in enumerate(value):
                     written[f"{slot} {PAGES[i].name}"] = self.text(entry)
@@ -233,8 +238,6 @@ class Viewer:
                 return self.text(value.owner)
             case RwSem():
                 return self.text(value.writer) or self.text(value.readers)
-            case dict():
-                return ", ".join(f"{self.text(k)}: {self.text(v)}" for k, v in value.items())
             case list() | tuple():
                 return ", ".join(map(self.text, value))
         if type(value).__name__.startswith("_"):  # what a task waits for

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +26,6 @@ from mm_sim.kernel import Kernel
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
-from mm_sim.system import Scope
 from strategies import bench as benchmarks
 from strategies import cost, explain, report, reproducer, timeline
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
@@ -271,7 +271,11 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
             name = head in ("series", "")
             shown.add_column(head, justify="left" if name else "right", no_wrap=name, overflow="fold")
         base = costs[workload.name][0]
+        same = []
         for of in costs[workload.name]:
+            if of is not base and replace(of, series=base.series) == base:
+                same.append(Path(of.series).stem + (" (loses)" if losses[of.series] else ""))
+                continue
             keys = [f"{of.keys[key]:,}" for key in cost.KEYS]
             more = [f"{of.per_exit:.1f}", f"{of.writes:,}", f"{of.writes - base.writes:+d}", f"{of.spurious:,}"]
             loses = "[red]loses[/]" if losses[of.series] else ""
@@ -279,6 +283,8 @@ def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
         out.print(f"[bold]{workload.name}[/], {workload.times} times: {workload.what}\n", highlight=False)
         out.print(shown)
         out.print()
+        if same:
+            out.print(f"The same: {', '.join(same)}.\n", highlight=False)
     out.print(
         "saved: key instructions, of those of 2.6.26; per exit: those inside exit(); extra: writes more than\n"
         "2.6.26; spurious: writes of what is there already; loses: a stored run loses data, and not on 2.6.26.",
@@ -364,7 +370,8 @@ def search(
         for steps, _ in result.losses:
             told = timeline.text(timeline.trace(kernel, arch, bounds.scope, steps))
             out.print(f"\n{told}", highlight=False, markup=False, soft_wrap=True)
-    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch) == "safe")
+    judged = scope if SCOPES[scope].scope.files else "commit"
+    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch, judged) == "safe")
 
 
 def _search_as_json(name: str, arch: str, bounds: Bounds, result: Result) -> dict[str, Any]:
@@ -398,7 +405,7 @@ def _bounds(kernel: type[Kernel], named: Bounds, options: dict[str, Any]) -> Bou
     if options["reclaimers"] is not None:
         only["reclaimer"] = (KSWAPD, DIRECT)[: options["reclaimers"]]
     return Bounds(
-        Scope(**size, slots=slots),
+        replace(of, **size, slots=slots),
         rules,
         tuple(only.items()),
         named.steps if options["steps"] is None else options["steps"],

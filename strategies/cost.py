@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mm_sim import series as all_series
+from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, replay
-from mm_sim.names import BY_NAME, PAGES
+from mm_sim.names import BY_NAME, EXT2, PAGES, TMPFS
 from mm_sim.page import Page
 from mm_sim.system import Rule, Scope, System
 from strategies.reproducer import FOLDER, Replay, Reproducer, StaleReproducer, read
@@ -107,6 +108,56 @@ WORKLOADS = (
             pageout_done P1 A..D
         """,
     ),
+    Workload(
+        "shared file",
+        "stores to a shared mapping, and msync; pages written with write(), cleaned, then mapped and unmapped",
+        Scope(processes=2, pages=4, frames=12, slots=0, files=(EXT2,)),
+        times=10,
+        steps="""
+            store P1 A
+            msync P1 A
+            pageout_done ext2 A
+            resume P1
+            write P1 ext2 B..D
+            writeback pdflush ext2      # clean, but the key of a page that nobody maps is not looked at
+            pageout_done ext2 B..D
+            munmap P1 B..D
+            mmap_file P1 B ext2 B SHARED
+            mmap_file P1 C ext2 C SHARED
+            mmap_file P1 D ext2 D PRIVATE
+            load P1 B..D
+            munmap P1 B..D              # now it is: dirty again
+            mmap P1 B..D
+            writeback pdflush ext2
+            pageout_done ext2 B..D
+        """,
+    ),
+    Workload(
+        "tmpfs",
+        "tmpfs under memory pressure: pages are written, mapped, copied, moved to swap and read back",
+        Scope(processes=2, pages=6, frames=12, slots=12, files=(TMPFS,)),
+        times=10,
+        steps="""
+            store P1 A
+            write P1 tmpfs B..F
+            munmap P1 B..C
+            mmap_file P1 B tmpfs B SHARED
+            mmap_file P1 C tmpfs C PRIVATE
+            load P1 B..C
+            store P1 B..C
+            fork P1 P2
+            store P2 A
+            reclaim kswapd tmpfs A..F 4
+            reclaim kswapd tmpfs A..F 4
+            pageout_done tmpfs A..F
+            reclaim kswapd tmpfs A..F 4
+            load P2 A..B
+            read P1 tmpfs C..F
+            exit P2
+            munmap P1 B..C
+            mmap P1 B..C
+        """,
+    ),
 )
 
 
@@ -169,6 +220,12 @@ def counted(kernel: type[Kernel], cost: Cost) -> type[Kernel]:
             cost.writes += 1
             cost.spurious += page.io == page.swap_slot().content
             super().end_swap_bio_write(page, uptodate)
+
+        def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
+            assert type(page.mapping) is AddressSpace
+            cost.writes += 1
+            cost.spurious += page.io == page.mapping.blocks[page.index]
+            super().end_buffer_async_write(page, uptodate)
 
     return Counted
 
@@ -246,7 +303,7 @@ def plot(costs: dict[str, list[Cost]], losses: dict[str, int], file: Path) -> No
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 2.6 * len(costs)), layout="constrained")
+    figure = Figure(figsize=(10, 2.2 * len(costs)), layout="constrained")
     axes = figure.subplots(len(costs), 1, squeeze=False)[:, 0]
     for axis, (name, of) in zip(axes, costs.items(), strict=True):
         at: dict[tuple[float, int, bool], list[str]] = {}
@@ -262,9 +319,10 @@ def plot(costs: dict[str, list[Cost]], losses: dict[str, int], file: Path) -> No
             )  # fmt: skip
             axis.plot([], [], "s" if loses else "o", color=colour, label=f"{number}  {', '.join(names)}")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
-        writes = [y for _, y, _ in at]
+        saves, writes = [x for x, _, _ in at], [y for _, y, _ in at]
+        margin = max(max(saves) - min(saves), 10) / 10
         axis.set(title=name, ylabel="writes more", ylim=(min(writes) - 1, max(writes) + 1))
-        axis.margins(x=0.1)
+        axis.set_xlim(min(saves) - margin, max(saves) + margin)
         axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("storage key instructions saved, % of those of 2.6.26")

@@ -22,6 +22,7 @@ PLAIN: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge":
 
 #: What a table is called; others go by the name of their class.
 _TITLES = {
+    "AddressSpace": "files",
     "Page": "frames",
     "SwapSlot": "swap slots",
     "Mm": "page tables",
@@ -31,7 +32,12 @@ _TITLES = {
     "Kernel": "kernel",
 }
 #: Tables and fields that are shown only where they change.
-_QUIET = {"Arch", "Vma", "AnonVma", "Kernel", "index", "mapping", "mm", "mm_users", "mmap"}
+_QUIET = {
+    *("Arch", "Vma", "AnonVma", "Kernel", "index", "mapping", "mm", "mm_users", "mmap"),
+    *("SHMEM_PAGEIN", "i_mmap", "i_nlink", "i_size"),
+}
+#: Written in a cell, but not worth a column if nothing else is.
+_NOTHING = ("", "no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +78,22 @@ def tables(view: View, before: View, start: View) -> list[Shown]:
             fields = view.get(title, {}).get(name, {})
             every = dict.fromkeys((*fields, *before.get(title, {}).get(name, {})))
             cells = {f: Cell(fields.get(f, ""), changed.get((title, name, f)), f in FLAGS) for f in every}
-            told = any(cell.old is not None for cell in cells.values())
-            if told or (title not in _QUIET and fields != start.get(title, {}).get(name)):
+            changes_here = any(cell.old is not None for cell in cells.values())
+            if changes_here or (title not in _QUIET and fields != start.get(title, {}).get(name)):
                 rows[name] = cells
         columns = [
             field
             for field in dict.fromkeys(f for cells in rows.values() for f in cells)
             if any(
-                cells[field].old is not None or (cells[field].text and field not in _QUIET)
+                cells[field].old is not None or (cells[field].text not in _NOTHING and field not in _QUIET)
                 for cells in rows.values()
                 if field in cells
             )
         ]
         if columns:
             written = [(name, [cells.get(f, Cell("")) for f in columns]) for name, cells in rows.items()]
-            shown.append(Shown(_TITLES.get(title, title), columns, written))
+            told = [(name, cells) for name, cells in written if any(c.text or c.old is not None for c in cells)]
+            shown.append(Shown(_TITLES.get(title, title), columns, told))
     return shown
 
 

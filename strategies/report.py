@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mm_sim import series as all_series
+from mm_sim.names import BY_NAME
 from mm_sim.system import Scope
 from mm_sim.view import ASIDE, View
 from strategies.explain import Shown, first_difference, tables
@@ -27,20 +29,29 @@ _PAGES = Environment(
 
 @dataclass(slots=True)
 class Node:
-    """A box of the drawing. `content` is "" for a page table entry; `good` says that it is what must be read."""
+    """A box of the drawing: content, or (`refers`) a pte, a TLB entry, a page cache or swap entry that leads there.
+
+    `badges` are the records that it is modified, and what is on its way to a device; `good` says that it is the
+    content that must be read.
+    """
 
     name: str
     x: int
     y: int
-    content: str
+    text: str
     badges: list[str]
-    good: bool
-    cached: bool = False
+    good: bool = False
+    refers: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """The badges as they fit."""
+        return wrap(", ".join(self.badges), 24)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where the content of pages lives: page table entries on the left, frames, then swap and disk."""
+    """Where the content of pages lives: what leads to it on the left, frames, then swap and disk."""
 
     nodes: list[Node]
     links: list[tuple[Node, Node]]
@@ -50,43 +61,64 @@ class Picture:
         """The drawing for those who do not see it."""
         said = [f"{one.name} to {other.name}" for one, other in self.links]
         held = [
-            f"{node.name} holds {node.content} {' '.join(node.badges)}".strip() for node in self.nodes if node.content
+            f"{node.name} {'is' if node.refers else 'holds'} {node.text} {' '.join(node.badges)}".strip()
+            for node in self.nodes
         ]
         return "; ".join((*said, *held))
 
 
 #: Columns of the drawing, the height of a row, and of a box.
-_X, _ROW, BOX_WIDTH, BOX_HEIGHT = (0, 180, 360), 74, 120, 54
+_X, _ROW, BOX_WIDTH, BOX_HEIGHT = (0, 205, 410), 84, 160, 64
+#: Fields that lead to the content of a page, and what they are called.
+_REFERS = {"pages": "page cache", "pte": "pte", "swap": "swap", "tlb": "TLB"}
 
 
 def picture(view: View, good: str) -> Picture:
-    """Draw a state. What has `content` is a box: frames in the middle, everything else on the right."""
+    """Draw a state. What has `content` is a box: frames in the middle, everything else, blocks too, on the right."""
     columns: list[list[Node]] = [[], [], []]
     refers: list[tuple[Node, str]] = []
+    on_disk: dict[str, str] = {}
 
-    def add(column: int, name: str, content: str, badges: list[str]) -> Node:
+    def add(column: int, name: str, text: str, badges: list[str], refer: bool = False) -> Node:
         at = columns[column]
-        at.append(Node(name, _X[column], len(at) * _ROW, content, badges, bool(content) and content == good))
+        at.append(Node(name, _X[column], len(at) * _ROW, text, badges, not refer and text == good, refer))
         return at[-1]
 
-    for name, fields in view["Mm"].items():
-        for field, text in fields.items():
-            if field.startswith("pte ") and text:
-                refers.append((add(0, f"{name} {field}", "", [text]), text.partition(" ")[0]))
+    for rows in (view["Mm"], view["Task"], view.get("AddressSpace", {})):
+        for name, fields in rows.items():
+            for field, text in fields.items():
+                kind, _, of = field.partition(" ")
+                if kind in _REFERS and text:
+                    words = [word for word in text.split() if word not in ("dirty", "young")]
+                    badges = ["dirty"] if "dirty" in text.split() else []
+                    target = next((word for word in words if word in view["Page"]), words[0])
+                    refers.append(
+                        (add(0, f"{name} {_REFERS[kind]} {of}", " ".join(words), badges, refer=True), target)
+                    )
+                elif kind == "blocks":
+                    on_disk[fields[f"pages {of}"]] = add(2, f"{name} disk {of}", text, []).name
     for table, rows in view.items():
         for name, fields in rows.items():
             if table in ASIDE or "content" not in fields or "0" in (fields.get("count"), fields.get("map")):
                 continue
-            badges = [flag for flag in fields.get("flags", "").split() if flag in ("dirty", "writeback")]
-            badges += [f"key {bit}" for bit in fields.get("key", "").split() if bit == "C"]
-            node = add(1 if table == "Page" else 2, name, fields["content"], badges)
-            if fields.get("private"):
-                refers.append((node, fields["private"]))
+            node = add(1 if table == "Page" else 2, name, fields["content"], _badges(fields))
+            refers += [(node, place) for place in (fields.get("private"), on_disk.get(name)) if place]
     by_name = {node.name: node for column in columns for node in column}
     links = [(node, by_name[target]) for node, target in refers if target in by_name]
     return Picture(
         [node for column in columns for node in column], links, max(1, *map(len, columns)) * _ROW - _ROW + BOX_HEIGHT
     )
+
+
+def _badges(fields: Mapping[str, str]) -> list[str]:
+    """What a frame's fields say of its being modified, and what is being written of it."""
+    flags = fields.get("flags", "").split()
+    return [
+        *(["dirty"] if "dirty" in flags else []),
+        *(["dirty tag"] if fields.get("tag_dirty") == "yes" else []),
+        *(["key C"] if "C" in fields.get("key", "").split() else []),
+        *([f"writeback of {fields['io']}"] if "writeback" in flags else []),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +158,7 @@ def page(run: Run, name: str, proof: str, other: Run | None = None, other_name: 
         other_words=words(other) if other else "",
         difference=first_difference(run, other) if other else None,
         box=(BOX_WIDTH, BOX_HEIGHT),
+        width=_X[-1] + BOX_WIDTH,
     )
 
 
@@ -133,12 +166,14 @@ def write_all(folder: Path, verdicts: Sequence[Mapping[str, Any]]) -> None:
     """A page for each loss of some verdicts (`Verdict.as_json()`), and an index of all. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
-    for verdict in sorted(verdicts, key=lambda v: (v["series"], v["arch"])):
+    for verdict in sorted(verdicts, key=lambda v: (v["series"], v["arch"], v["scope"])):
         pages = []
         for loss in verdict["losses"]:
-            file = f"{Path(verdict['series']).stem}_{verdict['arch']}_{loss['kind']}.html"
+            file = f"{Path(verdict['series']).stem}_{verdict['arch']}_{verdict['scope']}_{loss['kind']}.html"
             kernel = all_series.load(verdict["series"])
-            run = trace(kernel, verdict["arch"], Scope(**loss["scope"]), recorded(kernel, loss["steps"]))
+            files = tuple(BY_NAME[name] for name in loss["scope"]["files"])
+            scope = Scope(**{**loss["scope"], "files": files, "also": tuple(loss["scope"]["also"])})
+            run = trace(kernel, verdict["arch"], scope, recorded(kernel, loss["steps"]))
             (folder / file).write_text(page(run, verdict["series"], loss["proof"]), encoding="utf-8")
             pages.append((file, loss))
         shown.append((verdict, pages))

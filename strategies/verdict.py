@@ -130,6 +130,7 @@ class Verdict:
         return {
             "series": self.series,
             "arch": self.arch,
+            "scope": self.scope,
             "verdict": self.word,
             "expected": self.expected,
             "losses": [
@@ -141,7 +142,7 @@ class Verdict:
                     "steps": [reproducer.call(step) for step in found.steps],
                     "shortest": "proven" if found.proven else "found",
                     "proof": str(found),
-                    "scope": asdict(found.bounds.scope),
+                    "scope": _scope_as_json(found.bounds.scope),
                 }
                 for found in self.losses
             ],
@@ -156,6 +157,10 @@ class Verdict:
             "situations": dict(sorted(self.marks.items())),
             "key_instructions": self.keys,
         }
+
+
+def _scope_as_json(scope: Scope) -> dict[str, Any]:
+    return {**asdict(replace(scope, files=())), "files": [repr(file) for file in scope.files]}
 
 
 def seed_of(series: str, arch: str, seed: int) -> int:

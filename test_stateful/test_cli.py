@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from mm_sim.kernel import Kernel
 from mm_sim.series import names
-from strategies.cli import main
+from strategies.cli import _bounds, main
+from strategies.explore import SCOPES
 from strategies.reproducer import FOLDER
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +76,12 @@ def test_search_says_what_it_covered() -> None:
     assert "proven: linux_2_6_26 on s390; 2 processes, 1 page each" in result.output
     assert "complete;" in result.output
     assert "states/s" in result.output
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_a_scope_is_searched_whole_if_no_option_changes_it(name: str) -> None:
+    unchanged = dict.fromkeys(("processes", "pages", "frames", "slots", "reclaimers", "rules", "steps", "stops"))
+    assert str(_bounds(Kernel, SCOPES[name], unchanged)) == str(SCOPES[name])
 
 
 def test_search_that_finds_an_expected_loss_is_status_0() -> None:
@@ -144,6 +152,13 @@ def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> No
     assert "<-- lost" in result.output
     safe = mm_sim("explain", "a4b526b3ba63", "--budget", "0.2")
     assert "no run is known, nor was one found" in safe.output
+
+
+def test_cost_names_series_that_are_no_different_in_a_line() -> None:
+    result = mm_sim("cost", "mremap_anon_vma", "zap_only")
+    assert result.exit_code == 0, result.output
+    assert "The same: mremap_anon_vma.\n" in result.output
+    assert "The same: mremap_anon_vma, zap_only (loses).\n" in result.output
 
 
 def test_cost_as_table_and_json() -> None:

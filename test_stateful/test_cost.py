@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mm_sim.names import P2, A, B, C, kswapd
+from mm_sim.names import EXT2, P2, A, B, C, kswapd
 from mm_sim.series import names
 from mm_sim.system import Scope
 from strategies.cost import WORKLOADS, CannotRun, Workload, all_costs, expand, known_losses, measure, plot, saved
@@ -41,6 +41,19 @@ def test_a_write_of_what_the_slot_holds_already_is_spurious() -> None:
     again = clean + "reclaim kswapd P1 A 4\nreclaim kswapd P1 A 4\npageout_done P1 A"
     cost = measure("linux_2_6_26", Workload("again", "", Scope(slots=1), 1, again))
     assert (cost.writes, cost.spurious) == (2, 1)
+
+
+def test_a_page_written_with_write_is_written_again_once_it_was_mapped() -> None:
+    """Write-back of a page that nobody maps leaves its change bit to the next unmap."""
+    scope = Scope(files=(EXT2,), slots=0)
+    write = "write P1 ext2 A\nwriteback pdflush ext2\npageout_done ext2 A\n"
+    mapped = "load P1 A\nmunmap P1 A\nwriteback pdflush ext2\npageout_done ext2 A"
+    new = measure("linux_2_6_26", Workload("new", "", scope, 1, write + mapped))
+    assert (new.writes, new.spurious) == (1, 0)  # SetPageUptodate() has cleared the change bit
+    again = measure("linux_2_6_26", Workload("again", "", scope, 1, write + write + mapped))
+    assert (again.writes, again.spurious) == (3, 1)
+    on_x86 = measure("linux_2_6_26", Workload("again", "", scope, 1, write + write + mapped), "x86")
+    assert (on_x86.writes, on_x86.spurious) == (2, 0)
 
 
 def test_work_that_not_all_series_could_do_is_refused() -> None:

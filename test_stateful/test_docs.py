@@ -18,4 +18,4 @@ def test_picture_shows_the_figures_of_today() -> None:
 
 def test_a_mail_is_one_entry_of_data() -> None:
     numbered = [line for line in (refresh.ROOT / "docs" / "thread.md").read_text().splitlines() if line[:3] == "## "]
-    assert numbered == [f"## {n}. {mail.title}" for n, mail in enumerate(refresh.THREAD, 1)]
+    assert numbered == [f"## {n}. {mail.title}" for n, mail in enumerate((*refresh.THREAD, *refresh.BEYOND), 1)]

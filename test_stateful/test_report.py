@@ -1,5 +1,6 @@
 """The pages for a browser, read by one: what they show, and that they can be used with keys alone."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,12 +10,12 @@ from typing import Any
 import pytest
 
 from mm_sim.series import load
-from strategies.explain import same_steps
+from strategies.explain import same_steps, tables
 from strategies.minimise import certify
-from strategies.report import page, picture, write_all
+from strategies.report import Picture, page, picture, write_all
 from strategies.reproducer import FOLDER, Replay, read
 from strategies.timeline import Run, trace
-from strategies.verdict import Verdict
+from strategies.verdict import Verdict, judge_scope
 
 stored, steps = read(FOLDER / "test_zap_only_1321f6851a.py")
 
@@ -134,9 +135,47 @@ def test_comparison_shows_where_the_safe_kernel_remembered(html: str) -> None:
 def test_drawing_shows_the_good_content_and_who_knows_of_it(run: Run) -> None:
     drawn = {node.name: node for node in picture(run.view_after(3), "2").nodes}
     assert drawn["frame0"].good
-    assert drawn["frame0"].badges == ["writeback", "key C"]
+    assert drawn["frame0"].badges == ["key C", "writeback of 1"]
     assert not drawn["slot0"].good
     assert "P1 pte A to frame0" in str(picture(run.view_after(3), "2"))
+
+
+def drawn_at_end(test: str) -> Picture:
+    """The drawing of a stored run before its last step."""
+    what, its_steps = read(FOLDER / f"test_{test}.py")
+    run = what.replay(load(what.series), its_steps)
+    assert run.report is not None
+    return picture(run.view_after(len(run.steps) - 2), str(run.report.loss.expected))
+
+
+def test_drawing_shows_the_page_cache_and_the_block_on_disk() -> None:
+    drawing = drawn_at_end("linux_2_6_26_f4d33ea8f3")
+    drawn = {node.name: node for node in drawing.nodes}
+    assert (drawn["frame0"].text, drawn["frame0"].good, drawn["frame0"].badges) == ("2", True, [])
+    assert (drawn["ext2 disk A"].text, drawn["ext2 disk A"].good) == ("1", False)
+    assert drawn["P1 pte A"].badges == ["dirty"]
+    assert "ext2 page cache A to frame0; frame0 to ext2 disk A" in str(drawing)
+
+
+def test_drawing_shows_the_change_bit_of_a_tmpfs_page_that_nobody_maps() -> None:
+    drawing = drawn_at_end("page_zap_rmap_5e2ab28d3d")
+    drawn = {node.name: node for node in drawing.nodes}
+    assert (drawn["frame0"].good, drawn["frame0"].badges) == (True, ["key C"])
+    assert "pte A to frame0" not in str(drawing)
+    assert not any("disk" in name for name in drawn)
+
+
+def test_drawing_shows_what_the_cpu_of_a_thread_has_cached() -> None:
+    drawing = drawn_at_end("linux_2_6_26_4620c02013")
+    assert "P2 TLB A to frame0" in str(drawing)
+
+
+def test_states_of_files_leave_out_what_says_nothing() -> None:
+    what, its_steps = read(FOLDER / "test_page_zap_rmap_5e2ab28d3d.py")
+    run = what.replay(load(what.series), its_steps)
+    shown = {one.title: one for one in tables(run.view_after(5), run.view_after(4), run.start)}
+    assert shown["files"].columns == ["count", "pages A"]
+    assert "tag_dirty" not in shown["frames"].columns
 
 
 def test_report_has_a_page_for_each_loss_and_an_index(run: Run, tmp_path: Path) -> None:
@@ -145,11 +184,15 @@ def test_report_has_a_page_for_each_loss_and_an_index(run: Run, tmp_path: Path) 
         "zap_only", "s390", "loses", [found], (1, 8, 0.1), {"swap full": 2}, {"iske": 1, "sske": 2, "rrbe": 3}
     )
     safe = Verdict("easy", "x86", "safe", [], (1, 8, 0.1), {}, {"iske": 0, "sske": 0, "rrbe": 0})
-    write_all(tmp_path / "report", [loses.as_json(), safe.as_json()])
+    disk = judge_scope(load("linux_2_6_26"), "linux_2_6_26", "x86", "threads")
+    verdicts = [json.loads(json.dumps(verdict.as_json())) for verdict in (loses, safe, disk)]
+    write_all(tmp_path / "report", verdicts)
     index = (tmp_path / "report" / "index.html").read_text()
     assert "swap full" in index
-    (linked,) = re.findall(r'href="([^"]+)"', index)
-    assert "&lt;-- lost" in (tmp_path / "report" / linked).read_text()
+    assert "<td>linux_2_6_26</td><td>x86</td><td>threads</td>" in index
+    broken, lost = re.findall(r'href="([^"]+)"', index)
+    assert "&lt;-- lost" in (tmp_path / "report" / lost).read_text()
+    assert "newer on its disk" in (tmp_path / "report" / broken).read_text()
 
 
 def test_text_of_a_series_cannot_break_the_page() -> None:
