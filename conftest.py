@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
-from strategies import night
+from strategies import night, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
-from strategies.verdict import register_profiles
+from strategies.reproducer import Told
+from strategies.verdict import Verdict, register_profiles
 
 register_profiles()
 
@@ -51,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR|redis://HOST|github:OWNER/REPOSITORY",
         help=f"where a night keeps runs, losses and proofs (default: {DEFAULT}); may be given more than once",
     )
+    group.addoption(
+        "--mm-report", type=Path, metavar="DIR", help="write a page for each loss, and an index of all verdicts"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,6 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
             all_series.load(name)
         except SeriesError as error:
             pytest.exit(str(error), returncode=2)
+    folder = config.getoption("--mm-report")
+    if folder is not None:
+        try:
+            report.write_all(folder, [])
+        except OSError as error:
+            pytest.exit(f"--mm-report: {error.filename}: {error.strerror}", returncode=2)
 
     config.stash[SEED] = _seed(config)
     if config.getoption("--database"):
@@ -173,6 +183,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("verdict") is None)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure that says everything is shown as it is."""
+    made = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, Told):
+        made.longrepr = str(call.excinfo.value)
+    return made
+
+
 @pytest.fixture
 def kernel(series: str) -> type[Kernel]:
     """The kernel of the series under test."""
@@ -202,11 +223,47 @@ def tonight(request: pytest.FixtureRequest) -> tuple[night.Night, night.Tally]:
     return nightly.night, night.settled(nightly.night, nightly.outcomes)
 
 
+@pytest.fixture
+def record_verdict(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[[Verdict], None]:
+    """Keeps a verdict for the end of the run, which may be in another process."""
+
+    def record(verdict: Verdict) -> None:
+        record_property("verdict", str(verdict))
+        if request.config.getoption("--mm-report") is not None:
+            record_property("judged", verdict.as_json())
+
+    return record
+
+
+def _recorded(reporter: pytest.TerminalReporter, key: str) -> list[Any]:
+    reports = [*reporter.getreports("passed"), *reporter.getreports("failed")]
+    return [value for one in reports for name, value in one.user_properties if name == key]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With --mm-report, the pages: by the process that has all verdicts."""
+    folder = session.config.getoption("--mm-report")
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if folder is None or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    try:
+        report.write_all(folder, _recorded(reporter, "judged"))
+    except OSError as error:
+        reporter.write_line(
+            f"\n--mm-report: {error.filename}: {error.strerror}; the report is not complete", red=True
+        )
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each verdict."""
-    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    verdicts = sorted(value for report in reports for key, value in report.user_properties if key == "verdict")
+    """One line for each verdict, and where the report is."""
+    verdicts = sorted(_recorded(terminalreporter, "verdict"))
     if verdicts:
         terminalreporter.section("verdicts")
         for line in verdicts:
-            terminalreporter.write_line(str(line))
+            terminalreporter.write_line(line)
+    folder = terminalreporter.config.getoption("--mm-report")
+    if folder is not None:
+        terminalreporter.write_line(f"report: {folder / 'index.html'}")

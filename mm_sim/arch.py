@@ -1,26 +1,33 @@
 """What the CPU does at a load and a store, and where it records it: S390 (storage keys) and X86 (pte bits).
 
 Stands for include/asm-s390/pgtable.h, include/asm-s390/tlb.h and their x86 counterparts. Every load and store,
-by a user or by the kernel, goes through here. May import `page` and `mm`.
+by a user or by the kernel, goes through here. May import `page`, `mm` and `sched`.
+
+On x86 each CPU caches translations with their write permission and dirty state (`Task.tlb`), and sees a page table
+that another CPU has changed only after a flush. Who is alone in its mm needs none: what another CPU does to its ptes
+(reclaim, page_mkclean) is flushed in the same step, and what waits for a flush is done by the thread itself.
 """
 
 from __future__ import annotations
 
 from mm_sim.mm import Mm
 from mm_sim.page import DIRTY, WRITE, YOUNG, Page, Pte
+from mm_sim.sched import Task
 
 
 class Arch:
     """An architecture. `iske`, `sske` and `rrbe` count the storage key instructions executed.
 
-    `pte_dirty` and `pte_young` are the bits that pte_mkdirty() and pte_mkyoung() set: 0 where the
-    architecture keeps them elsewhere. `gathers` says that zap_pte_range() gives pages back only after
-    the TLBs are flushed, in a batch (struct mmu_gather on x86 SMP).
+    `record` says in words what `remembers` a store. `pte_dirty` and `pte_young` are the bits that
+    pte_mkdirty() and pte_mkyoung() set: 0 where the architecture keeps them elsewhere. `gathers`
+    says that zap_pte_range() gives pages back only after the TLBs are flushed, in a batch (struct
+    mmu_gather on x86 SMP).
     """
 
     __slots__ = ("iske", "rrbe", "sske")
 
     name: str
+    record: str
     pte_dirty: int
     pte_young: int
     gathers: bool
@@ -28,11 +35,11 @@ class Arch:
     def __init__(self) -> None:
         self.iske = self.sske = self.rrbe = 0
 
-    def load(self, mm: Mm, addr: int) -> int | None:
+    def load(self, task: Task, addr: int) -> int | None:
         """A user's load: the value, or None for a fault."""
         raise NotImplementedError
 
-    def store(self, mm: Mm, addr: int, value: int) -> Page | None:
+    def store(self, task: Task, addr: int, value: int) -> Page | None:
         """A user's store: the page that took it, or None for a fault."""
         raise NotImplementedError
 
@@ -64,20 +71,23 @@ class S390(Arch):
     __slots__ = ()
 
     name = "s390"
+    record = "the change bit of its storage key"
     pte_dirty = 0
     pte_young = 0
     gathers = False
 
-    def load(self, mm: Mm, addr: int) -> int | None:
-        pte = mm.pte[addr]
+    def load(self, task: Task, addr: int) -> int | None:
+        assert task.mm is not None
+        pte = task.mm.pte[addr]
         if type(pte) is not Pte:
             return None
         page = pte.page
         page.key_r = True
         return page.content
 
-    def store(self, mm: Mm, addr: int, value: int) -> Page | None:
-        pte = mm.pte[addr]
+    def store(self, task: Task, addr: int, value: int) -> Page | None:
+        assert task.mm is not None
+        pte = task.mm.pte[addr]
         if type(pte) is not Pte or not pte.bits & WRITE:
             return None
         page = pte.page
@@ -112,28 +122,47 @@ class S390(Arch):
 
 
 class X86(Arch):
-    """Dirty and accessed bits in each pte, set by the CPU at an access through it."""
+    """Dirty and accessed bits in each pte, set by the CPU at an access through it.
+
+    A store through a cached translation that is clean walks the page table, to set the dirty bit there. A cached
+    translation stays until it is flushed: to evict it earlier only makes the CPU look at the page table.
+    """
 
     __slots__ = ()
 
     name = "x86"
+    record = "the dirty bit of a pte"
     pte_dirty = DIRTY
     pte_young = YOUNG
     gathers = True
 
-    def load(self, mm: Mm, addr: int) -> int | None:
+    def load(self, task: Task, addr: int) -> int | None:
+        mm, tlb = task.mm, task.tlb
+        assert mm is not None
+        if tlb is not None and addr in tlb:
+            return tlb[addr].page.content
         pte = mm.pte[addr]
         if type(pte) is not Pte:
             return None
-        mm.pte[addr] = pte.page.ptes[pte.bits | YOUNG]
+        mm.pte[addr] = pte = pte.page.ptes[pte.bits | YOUNG]
+        if tlb is not None:
+            tlb[addr] = pte
         return pte.page.content
 
-    def store(self, mm: Mm, addr: int, value: int) -> Page | None:
+    def store(self, task: Task, addr: int, value: int) -> Page | None:
+        mm, tlb = task.mm, task.tlb
+        assert mm is not None
+        if tlb is not None and addr in tlb and tlb[addr].bits & (DIRTY | WRITE) == DIRTY | WRITE:
+            page = tlb[addr].page
+            page.content = value
+            return page
         pte = mm.pte[addr]
         if type(pte) is not Pte or not pte.bits & WRITE:
             return None
         page = pte.page
-        mm.pte[addr] = page.ptes[pte.bits | DIRTY | YOUNG]
+        mm.pte[addr] = pte = page.ptes[pte.bits | DIRTY | YOUNG]
+        if tlb is not None:
+            tlb[addr] = pte
         page.content = value
         return page
 

@@ -1,64 +1,301 @@
-"""The reference memory: what each process must read.
+"""The reference memory: what each process must read, and what must be on disk.
 
-Written from the semantics of the system calls alone (mmap(2), munmap(2), fork(2), mprotect(2), mremap(2),
-madvise(2)). It knows nothing of pages, swap or dirty bits, the kernel never reads it, and it imports nothing.
-An address space is named by any object that stays the same while it lives.
+Written from the semantics of the system calls alone (mmap(2), munmap(2), fork(2), mprotect(2), mremap(2), madvise(2),
+write(2), ftruncate(2), fsync(2), msync(2)). It knows nothing of pages, swap or dirty bits, the kernel never reads it,
+and it imports nothing. An address space and a file are named by any objects that stay the same while they live.
+
+What is to be read is one value, a set of values (a tuple) where the semantics leave open which, or None where nothing
+is promised. Values are numbers that grow with each store, 0 for zeroes: what is newer is greater.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
 
-class Space:
-    """One address space: for each virtual page the value to be read, None where nothing is promised.
+Value: TypeAlias = "int | tuple[int, ...] | None"
 
-    Nothing is promised of what is not mapped, nor of a page while a system call takes it away or moves it.
+
+def either(one: Value, other: Value) -> Value:
+    """What is to be read when the semantics leave open which of the two."""
+    if one is None or other is None:
+        return None
+    values = {
+        *(one if isinstance(one, tuple) else (one,)),
+        *(other if isinstance(other, tuple) else (other,)),
+    }
+    return values.pop() if len(values) == 1 else tuple(sorted(values))
+
+
+class File:
+    """A file, or what lies behind shared anonymous memory: for each page the value to be read.
+
+    A value is None past the end of the file, and after a failed write, which the next fsync(2) reports. `promised` is
+    the oldest value that may be on the disk, 0 where none is promised; `syncs` has what the calls under way will
+    promise if they succeed, `reads` what a read(2) under way may find.
     """
 
-    __slots__ = ("values", "writable")
+    __slots__ = ("promised", "reads", "size", "syncs", "values")
 
-    def __init__(self, values: list[int | None], writable: list[bool]) -> None:
-        self.values = values
-        self.writable = writable
+    def __init__(self, pages: int, size: int) -> None:
+        self.values: list[Value] = [0 if at < size else None for at in range(pages)]
+        self.size = size
+        self.promised = [0] * pages
+        self.syncs: list[list[int]] = []
+        self.reads: list[list[Value]] = []
+
+
+class Space:
+    """One address space: for each virtual page what is mapped there and what is to be read.
+
+    `busy` counts the system calls that are taking a page away or move it: nothing is promised meanwhile. `of` is the
+    file and its page, None for anonymous memory; a private mapping has its `own` value after the first store. `forks`
+    has the children of the fork(2) calls under way, `moves` from where to where mremap(2) calls under way move.
+    """
+
+    __slots__ = ("busy", "forks", "mapped", "moves", "of", "own", "shared", "values", "writable")
+
+    def __init__(self, pages: int) -> None:
+        self.mapped = [False] * pages
+        self.values: list[Value] = [None] * pages
+        self.writable = [False] * pages
+        self.busy = [0] * pages
+        self.of: list[tuple[File, int] | None] = [None] * pages
+        self.shared = [False] * pages
+        self.own = [True] * pages
+        self.forks: list[Space] = []
+        self.moves: list[tuple[int, int]] = []
+
+    def copy(self) -> Space:
+        """The same mappings, and nobody busy with them."""
+        new = Space(0)
+        new.mapped = self.mapped.copy()
+        new.values = self.values.copy()
+        new.writable = self.writable.copy()
+        new.busy = [0] * len(self.busy)
+        new.of = self.of.copy()
+        new.shared = self.shared.copy()
+        new.own = self.own.copy()
+        return new
 
 
 class Ghost:
-    """All address spaces, in the order of their creation."""
+    """All address spaces in the order of their creation, and all files."""
 
-    __slots__ = ("spaces",)
+    __slots__ = ("files", "spaces")
 
     def __init__(self) -> None:
         self.spaces: dict[object, Space] = {}
+        self.files: dict[object, File] = {}
 
     def exec(self, space: object, pages: int) -> None:
         """A first process: all pages mapped, private and anonymous, so they read as zeroes."""
-        self.spaces[space] = Space([0] * pages, [True] * pages)
+        self.spaces[space] = Space(pages)
+        for page in range(pages):
+            self.mmap(space, page)
 
-    def mmap(self, space: object, page: int) -> None:
-        self.spaces[space].values[page] = 0
-        self.spaces[space].writable[page] = True
+    def creat(self, file: object, pages: int, size: int) -> None:
+        """A new file, of `size` of at most `pages` pages, all of it a hole."""
+        self.files[file] = File(pages, size)
+
+    # mappings
+
+    def mmap(
+        self,
+        space: object,
+        page: int,
+        of: tuple[object, int] | None = None,
+        shared: bool = False,
+        writable: bool = True,
+    ) -> None:
+        s = self.spaces[space]
+        self.unsettle(s, page)
+        s.mapped[page] = True
+        s.writable[page] = writable
+        s.of[page] = view = None if of is None else (self.files[of[0]], of[1])
+        s.shared[page] = shared
+        s.own[page] = view is None
+        s.values[page] = 0 if view is None else view[0].values[view[1]]
+
+    def taking(self, space: object, page: int) -> None:
+        """A system call begins to take a page away, to move it or to fill it."""
+        self.spaces[space].busy[page] += 1
+
+    def taken(self, space: object, page: int) -> None:
+        """That system call is done."""
+        self.spaces[space].busy[page] -= 1
+
+    def unsettle(self, space: Space, page: int) -> None:
+        """What is mapped changes while another thread forks: the child may have it or not."""
+        for child in space.forks:
+            child.mapped[page] = False
+            child.values[page] = child.of[page] = None
 
     def munmap(self, space: object, page: int) -> None:
-        self.spaces[space].values[page] = None
-
-    def store(self, space: object, page: int, value: int) -> None:
-        self.spaces[space].values[page] = value
+        s = self.spaces[space]
+        self.unsettle(s, page)
+        s.mapped[page] = False
+        s.values[page] = s.of[page] = None
 
     def mprotect(self, space: object, page: int, writable: bool) -> None:
         self.spaces[space].writable[page] = writable
 
-    def move(self, space: object, old: int, new: int, value: int, writable: bool) -> None:
-        """mremap(2) has moved a page that read as `value`."""
-        self.spaces[space].values[new] = value
-        self.spaces[space].writable[new] = writable
+    def mremap_begins(self, space: object, old: int, new: int) -> None:
+        self.taking(space, old)
+        self.taking(space, new)
+        self.spaces[space].moves.append((old, new))
 
-    def dontneed(self, space: object, page: int) -> None:
-        """madvise(MADV_DONTNEED): private anonymous memory reads as zeroes afterwards."""
-        self.spaces[space].values[page] = 0
+    def mremap_ends(self, space: object, old: int, new: int) -> None:
+        self.spaces[space].moves.remove((old, new))
+        self.taken(space, old)
+        self.taken(space, new)
 
-    def fork(self, parent: object, child: object) -> None:
-        """fork(2): private memory is copied."""
-        of = self.spaces[parent]
-        self.spaces[child] = Space(of.values.copy(), of.writable.copy())
+    def mremap(self, space: object, old: int, new: int) -> None:
+        """mremap(2) has moved a page, over what was at the new address."""
+        s = self.spaces[space]
+        self.unsettle(s, new)
+        s.mapped[new] = s.mapped[old]
+        s.values[new] = s.values[old]
+        s.writable[new] = s.writable[old]
+        s.of[new], s.shared[new], s.own[new] = s.of[old], s.shared[old], s.own[old]
+        self.munmap(space, old)
+
+    def dontneed(self, space: object, page: int, before: Value) -> None:
+        """madvise(MADV_DONTNEED): private memory reads as it did when it was mapped, unless stored to meanwhile.
+
+        Of a file's page that was stored to meanwhile nothing is promised until the next store. `before` is what was
+        to be read when the call began. Shared memory keeps its contents.
+        """
+        s = self.spaces[space]
+        if not s.mapped[page] or s.shared[page]:
+            return
+        for child in s.forks:
+            child.values[page] = None
+        view = s.of[page]
+        fresh: Value = 0 if view is None else view[0].values[view[1]]
+        if s.values[page] != before:
+            s.values[page] = either(fresh, s.values[page]) if view is None else None
+        else:
+            s.values[page] = fresh
+            s.own[page] = view is None
+
+    def fork_begins(self, parent: object) -> Space:
+        """fork(2): of what another thread stores meanwhile the child has either; nothing of what one takes away."""
+        s = self.spaces[parent]
+        child = s.copy()
+        for page, busy in enumerate(s.busy):
+            if busy:
+                child.mapped[page] = False
+                child.values[page] = child.of[page] = None
+        s.forks.append(child)
+        return child
+
+    def fork_ends(self, parent: object, child: object, space: Space) -> None:
+        self.spaces[parent].forks.remove(space)
+        self.spaces[child] = space
 
     def exit(self, space: object) -> None:
         del self.spaces[space]
+
+    # stores and files
+
+    def store(self, space: object, page: int, value: int) -> None:
+        self.store_in(self.spaces[space], page, value)
+
+    def store_in(self, s: Space, page: int, value: int) -> None:
+        """A store to an address space that may have exited meanwhile, by who has pinned its page.
+
+        Where a page is just being moved to, the store goes to that page or to what it replaces.
+        """
+        for old, new in s.moves:
+            if new == page:
+                self.maybe(s, old, value)
+                self.maybe(s, new, value)
+                return
+        if s.shared[page]:
+            of = s.of[page]
+            assert of is not None
+            self.change(of[0], of[1], value)
+            return
+        s.values[page] = value
+        s.own[page] = True
+        for child in s.forks:
+            child.values[page] = either(child.values[page], value)
+            child.own[page] = True
+
+    def maybe(self, s: Space, page: int, value: int) -> None:
+        """A store that may have gone to this page; whether a private mapping has its own copy now is open, too."""
+        of = s.of[page]
+        if of is not None and s.shared[page]:
+            self.change(of[0], of[1], either(of[0].values[of[1]], value))
+        else:
+            s.values[page] = either(s.values[page], value) if s.own[page] else None
+
+    def change(self, file: File, at: int, value: Value) -> None:
+        """A page of a file changes: for its shared mappings too; a private one shows the old or the new."""
+        file.values[at] = value
+        for read in file.reads:
+            read[at] = either(read[at], value)
+        of = (file, at)
+        for s in self.spaces.values():
+            for space in (s, *s.forks):
+                for page, view in enumerate(space.of):
+                    if view == of and not space.own[page]:
+                        space.values[page] = value if space.shared[page] else either(space.values[page], value)
+
+    def write(self, file: object, at: int, value: int) -> None:
+        """write(2) has copied a page into the file; a file that ended before has zeroes in between."""
+        f = self.files[file]
+        for hole in range(f.size, at):
+            self.change(f, hole, 0)
+        f.size = max(f.size, at + 1)
+        self.change(f, at, value)
+
+    def failed(self, file: object, at: int, value: int) -> None:
+        """The device could not write `value`: it may be gone. The next fsync(2) or msync(2) is to say so."""
+        f = self.files[file]
+        for sync in f.syncs:
+            sync[at] = 0
+        if either(f.values[at], value) == f.values[at]:
+            self.change(f, at, None)
+
+    def truncating(self, file: object, size: int) -> None:
+        """ftruncate(2) begins: nothing is promised of what is past the new end, nor of private copies of it."""
+        f = self.files[file]
+        for at in range(size, len(f.values)):
+            f.promised[at] = 0
+            for sync in f.syncs:
+                sync[at] = 0
+            for s in self.spaces.values():
+                for space in (s, *s.forks):
+                    for page, view in enumerate(space.of):
+                        if view == (f, at):
+                            space.own[page] = False
+            self.change(f, at, None)
+
+    def truncate(self, file: object, size: int) -> None:
+        """ftruncate(2) has succeeded: what is new reads as zeroes, whatever was written meanwhile is gone."""
+        self.truncating(file, size)
+        f = self.files[file]
+        for at in range(f.size, size):
+            self.change(f, at, 0)
+        f.size = size
+
+    def read_begins(self, file: object) -> list[Value]:
+        """read(2): what is written meanwhile may be found or not. Remove the answer from `reads` at the end."""
+        f = self.files[file]
+        f.reads.append(f.values.copy())
+        return f.reads[-1]
+
+    def sync_begins(self, file: object) -> list[int]:
+        """fsync(2) or msync(MS_SYNC) begins: what is in the file now is to be on the disk at its end."""
+        f = self.files[file]
+        sync = [value if isinstance(value, int) else 0 for value in f.values]
+        f.syncs.append(sync)
+        return sync
+
+    def sync_ends(self, file: object, sync: list[int], promise: bool) -> None:
+        """It is done; without an error what it found is promised to be on the disk, or what is newer."""
+        f = self.files[file]
+        f.syncs = [other for other in f.syncs if other is not sync]
+        if promise:
+            f.promised = [max(pair) for pair in zip(f.promised, sync, strict=True)]

@@ -25,6 +25,16 @@ def _code(function: Any) -> CodeType | None:
 
 def labels(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
     """The labels at which `function` can stop on `kernel`, in the order in which the code names them."""
+    known = _KNOWN.get((kernel, function))
+    if known is None:
+        known = _KNOWN[kernel, function] = _read(kernel, function)
+    return known
+
+
+_KNOWN: dict[tuple[type, Callable[..., object]], tuple[str, ...]] = {}
+
+
+def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     seen: set[CodeType] = set()
 

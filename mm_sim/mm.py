@@ -5,14 +5,18 @@ May import `page` and `sched`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mm_sim.page import PteVal
+from mm_sim.page import WRITE, Pte, PteVal
 from mm_sim.sched import ANON_VMA_LOCK, PTL, Lock, RwSem
+
+if TYPE_CHECKING:
+    from mm_sim.address_space import AddressSpace
 
 VM_READ: Final = 1
 VM_WRITE: Final = 2
 VM_LOCKED: Final = 4
+VM_SHARED: Final = 8
 
 
 class AnonVma:
@@ -26,31 +30,49 @@ class AnonVma:
 
 
 class Vma:
-    """A vm_area_struct: virtual pages [vm_start, vm_end) of one mm, private and anonymous."""
+    """A vm_area_struct: virtual pages [vm_start, vm_end) of one mm; anonymous where `vm_file` is None."""
 
-    __slots__ = ("anon_vma", "vm_end", "vm_flags", "vm_mm", "vm_pgoff", "vm_start")
+    __slots__ = ("anon_vma", "vm_end", "vm_file", "vm_flags", "vm_mm", "vm_pgoff", "vm_start")
 
-    def __init__(self, mm: Mm, start: int, end: int, flags: int, pgoff: int) -> None:
+    def __init__(
+        self, mm: Mm, start: int, end: int, flags: int, pgoff: int, vm_file: AddressSpace | None = None
+    ) -> None:
         self.vm_mm = mm
         self.vm_start = start
         self.vm_end = end
         self.vm_flags = flags
         self.vm_pgoff = pgoff
+        self.vm_file = vm_file
         self.anon_vma: AnonVma | None = None
 
+    def wants_writenotify(self) -> bool:
+        """vma_wants_writenotify(), mm/mmap.c: stores to clean pages of the mapping are to fault."""
+        file = self.vm_file
+        return file is not None and self.vm_flags & _SHARED_WRITE == _SHARED_WRITE and file.accounts_dirty
+
+    def vm_page_prot(self) -> int:
+        """vm_page_prot: WRITE where a pte may be writable from a read fault on, else 0 (COW, dirty accounting)."""
+        if self.vm_file is None or self.vm_flags & _SHARED_WRITE != _SHARED_WRITE or self.vm_file.accounts_dirty:
+            return 0
+        return WRITE
+
     def __repr__(self) -> str:
-        flags = "".join(c for c, bit in (("r", VM_READ), ("w", VM_WRITE), ("l", VM_LOCKED)) if self.vm_flags & bit)
-        return f"vma[{self.vm_start},{self.vm_end}) {flags}"
+        flags = "".join(c for c, bit in _FLAGS if self.vm_flags & bit)
+        return f"vma[{self.vm_start},{self.vm_end}) {flags} {self.vm_file or ''}".rstrip()
+
+
+_SHARED_WRITE: Final = VM_SHARED | VM_WRITE
+_FLAGS: Final = (("r", VM_READ), ("w", VM_WRITE), ("l", VM_LOCKED), ("s", VM_SHARED))
 
 
 class Mm:
     """An mm_struct with its page table, which is one list: one ptl, no upper levels.
 
-    `name` is the task that brought it to life. `mm_users` counts the tasks and kernel users that keep
-    the address space alive; the last mmput() tears it down.
+    `name` is the task that brought it to life, `tlbs` what the CPUs of its threads have cached. `mm_users` counts the
+    tasks and kernel users that keep the address space alive; the last mmput() tears it down.
     """
 
-    __slots__ = ("mm_users", "mmap", "mmap_sem", "name", "pte", "ptl")
+    __slots__ = ("mm_users", "mmap", "mmap_sem", "name", "pte", "ptl", "tlbs")
 
     def __init__(self, name: int, pages: int) -> None:
         self.name = name
@@ -59,6 +81,7 @@ class Mm:
         self.mmap_sem = RwSem()
         self.ptl = Lock(PTL)
         self.pte: list[PteVal] = [None] * pages
+        self.tlbs: list[dict[int, Pte]] = []
 
     def find_vma(self, addr: int) -> Vma | None:
         """find_vma() and the check that `addr` is inside (mm/mmap.c)."""

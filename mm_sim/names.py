@@ -23,8 +23,8 @@ class Name(int):
 
 
 #: Kernel tasks come first in the list of tasks, so that a process keeps its index whatever the scope.
-KSWAPD, DIRECT, SWAPOFF = (Name(i, n) for i, n in enumerate(("kswapd", "direct", "swapoff")))
-KERNEL_TASKS = (KSWAPD, DIRECT, SWAPOFF)
+KSWAPD, DIRECT, SWAPOFF, PDFLUSH = (Name(i, n) for i, n in enumerate(("kswapd", "direct", "swapoff", "pdflush")))
+KERNEL_TASKS = (KSWAPD, DIRECT, SWAPOFF, PDFLUSH)
 PROCESSES = tuple(Name(len(KERNEL_TASKS) + i, f"P{i + 1}") for i in range(8))
 TASKS = (*KERNEL_TASKS, *PROCESSES)
 #: Virtual pages, by position in the address space of a process.
@@ -32,12 +32,18 @@ PAGES = tuple(Name(i, ascii_uppercase[i % 26] * (1 + i // 26)) for i in range(32
 #: In place of a process: a page in the swap cache that no page table refers to.
 NOBODY = Name(-1, "nobody")
 
+#: Files: on a disk without and with page_mkwrite(), on tmpfs, and the one behind shared anonymous memory.
+EXT2, XFS, TMPFS, SHM = FILES = tuple(Name(64 + i, n) for i, n in enumerate(("ext2", "xfs", "tmpfs", "shm")))
+
 #: What mprotect(2) is asked for: the bits of vm_flags.
 READ, READ_WRITE = Name(1, "R"), Name(3, "RW")
+#: What mmap(2) is asked for.
+PRIVATE, SHARED = Name(0, "PRIVATE"), Name(8, "SHARED")
 
-BY_NAME = {n.name: n for n in (*KERNEL_TASKS, *PROCESSES, *PAGES, NOBODY, READ, READ_WRITE)}
+BY_NAME = {n.name: n for n in (*KERNEL_TASKS, *PROCESSES, *PAGES, *FILES, NOBODY, READ, READ_WRITE, PRIVATE, SHARED)}
 
-kswapd, direct, swapoff, nobody = KSWAPD, DIRECT, SWAPOFF, NOBODY
+kswapd, direct, swapoff, pdflush, nobody = KSWAPD, DIRECT, SWAPOFF, PDFLUSH, NOBODY
+ext2, xfs, tmpfs, shm = FILES
 R, RW = READ, READ_WRITE
 P1, P2, P3, P4, P5, P6, P7, P8 = PROCESSES
 A, B, C, D, E, F, G, H = PAGES[:8]

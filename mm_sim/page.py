@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 from mm_sim.sched import PAGE_LOCK, KernelBug, Lock, Task
 
 if TYPE_CHECKING:
+    from mm_sim.address_space import AddressSpace
     from mm_sim.mm import AnonVma
 
 ZERO: Final = 0
@@ -50,7 +51,7 @@ class Page:
     """A page frame, its struct page and its storage key (include/linux/mm_types.h).
 
     `count` is page_count(), `mapcount` page_mapcount(), `private` the swap slot of a page in the swap cache,
-    `io` what a write under way (PG_writeback) takes to the device.
+    `io` what a write under way (PG_writeback) takes to the device, `tag_dirty` PAGECACHE_TAG_DIRTY in the radix tree.
     PG_active and the order of the LRU lists are left out: the rule that starts reclaim picks the page.
     """
 
@@ -71,9 +72,11 @@ class Page:
         "lock",
         "mapcount",
         "mapping",
+        "migration",
         "pfn",
         "private",
         "ptes",
+        "tag_dirty",
     )
 
     def __init__(self, pfn: int) -> None:
@@ -88,7 +91,8 @@ class Page:
         self.PG_uptodate = False
         self.PG_writeback = False
         self.lock = Lock(PAGE_LOCK)
-        self.mapping: AnonVma | None = None
+        self.mapping: AnonVma | AddressSpace | None = None
+        self.tag_dirty = False
         self.index = 0
         self.private: SwapSlot | None = None
         self.content = GARBAGE
@@ -105,6 +109,7 @@ class Page:
             Pte(self, YOUNG | DIRTY),
             Pte(self, YOUNG | DIRTY | WRITE),
         )
+        self.migration = (Migration(self, False), Migration(self, True))
 
     def busy(self) -> bool:
         """What wait_on_page_writeback() waits for."""
@@ -141,5 +146,19 @@ class SwapSlot:
         return f"slot{self.number}"
 
 
-#: What a page table holds: nothing (pte_none), a present pte, a swap pte.
-PteVal: TypeAlias = Pte | SwapSlot | None
+@final
+class Migration:
+    """A migration entry (include/linux/swapops.h), in place of a pte while its page moves to another frame."""
+
+    __slots__ = ("page", "write")
+
+    def __init__(self, page: Page, write: bool) -> None:
+        self.page = page
+        self.write = write
+
+    def __repr__(self) -> str:
+        return f"migration entry of {self.page!r}"
+
+
+#: What a page table holds: nothing (pte_none), a present pte, a swap pte, a migration entry.
+PteVal: TypeAlias = Pte | SwapSlot | Migration | None

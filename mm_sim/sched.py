@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from mm_sim.mm import Mm
+    from mm_sim.page import Pte
 
 T = TypeVar("T")
 
@@ -43,22 +44,24 @@ Steps = Generator["str | Waitable", None, T]
 
 # The order of locks, outermost first (kernel.md section 8, mm/rmap.c). Each has four bits in `Task.held`,
 # so that one comparison sees whether a lock of the same or of an inner rank is already held.
-MMAP_SEM, PAGE_LOCK, I_MMAP_LOCK, ANON_VMA_LOCK, PTL, TREE_LOCK = (1 << 4 * rank for rank in range(6))
+I_MUTEX, MMAP_SEM, PAGE_LOCK, I_MMAP_LOCK, ANON_VMA_LOCK, PTL, TREE_LOCK = (1 << 4 * rank for rank in range(7))
 
 
 class Task:
     """A thread of execution on a CPU of its own: a thread of a process, or a kernel thread.
 
-    `mm` is None for kernel threads and for what has exited. While a system call, a fault or reclaim
+    `mm` is None for kernel threads and for what has exited. `tlb` has the translations that the CPU has cached, by
+    address, if its mm has or had another thread (see `arch`). While a system call, a fault or reclaim
     is under way, `steps` is its generator, `op` its rule and `point` the label where it stands;
     `waits` is the object it is blocked on. `held` counts locks by rank.
     """
 
-    __slots__ = ("held", "mm", "name", "op", "point", "steps", "waits")
+    __slots__ = ("held", "mm", "name", "op", "point", "steps", "tlb", "waits")
 
     def __init__(self, name: int) -> None:
         self.name = name
         self.mm: Mm | None = None
+        self.tlb: dict[int, Pte] | None = None
         self.op = ""
         self.steps: Steps[object] | None = None
         self.point: str | None = None

@@ -7,23 +7,26 @@ slots and processes, or in which values were stored. May import the rest of `mm_
 
 from __future__ import annotations
 
+import dis
 import marshal
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import cache
 from hashlib import blake2b
-from itertools import permutations, product
-from types import CodeType, GeneratorType
-from typing import Any
+from itertools import groupby, permutations, product
+from operator import attrgetter, itemgetter
+from types import CodeType, FunctionType, GeneratorType, MethodType
+from typing import Any, NamedTuple
 from zlib import crc32
 
-from mm_sim.ghost import Space
+from mm_sim.address_space import AddressSpace
+from mm_sim.ghost import File, Value
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
-from mm_sim.page import GARBAGE, ZERO, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Task
+from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
+from mm_sim.sched import Lock, Task
 from mm_sim.system import System
 
 _FIRST = len(KERNEL_TASKS)
@@ -56,6 +59,8 @@ def clone(system: System, spare: System | None = None) -> System:
     anon: dict[AnonVma, AnonVma] = {}
     mms: dict[Mm, Mm] = {}
     vmas: dict[Vma, Vma] = {}
+    files = {file: _file(file, frames, slots) for file in old.files}
+    new.files = list(files.values())
 
     for mm in old.mms:
         mms[mm] = copy = Mm(mm.name, 0)
@@ -63,6 +68,8 @@ def clone(system: System, spare: System | None = None) -> System:
         copy.pte = [_pte(pte, frames, slots) for pte in mm.pte]
         for vma in mm.mmap:
             vmas[vma] = other = Vma(copy, vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff)
+            if vma.vm_file is not None:
+                other.vm_file = files[vma.vm_file]
             copy.mmap.append(other)
             if vma.anon_vma is not None:
                 if vma.anon_vma not in anon:
@@ -70,6 +77,8 @@ def clone(system: System, spare: System | None = None) -> System:
                 other.anon_vma = anon[vma.anon_vma]
     for a, b in anon.items():
         b.head = [vmas[vma] for vma in a.head]
+    for old_file, file in files.items():
+        file.i_mmap = [vmas[vma] for vma in old_file.i_mmap]
     for source, page in zip(old.frames, frames, strict=True):
         page.count = source.count
         page.content = source.content
@@ -85,7 +94,12 @@ def clone(system: System, spare: System | None = None) -> System:
         page.PG_uptodate = source.PG_uptodate
         page.PG_writeback = source.PG_writeback
         page.lock.owner = None
-        page.mapping = None if source.mapping is None else anon.get(source.mapping) or AnonVma()
+        mapping = source.mapping
+        if type(mapping) is AddressSpace:
+            page.mapping = files[mapping]
+        else:
+            page.mapping = anon.get(mapping) or AnonVma() if type(mapping) is AnonVma else None
+        page.tag_dirty = source.tag_dirty
         page.private = None if source.private is None else slots[source.private.number]
     for origin, slot in zip(old.slots, slots, strict=True):
         slot.map = origin.map
@@ -97,6 +111,9 @@ def clone(system: System, spare: System | None = None) -> System:
     for task, twin in zip(old.tasks, new.tasks, strict=True):
         if task.mm is not None:
             twin.mm = mms[task.mm]
+            if task.tlb is not None:
+                twin.tlb = tlb = {addr: frames[pte.page.pfn].ptes[pte.bits] for addr, pte in task.tlb.items()}
+                twin.mm.tlbs.append(tlb)
     new.current = new.tasks[0]
     new.touched = [(mms[mm], addr) for mm, addr in old.touched]
 
@@ -105,10 +122,29 @@ def clone(system: System, spare: System | None = None) -> System:
     result.scope = system.scope
     result.last_value = system.last_value
     result.ghost = type(system.ghost)()
+    ghosts: dict[File, File] = {}
+    for key, ghost in system.ghost.files.items():
+        assert isinstance(key, AddressSpace)
+        ghosts[ghost] = twin_ghost = File(0, ghost.size)
+        twin_ghost.values = ghost.values.copy()
+        twin_ghost.promised = ghost.promised.copy()
+        result.ghost.files[files[key]] = twin_ghost
     for key, space in system.ghost.spaces.items():
         assert isinstance(key, Mm)
-        result.ghost.spaces[mms[key]] = Space(space.values.copy(), space.writable.copy())
+        result.ghost.spaces[mms[key]] = other_space = space.copy()
+        if ghosts:
+            other_space.of = [None if view is None else (ghosts[view[0]], view[1]) for view in space.of]
     return result
+
+
+def _file(old: AddressSpace, frames: list[Page], slots: list[SwapSlot]) -> AddressSpace:
+    new = AddressSpace(old.name, 0)
+    new.i_nlink, new.count, new.i_size = old.i_nlink, old.count, old.i_size
+    new.AS_EIO, new.SHMEM_PAGEIN = old.AS_EIO, old.SHMEM_PAGEIN
+    new.pages = [None if page is None else frames[page.pfn] for page in old.pages]
+    new.swap = [None if slot is None else slots[slot.number] for slot in old.swap]
+    new.blocks = old.blocks.copy()
+    return new
 
 
 def _pte(pte: PteVal, frames: list[Page], slots: list[SwapSlot]) -> PteVal:
@@ -116,21 +152,92 @@ def _pte(pte: PteVal, frames: list[Page], slots: list[SwapSlot]) -> PteVal:
         return None
     if type(pte) is Pte:
         return frames[pte.page.pfn].ptes[pte.bits]
+    assert type(pte) is SwapSlot
     return slots[pte.number]
 
 
 #: Locals of generators that hold the content of a page.
 _VALUES = frozenset(("value", "expected"))
-#: Locals that say nothing new: the machine, the kernel, and the task that the generator belongs to.
-_KNOWN = frozenset(("self", "s", "kernel", "task"))
+#: Locals that say nothing new: the machine, the kernel, the task that the generator belongs to, and what of the ghost
+#: is written with the file or the address space.
+_KNOWN = frozenset(("self", "s", "kernel", "task", "promise", "space", "ghost"))
+
+
+@cache
+def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
+    """The locals that may still be read by a function that stands at an instruction; the others are no state.
+
+    What is read further on may be, and with a loop around the instruction what is read anywhere in the loop; the
+    variable of a loop tells how far its iterator has come.
+    """
+    read: list[tuple[int, str]] = []
+    loops: list[tuple[int, int]] = []
+    of_loop = False
+    for instruction in dis.get_instructions(code):
+        name, offset = instruction.opname, instruction.offset
+        if "_FAST" in name and (of_loop or (not name.startswith("STORE_FAST_STORE") and "LOAD" in name)):
+            names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+            read += [(offset, name) for name in names]
+        elif "JUMP_BACKWARD" in name:
+            loops.append((instruction.argval, offset))
+        of_loop = name == "FOR_ITER" or (of_loop and name in ("CACHE", "UNPACK_SEQUENCE"))
+    first = lasti
+    for start, end in sorted(loops, reverse=True):
+        if start <= first <= end:
+            first = start
+    return tuple(sorted({name for offset, name in read if offset >= first or offset > lasti} - _KNOWN))
+
+
+class Content(NamedTuple):
+    """A content that a function holds."""
+
+    value: int
+
+
+def stack(task: Task) -> list[object]:
+    """Where a task stands: its point, then each function with its instruction and locals."""
+    steps: object = task.steps
+    if steps is None:
+        return []
+    found: list[object] = ["w" if task.waits is not None else task.point]
+    while type(steps) is GeneratorType:
+        frame = steps.gi_frame
+        assert frame is not None
+        code, lasti = steps.gi_code, frame.f_lasti
+        found.append(_code_id(code))
+        found.append(lasti)
+        names = _live(code, lasti)
+        if names:
+            values = frame.f_locals
+            for name in names:
+                value = values.get(name)
+                found.append(Content(value) if name in _VALUES and isinstance(value, int) else value)
+        steps = steps.gi_yieldfrom
+    return found
+
+
+#: What the key says of a page beside what it refers to.
+_PAGE = attrgetter(
+    "count",
+    "mapcount",
+    "PG_anon",
+    "PG_dirty",
+    "PG_lru",
+    "PG_referenced",
+    "PG_uptodate",
+    "PG_writeback",
+    "key_c",
+    "key_r",
+    "tag_dirty",
+)
 
 
 class _Writer:
     """Writes a state as a flat list of numbers and strings, naming things in the order in which it meets them."""
 
-    __slots__ = ("anon", "mms", "out", "pages", "position", "slots", "system", "values", "vmas")
+    __slots__ = ("anon", "files", "mms", "out", "pages", "position", "slots", "system", "values", "vmas")
 
-    def __init__(self, system: System, order: tuple[int, ...]) -> None:
+    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]]) -> None:
         self.system = system
         self.out: list[object] = []
         self.position = {task: i for i, task in enumerate(order)}
@@ -139,14 +246,18 @@ class _Writer:
         self.anon: dict[AnonVma, int] = {}
         self.mms: dict[Mm, int] = {}
         self.vmas: dict[Vma, int] = {}
+        self.files = {file: n for n, file in enumerate(system.kernel.files)}
         self.values = {ZERO: ZERO}
         kernel = system.kernel
         for task in order:
-            self.live(kernel.tasks[task])
-        for task in order:
-            self.task(kernel.tasks[task])
-        for index in range(_FIRST):
-            self.task(kernel.tasks[index])
+            self.live(kernel.tasks[task], stacks[task])
+        for file in kernel.files:
+            for values in (system.ghost.files[file].values, *system.ghost.files[file].reads):
+                self.live_values(values)
+        for file in kernel.files:
+            self.file(file)
+        for task in (*order, *range(_FIRST)):
+            self.task(kernel.tasks[task], stacks[task])
         for mm in kernel.mms:  # what swapoff or an exit has not yet let go
             self.mm(mm)
         self.values.clear()  # nobody can come to what is left
@@ -163,17 +274,79 @@ class _Writer:
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
 
-    def live(self, task: Task) -> None:
+    def live(self, task: Task, stands: list[object]) -> None:
         """Number the values that somebody must read, or will when an mremap() that is under way ends."""
         values = self.values
         if task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) is not None:
-            for value in space.values:
-                if value is not None:
-                    values.setdefault(value, len(values))
-        if isinstance(task.steps, GeneratorType) and task.steps.gi_frame is not None:
-            moved = task.steps.gi_frame.f_locals.get("value")
-            if isinstance(moved, int):
-                values.setdefault(moved, len(values))
+            self.live_values(space.values)
+            for child in space.forks:
+                self.live_values(child.values)
+        for thing in stands:
+            if type(thing) is Content:
+                values.setdefault(thing.value, len(values))
+
+    def live_values(self, expected: list[Value]) -> None:
+        values = self.values
+        for value in expected:
+            if isinstance(value, int):
+                values.setdefault(value, len(values))
+            elif value is not None:
+                for one in value:
+                    values.setdefault(one, len(values))
+
+    def expected(self, value: Value) -> None:
+        if isinstance(value, tuple):
+            self.out.append(tuple(sorted(self.value(one) for one in value)))
+        else:
+            self.out.append(None if value is None else self.value(value))
+
+    def file(self, file: AddressSpace) -> None:
+        """A file; of its disk and its writes under way also whether they are new enough for what was promised."""
+        out = self.out
+        ghost = self.system.ghost.files[file]
+        out += (
+            file.i_size,
+            file.i_nlink,
+            file.count,
+            file.AS_EIO,
+            file.SHMEM_PAGEIN,
+            len(ghost.syncs),
+            len(ghost.reads),
+        )
+        for values in (ghost.values, *ghost.reads):
+            for value in values:
+                self.expected(value)
+        for at, page in enumerate(file.pages):
+            out.append(self.value(file.blocks[at]))
+            for oldest in (ghost.promised, *ghost.syncs):
+                out.append(file.blocks[at] >= oldest[at])
+                if page is not None:
+                    out.append(page.content >= oldest[at])
+                    out.append(page.PG_writeback and page.io >= oldest[at])
+            if page is None:
+                out.append(None)
+            else:
+                self.page(page)
+            slot = file.swap[at]
+            if slot is not None:
+                self.slot(slot)
+        for lock in (file.i_mutex, file.i_mmap_lock, file.tree_lock):
+            if lock.owner is None:
+                out.append(None)
+            else:
+                self.owner(lock.owner)
+        for vma in file.i_mmap:
+            self.vma(vma)
+
+    def file_name(self, file: AddressSpace) -> None:
+        self.out.append(self.files[file])
+
+    def ghost_file(self, file: File) -> None:
+        """Written with its file."""
+
+    def migration(self, entry: Migration) -> None:
+        self.out.append("m" if entry.write else "n")
+        self.page(entry.page)
 
     def value(self, value: int) -> int:
         """A content that nobody must read, now or later, is as good as garbage."""
@@ -185,9 +358,11 @@ class _Writer:
         elif type(pte) is Pte:
             self.out.append(pte.bits)
             self.page(pte.page)
-        else:
+        elif type(pte) is SwapSlot:
             self.out.append("s")
             self.slot(pte)
+        else:
+            self.thing(pte)
 
     def page(self, page: Page) -> None:
         number = self.pages.get(page)
@@ -195,20 +370,13 @@ class _Writer:
             self.out.append(number)
             return
         self.pages[page] = number = len(self.pages)
-        flags = (
-            page.PG_anon
-            | page.PG_dirty << 1
-            | page.PG_lru << 2
-            | page.PG_referenced << 3
-            | page.PG_uptodate << 4
-            | page.PG_writeback << 5
-            | page.key_c << 6
-            | page.key_r << 7
-        )
-        self.out += (number, page.count, page.mapcount, flags, self.value(page.content))
-        if page.mapping is not None and (page.mapcount or page.PG_swapcache):
+        self.out += (number, *_PAGE(page), self.value(page.content))
+        mapping = page.mapping
+        if type(mapping) is AddressSpace:
+            self.out += (int(page.index), self.files[mapping])
+        elif type(mapping) is AnonVma and (page.mapcount or page.PG_swapcache):
             self.out.append(int(page.index))
-            self.anon_vma(page.mapping)
+            self.anon_vma(mapping)
         if page.PG_writeback:
             self.out.append(self.value(page.io))
         if page.lock.owner is not None:
@@ -238,8 +406,16 @@ class _Writer:
         space = self.system.ghost.spaces.get(mm)
         if space is not None:
             for value in space.values:
-                self.out.append(None if value is None else self.value(value))
+                self.expected(value)
             self.out += space.writable
+            self.out += space.mapped
+            self.out += space.busy
+            if self.files:
+                for page, view in enumerate(space.of):
+                    self.out.append(None if view is None else (space.shared[page], space.own[page]))
+            for child in space.forks:
+                for value in child.values:
+                    self.expected(value)
         for vma in mm.mmap:
             self.vma(vma)
         for pte in mm.pte:
@@ -249,26 +425,21 @@ class _Writer:
         self.out.append(None if sem.writer is None else self.position.get(sem.writer.name, ~sem.writer.name))
         self.out.append(None if mm.ptl.owner is None else self.position.get(mm.ptl.owner.name, ~mm.ptl.owner.name))
 
-    def task(self, task: Task) -> None:
+    def task(self, task: Task, stands: list[object]) -> None:
         if task.mm is not None:
             self.mm(task.mm)
         out = self.out
         out.append("|")
-        steps: object = task.steps
-        if steps is None:
-            return
-        out.append("w" if task.waits is not None else task.point)
-        while type(steps) is GeneratorType:
-            frame = steps.gi_frame
-            assert frame is not None
-            out.append(_code_id(steps.gi_code))
-            out.append(frame.f_lasti)
-            for name, local in frame.f_locals.items():
-                if name in _VALUES and isinstance(local, int):
-                    out.append(self.value(local))
-                elif name not in _KNOWN:
-                    self.thing(local)
-            steps = steps.gi_yieldfrom
+        if task.tlb is not None:
+            for addr, pte in sorted(task.tlb.items()):
+                out.append(int(addr))
+                self.pte(pte)
+        for thing in stands:
+            kind = type(thing)
+            if kind is int or kind is str:
+                out.append(thing)
+            else:
+                self.thing(thing)
 
     def thing(self, thing: object) -> None:
         """Something that a generator or another thing refers to."""
@@ -280,6 +451,9 @@ class _Writer:
         else:
             raise TypeError(f"no key for a {type(thing).__name__} in a kernel function: {thing!r}")
 
+    def content(self, content: Content) -> None:
+        self.out.append(self.value(content.value))
+
     def plain(self, thing: int | str | None) -> None:
         self.out.append(thing)
 
@@ -289,6 +463,8 @@ class _Writer:
         if number < 0:
             self.vmas[vma] = len(self.vmas)
             self.out += (int(vma.vm_start), int(vma.vm_end), int(vma.vm_flags), int(vma.vm_pgoff))
+            if vma.vm_file is not None:
+                self.out.append(self.files[vma.vm_file])
             self.mm(vma.vm_mm)
             if vma.anon_vma is not None:
                 self.anon_vma(vma.anon_vma)
@@ -311,6 +487,8 @@ class _Writer:
 
     def gather(self, tlb: MmuGather) -> None:
         self.many(tlb.pages)
+        self.many(tlb.delayed)
+        self.out.append(tlb.need_flush)
 
     def many(self, things: Sequence[object]) -> None:
         self.out.append(len(things))
@@ -318,7 +496,7 @@ class _Writer:
             self.thing(thing)
 
     def nested(self, steps: object) -> None:
-        """Written when the walk along gi_yieldfrom comes to it."""
+        """Written elsewhere: generators along gi_yieldfrom, closures and locks with who refers to them."""
 
 
 _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
@@ -326,6 +504,7 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     bool: _Writer.plain,
     int: _Writer.plain,
     str: _Writer.plain,
+    Content: _Writer.content,
     Name: _Writer.name,
     Page: _Writer.page,
     Pte: _Writer.pte,
@@ -339,6 +518,12 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     tuple: _Writer.many,
     range: _Writer.many,
     GeneratorType: _Writer.nested,
+    FunctionType: _Writer.nested,
+    Lock: _Writer.nested,
+    MethodType: _Writer.nested,
+    AddressSpace: _Writer.file_name,
+    File: _Writer.ghost_file,
+    Migration: _Writer.migration,
 }
 
 
@@ -356,39 +541,45 @@ def _outline(page: Page) -> tuple[bool, ...]:
 def _signature(system: System, task: Task) -> tuple[Any, ...]:
     """What tells a process from another, whatever their names: enough to order most of them."""
     mm = task.mm
+    op = task.op if task.steps is not None else ""
     if mm is None:
-        return (task.op if task.steps is not None else "",)
-    vmas = tuple(
+        return (op,)
+    ptes = [8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte]
+    vmas = [
         (v.vm_start, v.vm_flags, v.vm_pgoff, -1 if v.anon_vma is None else v.anon_vma.head.index(v))
         for v in mm.mmap
         if v.anon_vma is None or v in v.anon_vma.head
-    )
-    ptes = tuple(8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte)
-    return (task.op if task.steps is not None else "", task.point or "", ptes, vmas)
+    ]
+    return op, task.point or "", ptes, vmas
 
 
 def orders(system: System) -> Iterable[tuple[int, ...]]:
     """The orders of the processes to be tried: one, but for processes that look alike."""
     tasks = system.kernel.tasks[_FIRST:]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for task in tasks:
-        groups.setdefault(_signature(system, task), []).append(task.name)
-    keys = sorted(groups, key=repr)
-    if all(len(groups[key]) == 1 or key == ("",) for key in keys):
-        return (tuple(name for key in keys for name in groups[key]),)
-    choices = product(*(permutations(groups[key]) for key in keys))
+    signed = sorted((_signature(system, task), task.name) for task in tasks)
+    groups = [(signature, [name for _, name in same]) for signature, same in groupby(signed, itemgetter(0))]
+    if all(len(names) == 1 or signature == ("",) for signature, names in groups):
+        return (tuple(name for _, name in signed),)
+    choices = product(*(permutations(names) for _, names in groups))
     return (tuple(name for part in choice for name in part) for choice in choices)
 
 
-def canonical(system: System, symmetric: bool = True) -> tuple[bytes, tuple[int, ...]]:
+def canonical(
+    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None
+) -> tuple[bytes, tuple[int, ...]]:
     """The key of a state, and the order of the tasks in which it was written.
 
     The key is 16 bytes, equal for states that differ only in the names of things and in values; unless
-    `symmetric`, the names of processes count.
+    `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known.
     """
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
+    if stacks is None:
+        stacks = [stack(task) for task in system.kernel.tasks]
     return min(
-        (blake2b(marshal.dumps(_Writer(system, order).out, 2), digest_size=16).digest(), (*order, *range(_FIRST)))
+        (
+            blake2b(marshal.dumps(_Writer(system, order, stacks).out, 2), digest_size=16).digest(),
+            (*order, *range(_FIRST)),
+        )
         for order in tries
     )
 

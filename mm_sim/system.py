@@ -10,25 +10,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
-from mm_sim.ghost import Ghost, Space
+from mm_sim.ghost import Ghost, Space, Value
 from mm_sim.kernel import Kernel
-from mm_sim.mm import VM_READ, VM_WRITE, Mm, Vma
-from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, Name
-from mm_sim.page import ZERO, Pte, PteVal
+from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
+from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
+from mm_sim.page import ZERO, Migration, Page, Pte, PteVal, SwapSlot
 from mm_sim.sched import Steps, Task, run
 
 
 class Loss(AssertionError):
-    """A process would read something else than what was stored last."""
+    """A process or a file would read as something else than what was stored last, or the disk has less than promised.
 
-    def __init__(self, process: Name, page: Name, expected: int, found: int) -> None:
-        super().__init__(f"{process!r} would read {found} at page {page!r}, where {expected} was stored")
+    `process` is whose page it is: a process, or a file for what read(2) would find. With `disk` it is what fsync(2)
+    or msync(2) has said to be on the disk; `expected` is then the oldest content that may be there.
+    """
+
+    def __init__(self, process: Name, page: Name, expected: Value, found: int, disk: bool = False) -> None:
+        text = f"{process!r} would read {found} at page {page!r}, where {expected} was stored"
+        if disk:
+            text = f"{process!r} has {found} on disk at page {page!r}, where {expected} was said to be written"
+        super().__init__(text)
         self.process = process
         self.page = page
         self.expected = expected
         self.found = found
+        self.disk = disk
 
+
+#: In place of a value: there is no such page in the file.
+PAST_END = -2
 
 #: Stands for the task of a step that is done at once.
 IDLE = Task(-1)
@@ -36,12 +48,18 @@ IDLE = Task(-1)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The size of a machine. Two slots of swap are the least at which swap can be more than half full."""
+    """The size of a machine. Two slots of swap are the least at which swap can be more than half full.
+
+    `files` are the files there are (names.FILES; SHM for shared anonymous memory), `also` what else can happen:
+    "threads", "pins" (direct I/O, ptrace), "migration" (on x86).
+    """
 
     processes: int = 2
     pages: int = 1
     frames: int = 3
     slots: int = 2
+    files: tuple[Name, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 SMALL = Scope()
@@ -69,7 +87,11 @@ class Rule:
 
 
 class System:
-    """A machine of one kernel, architecture and scope, with P1 running and all its pages mapped."""
+    """A machine of one kernel, architecture and scope, with P1 running and all its pages mapped.
+
+    They are private and anonymous, but where the scope has files page A is the first page of the first file, shared.
+    With threads P2 is one of P1's.
+    """
 
     __slots__ = ("ghost", "kernel", "last_value", "scope")
 
@@ -92,6 +114,26 @@ class System:
         mm.mmap.append(Vma(mm, 0, scope.pages, VM_READ | VM_WRITE, 0))
         self.kernel.mms.append(mm)
         self.ghost.exec(mm, scope.pages)
+        for name in scope.files:
+            file = AddressSpace(name, scope.pages)
+            self.kernel.files.append(file)
+            self.ghost.creat(file, scope.pages, file.i_size)
+        if scope.files:
+            self.map_first_file(mm)
+        if "threads" in scope.also:
+            self.kernel.current = first
+            self.kernel.sys_clone(self.kernel.tasks[PROCESSES[1]])
+
+    def map_first_file(self, mm: Mm) -> None:
+        file = self.kernel.files[0]
+        if file.name is SHM:
+            file.i_size = 1
+            self.ghost.creat(file, self.scope.pages, 1)
+        mm.mmap[0].vm_start = mm.mmap[0].vm_pgoff = 1
+        if self.scope.pages == 1:
+            mm.mmap.clear()
+        self.kernel.vma_link_locked(mm, Vma(mm, 0, 1, VM_READ | VM_WRITE | VM_SHARED, 0, file))
+        self.ghost.mmap(mm, 0, (file, 0), shared=True)
 
     # steps
 
@@ -137,14 +179,32 @@ class System:
 
     # the check
 
-    def peek(self, pte: PteVal) -> int:
+    def peek(self, pte: PteVal, mm: Mm, addr: int) -> int:
         """What a load through `pte` would return in the end."""
         if type(pte) is Pte:
             return pte.page.content
         if pte is None:
-            return ZERO
+            vma = mm.find_vma(addr) if self.kernel.files else None
+            if vma is None or vma.vm_file is None:
+                return ZERO
+            return self.peek_file(vma.vm_file, addr - vma.vm_start + vma.vm_pgoff)
+        if type(pte) is Migration:
+            return pte.page.content
+        assert type(pte) is SwapSlot
         page = pte.page
         return page.content if page is not None and page.PG_uptodate else pte.content
+
+    def peek_file(self, file: AddressSpace, at: int) -> int:
+        """What read(2) would find in a page of a file; PAST_END stands for the end of the file, or SIGBUS."""
+        if at >= file.i_size:
+            return PAST_END
+        page: Page | None = file.pages[at]
+        if page is not None and page.PG_uptodate:
+            return page.content
+        slot = file.swap[at]
+        if slot is not None:
+            return slot.page.content if slot.page is not None and slot.page.PG_uptodate else slot.content
+        return file.blocks[at]
 
     def check_touched(self) -> None:
         """Check the addresses that the last step can have changed. Raises Loss.
@@ -154,6 +214,8 @@ class System:
         kernel = self.kernel
         if kernel.suspect:
             kernel.suspect = False
+            if kernel.files:
+                self.check_files()
             kernel.touched = [(mm, a) for mm in kernel.mms for a in range(self.scope.pages)]
         undecided = []
         for entry in kernel.touched:
@@ -165,11 +227,30 @@ class System:
             if expected is None:
                 continue
             pte = mm.pte[addr]
+            found = pte.page.content if type(pte) is Pte else self.peek(pte, mm, addr)
+            if found == expected and pte is not None:
+                continue
             if pte is None and mm.ptl.owner is not None:
                 undecided.append(entry)
-            elif self.peek(pte) != expected:
-                raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, self.peek(pte))
+            elif found != expected and not space.busy[addr] and (isinstance(expected, int) or found not in expected):
+                if pte is not None or found != PAST_END:
+                    raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
         kernel.touched = undecided
+
+    def check_files(self) -> None:
+        """Check every page of every file, and what was promised to be on its disk. Raises Loss."""
+        for file in self.kernel.files:
+            ghost = self.ghost.files[file]
+            for at, expected in enumerate(ghost.values):
+                found = self.peek_file(file, at)
+                if found == PAST_END:
+                    continue
+                if file.blocks[at] < ghost.promised[at]:
+                    raise Loss(file.name, PAGES[at], ghost.promised[at], file.blocks[at], disk=True)
+                if expected is None:
+                    continue
+                if found != expected and (isinstance(expected, int) or found not in expected):
+                    raise Loss(file.name, PAGES[at], expected, found)
 
     def check(self) -> None:
         """Check every mapped address of every process. Raises Loss."""

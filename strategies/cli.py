@@ -5,12 +5,15 @@ Exit status: 0 if every verdict is as expected, 1 if one is not, 2 for bad input
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,13 +27,13 @@ from mm_sim.kernel import Kernel
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
-from mm_sim.system import Scope
 from strategies import bench as benchmarks
-from strategies import night, reproducer
+from strategies import cost, explain, night, report, reproducer, timeline
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Folder, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
-from strategies.rules import table
-from strategies.verdict import COMMIT, Verdict, expected_of, judge_within
+from strategies.reproducer import BadReproducer, StaleReproducer
+from strategies.rules import stops, table
+from strategies.verdict import REQUIRED, Verdict, expected_of, judge_within
 
 _COLOURS = {"loses": "red", "no loss found": "yellow", "proven": "green"}
 
@@ -46,12 +49,12 @@ def _one_line() -> Iterator[None]:
     """Errors that are the caller's to mend, as one line."""
     try:
         yield
-    except (SeriesError, CheckpointError, DatabaseError) as error:
+    except (SeriesError, CheckpointError, DatabaseError, BadReproducer, StaleReproducer, cost.CannotRun) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
         raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
     except OSError as error:
-        raise BadInput(str(error)) from error
+        raise BadInput(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
 def _load(name: str) -> tuple[str, type[Kernel]]:
@@ -81,6 +84,12 @@ class _Progress:
             self.status.update(text)
 
 
+def _console() -> Console:
+    """The terminal; or plain text as wide as a timeline, unless COLUMNS says otherwise."""
+    out = Console()
+    return out if out.is_terminal or "COLUMNS" in os.environ else Console(width=timeline.WIDTH)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mm_sim")
 def main() -> None:
@@ -98,10 +107,27 @@ def main() -> None:
     metavar="SECONDS",
     help="Time for each series.",
 )
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(list(REQUIRED)),
+    default=["commit"],
+    show_default=True,
+    help="What is judged; may be given more than once.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the walk.")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes of the search.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each verdict.")
-def judge(series: tuple[str, ...], arch: str, budget: float, seed: int, jobs: int, as_json: bool) -> None:
+def judge(
+    series: tuple[str, ...],
+    arch: str,
+    budget: float,
+    scopes: tuple[str, ...],
+    seed: int,
+    jobs: int,
+    as_json: bool,
+) -> None:
     """The verdict on each SERIES or series FILE; on all series if none is named."""
     chosen = [_load(name) for name in series or all_series.names()]
     arches = list(ARCHES) if arch == "all" else [arch]
@@ -109,25 +135,25 @@ def judge(series: tuple[str, ...], arch: str, budget: float, seed: int, jobs: in
     verdicts: list[Verdict] = []
     with _Progress(Console(stderr=True)) as progress:
         for name, kernel in chosen:
-            for one in arches:
+            for one, scope in product(arches, scopes):
                 with _one_line():
-                    verdict = judge_within(kernel, name, one, budget, seed, jobs, progress)
+                    verdict = judge_within(kernel, name, one, budget, seed, jobs, progress, scope)
                 verdicts.append(verdict)
                 if not as_json:
-                    _show(out, verdict)
+                    _show(out, kernel, verdict)
     if as_json:
         click.echo(json.dumps([verdict.as_json() for verdict in verdicts], indent=2))
     raise SystemExit(any(verdict.surprise() for verdict in verdicts))
 
 
-def _show(out: Console, verdict: Verdict) -> None:
+def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
     out.print(f"[bold {_COLOURS[verdict.word]}]{verdict.word:14}[/] {verdict}", highlight=False, soft_wrap=True)
     for found in verdict.losses:
-        for text in (reproducer.describe(found.report), reproducer.timeline(found.steps, found.report), str(found)):
-            out.print(f"\n{text}", highlight=False, markup=False, soft_wrap=True)
-        out.print()
+        out.print(
+            f"\n{reproducer.told(kernel, found, verdict.arch)}\n", highlight=False, markup=False, soft_wrap=True
+        )
     if verdict.searched is not None:
-        out.print(f"               {COMMIT}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"               {SCOPES[verdict.scope]}", highlight=False, markup=False, soft_wrap=True)
     surprise = verdict.surprise()
     if surprise is not None:
         out.print(f"               [bold]not as expected: {surprise}[/]", highlight=False, soft_wrap=True)
@@ -285,6 +311,141 @@ def corpus(
     raise SystemExit(2 if store.unsaved() else 0)
 
 
+@main.command("explain")
+@click.argument("what", metavar="FILE|SERIES")
+@click.option("--step", type=click.IntRange(min=1), help="The state after this step only.")
+@click.option("--to", "label", metavar="LABEL", help="The state where this preemption point is first passed.")
+@click.option("--compare", metavar="SERIES|FILE", help="Where the same steps first make a difference on this series.")
+@click.option("--timeline", "only", is_flag=True, help="The timeline alone, without the states.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page to read in a browser.")
+@click.option("--budget", type=click.FloatRange(min=0.1), default=20.0, show_default=True, metavar="SECONDS")
+def explain_(
+    what: str,
+    step: int | None,
+    label: str | None,
+    compare: str | None,
+    only: bool,
+    html: Path | None,
+    budget: float,
+) -> None:
+    """A run that loses data, step by step: a stored one (FILE), or the shortest that is known of a SERIES.
+
+    A series without a stored run is judged first, within --budget.
+    """
+    out = _console()
+    with _one_line():
+        name, run, proof = _run_of(what, budget)
+        if run is None:
+            out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
+            return
+        other_name, other_kernel = _load(compare) if compare else ("", None)
+        other = explain.same_steps(run, other_kernel) if other_kernel else None
+        if step is not None and step > len(run.done):
+            raise BadInput(f"--step {step}: the run has {len(run.done)} steps")
+        if label is not None:
+            _show_point(out, run, label)
+            return
+        if html is not None:
+            page = report.page(run, name, proof, other, other_name)
+            html.write_text(page, encoding="utf-8")
+            click.echo(f"{html}: written; open it in a browser")
+            return
+    if step is None:
+        out.print(f"{name} on {run.arch}\n\n{timeline.text(run)}\n", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"{timeline.wrapped(proof)}\n", highlight=False, markup=False, soft_wrap=True)
+    if step is not None or not (only or other):
+        explain.show_steps(out, run, None if step is None else step - 1)
+    if other is not None:
+        explain.show_difference(out, run, other, name, other_name)
+
+
+def _run_of(what: str, budget: float) -> tuple[str, timeline.Run | None, str]:
+    """The run that is meant, by a stored test, or by the series of one; else one that is found now."""
+    path = Path(what)
+    if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8", errors="replace"):
+        stored, steps = reproducer.read(path)
+        return stored.series, stored.replay(all_series.load(stored.series), steps), stored.proof
+    name, kernel = _load(what)
+    name = kernel.__module__.rpartition(".")[2] if path.suffix != ".py" else name
+    for stored, run in explain.stored(name):
+        return name, run, stored.proof
+    with _Progress(Console(stderr=True)) as progress:
+        verdict = judge_within(kernel, name, "s390", budget, progress=progress)
+    if not verdict.losses:
+        return name, None, ""
+    found = verdict.losses[0]
+    return name, timeline.trace(kernel, "s390", found.bounds.scope, found.steps), str(found)
+
+
+def _show_point(out: Console, run: timeline.Run, label: str) -> None:
+    """The state where a label is first passed."""
+    known = stops(run.kernel, next(rule for rule in table(run.kernel) if rule.name == "resume"))
+    if label not in known:
+        near = difflib.get_close_matches(label, [point for point in known if point], n=1)
+        raise BadInput(f"no preemption point is called {label!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+    cut = timeline.trace(run.kernel, run.arch, run.scope, run.steps, until=label)
+    if cut.passed is None:
+        raise BadInput(f"the run never passes {label!r}")
+    i = len(cut.done) - 1
+    out.print(f"Step {i + 1}, {timeline.named(cut, i)}, at {label}\n", highlight=False, markup=False)
+    explain.show_state(out, explain.tables(cut.view_after(i), cut.view_after(i - 1), cut.start))
+
+
+@main.command("cost")
+@click.argument("series", nargs=-1, metavar="[SERIES|FILE]...")
+@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw saving against risk (PNG or SVG)."
+)
+def cost_(series: tuple[str, ...], as_json: bool, plot: Path | None) -> None:
+    """What each SERIES saves and costs on the same work, counted on s390; all series if none is named."""
+    chosen = [name for name in series or all_series.names() if _load(name)]
+    with _one_line():
+        costs = cost.all_costs(chosen)
+        losses = cost.known_losses([cost.BASE, *chosen])
+        if plot is not None:
+            _plot(costs, losses, plot)
+    if as_json:
+        click.echo(json.dumps(cost.as_json(costs, losses), indent=2))
+        return
+    out = _console()
+    for workload in cost.WORKLOADS:
+        shown = Table(**explain.PLAIN)
+        for head in ("series", "", "ISKE", "SSKE", "RRBE", "saved", "per exit", "writes", "extra", "spurious"):
+            name = head in ("series", "")
+            shown.add_column(head, justify="left" if name else "right", no_wrap=name, overflow="fold")
+        base = costs[workload.name][0]
+        same = []
+        for of in costs[workload.name]:
+            if of is not base and replace(of, series=base.series) == base:
+                same.append(Path(of.series).stem + (" (loses)" if losses[of.series] else ""))
+                continue
+            keys = [f"{of.keys[key]:,}" for key in cost.KEYS]
+            more = [f"{of.per_exit:.1f}", f"{of.writes:,}", f"{of.writes - base.writes:+d}", f"{of.spurious:,}"]
+            loses = "[red]loses[/]" if losses[of.series] else ""
+            shown.add_row(Path(of.series).stem, loses, *keys, f"{cost.saved(of, base):.0%}", *more)
+        out.print(f"[bold]{workload.name}[/], {workload.times} times: {workload.what}\n", highlight=False)
+        out.print(shown)
+        out.print()
+        if same:
+            out.print(f"The same: {', '.join(same)}.\n", highlight=False)
+    out.print(
+        "saved: key instructions, of those of 2.6.26; per exit: those inside exit(); extra: writes more than\n"
+        "2.6.26; spurious: writes of what is there already; loses: a stored run loses data, and not on 2.6.26.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path) -> None:
+    try:
+        cost.plot(costs, losses, file)
+    except ImportError as error:
+        raise BadInput("--plot needs matplotlib: pip install 'mm_sim[plot]'") from error
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}") from error
+
+
 @main.command()
 @click.argument("series", metavar="SERIES|FILE")
 @click.option("--arch", type=click.Choice(list(ARCHES)), default="s390", show_default=True)
@@ -350,9 +511,11 @@ def search(
             highlight=False,
             soft_wrap=True,
         )
-        for steps, report in result.losses:
-            out.print(reproducer.timeline(steps, report), highlight=False, markup=False, soft_wrap=True)
-    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch) == "safe")
+        for steps, _ in result.losses:
+            told = timeline.text(timeline.trace(kernel, arch, bounds.scope, steps))
+            out.print(f"\n{told}", highlight=False, markup=False, soft_wrap=True)
+    judged = scope if SCOPES[scope].scope.files else "commit"
+    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch, judged) == "safe")
 
 
 def _search_as_json(name: str, arch: str, bounds: Bounds, result: Result) -> dict[str, Any]:
@@ -386,7 +549,7 @@ def _bounds(kernel: type[Kernel], named: Bounds, options: dict[str, Any]) -> Bou
     if options["reclaimers"] is not None:
         only["reclaimer"] = (KSWAPD, DIRECT)[: options["reclaimers"]]
     return Bounds(
-        Scope(**size, slots=slots),
+        replace(of, **size, slots=slots),
         rules,
         tuple(only.items()),
         named.steps if options["steps"] is None else options["steps"],

@@ -6,11 +6,9 @@ itself to its end, so the states on its way cost no building.
 
 The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames, slots and
 values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
-for it. *Partial order* (Lipton, CACM 1975): no other task need run at a point in `MOVERS`, because what the operation
-has done since the point before, or does up to the next one, commutes with all that other tasks can do: it touches
-nothing but the task's own place and promises of the ghost. Exchanging the two leads to the same state, and hides no
-loss, as the exchanged order is visited. `test_explore.py` compares the abstract states with those of a search that
-has none of this.
+for it. *Partial order and normal forms*: see `reduce`. A search without bounds on steps and stops has more of these:
+it visits states that can do at least what those of the kernel can, so "complete" is a proof; a loss is looked at
+again without them, and if it is none, the search starts anew without. Its loss may be some steps longer than need be.
 """
 
 from __future__ import annotations
@@ -32,12 +30,13 @@ from typing import Any, NamedTuple
 import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
-from mm_sim.names import KSWAPD, TASKS
+from mm_sim.names import EXT2, KSWAPD, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import Task, points, run
-from mm_sim.snapshot import canonical, clone, is_quiet
+from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
-from strategies.rules import instances, table
+from strategies.reduce import FAULTED, Forgetful, argued, forget, forgetting, movers, settle, waits_at_once
+from strategies.rules import domains, instances, table
 
 
 class CheckpointError(Exception):
@@ -48,22 +47,6 @@ class CheckpointError(Exception):
 _BLOCK, _SHARE = 64, 4_000
 #: How many quiet states are kept at hand; others are built again from the start when needed.
 _AT_HAND = 2_000
-
-#: Points at which no other task need run, each with the rules that make an exception.
-MOVERS: dict[str, tuple[str, ...]] = {
-    # Before the lock of its own mm a system call has only withdrawn promises.
-    "dup_mmap: mmap_sem": (),
-    "sys_madvise: mmap_sem": (),
-    "sys_mlock: mmap_sem": (),
-    "sys_mmap: mmap_sem": (),
-    "sys_mprotect: mmap_sem": (),
-    "sys_mremap: mmap_sem": (),
-    "sys_munmap: mmap_sem": (),
-    # Nobody makes another's pte more permissive, so the access would fault later, too; swapoff does.
-    "do_page_fault: mmap_sem": ("swapoff",),
-    # From here to the next point, follow_page's, nothing is touched.
-    "mlock_fixup: VM_LOCKED set": (),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +69,8 @@ class Bounds:
         parts = [
             f"{scope.processes} processes, {scope.pages} page{'s'[: scope.pages > 1]} each, "
             f"{scope.frames} frames, {scope.slots} slots",
+            *([", ".join(map(repr, scope.files))] if scope.files else []),
+            *([", ".join(scope.also)] if scope.also else []),
             "all rules" if self.rules is None else ", ".join(self.rules),
             *(f"{domain} {' or '.join(map(repr, values))}" for domain, values in self.only),
         ]
@@ -96,14 +81,31 @@ class Bounds:
         return "; ".join(parts)
 
 
+#: Write-back by pdflush and by fsync().
+_WRITTEN = ("fsync", "pageout_done", "resume", "store", "writeback")
 _RACE = ("exit", "fork", "pageout_done", "reclaim", "resume", "store")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
 
-#: Scopes by name. `commit` is what every test run proves, `race` the same without bounds on steps and stops;
+#: Scopes by name. `commit` is what every test run proves of private anonymous memory, `tmpfs`, `file` (fsync and
+#: write-back of a shared mapping) and `threads` (the same by two threads, with TLBs) what it proves of files;
+#: `race` is `commit` without bounds on steps and stops;
 #: `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes do with a page each.
 SCOPES = {
-    "commit": Bounds(rules=_RACE, only=_LUMPY, steps=9, stops=1),
+    "commit": Bounds(rules=_RACE, only=_LUMPY, steps=8, stops=1),
     "race": Bounds(rules=_RACE, only=_LUMPY),
+    "tmpfs": Bounds(
+        Scope(files=(TMPFS,), slots=1),
+        rules=(*_RACE, "load", "mmap_file", "munmap"),
+        only=(*_LUMPY, ("kind", (PRIVATE,))),
+        steps=9,
+        stops=0,
+    ),
+    "file": Bounds(
+        Scope(files=(EXT2,), slots=0), rules=(*_WRITTEN, "mprotect", "reclaim"), only=_LUMPY, steps=8, stops=1
+    ),
+    "threads": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("threads",)), rules=(*_WRITTEN, "munmap"), only=_LUMPY, steps=8, stops=1
+    ),
     "lock": Bounds(rules=(*_RACE, "mlock", "mprotect", "munlock"), only=_LUMPY, stops=0),
     "yardstick": Bounds(
         rules=(*_RACE, "load", "madvise_dontneed", "mlock", "mmap", "mprotect", "munlock", "munmap", "pageout_failed")
@@ -155,7 +157,7 @@ class Search:
     """A search of one kernel on one architecture.
 
     A loss that `wanted` accepts ends it. Without `reduce` other tasks run at every point; unless `symmetric`,
-    processes keep their names.
+    processes keep their names. `free` says that states are put in their normal form.
     """
 
     def __init__(
@@ -166,11 +168,13 @@ class Search:
         wanted: Callable[[Report], bool] = lambda report: True,
         reduce: bool = True,
         symmetric: bool = True,
+        marks: dict[str, int] | None = None,
     ) -> None:
         self.kernel, self.arch, self.bounds = kernel, arch, bounds
         self.wanted = wanted
         self.symmetric = symmetric
-        rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
+        self.marks = marks
+        self.rules = rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
         allowed = dict(bounds.only)
         self.moves = [
             (rule, arguments)
@@ -183,18 +187,27 @@ class Search:
             )
         ]
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
-        self.movers = {point for point, unless in MOVERS.items() if reduce and rules.isdisjoint(unless)}
-        self.root = System(kernel, arch, bounds.scope)
-        key, order = canonical(self.root, symmetric)
+        self.calls = [*self.moves, *((self.resume, (task,)) for task in domains(bounds.scope)["task"])]
+        self.number = {call: i for i, call in enumerate(self.calls)}
+        self.result = Result(depth=1)
+        self.begin(reduce, free=reduce and bounds.steps is None and bounds.stops is None)
+
+    def begin(self, reduce: bool, free: bool) -> None:
+        """Start at the first state, with the reductions that hold for these bounds."""
+        kernel, bounds = self.kernel, self.bounds
+        self.commutes = reduce and argued(kernel, self.rules, bounds.scope)
+        self.free = free and self.commutes
+        self.forgets = self.free and self.arch == "s390" and forgetting(dict(bounds.only))
+        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.forgets else kernel
+        self.movers = movers(kernel, self.rules, bounds.scope, self.free) if reduce else {}
+        self.root = System(self.machine, self.arch, bounds.scope, self.marks)
+        key, order = canonical(self.root, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
         self.layer = [Node(Base((), self.root), (), key, order, 0)]
         self.next: list[Node] = []
         self.found: list[list[Step]] = []
         self.spare: System | None = None
         self.at_hand: deque[Base] = deque()
-        self.result = Result(depth=1)
-        self.calls = [*self.moves, *((self.resume, (TASKS[task.name],)) for task in self.root.kernel.tasks)]
-        self.number = {call: i for i, call in enumerate(self.calls)}
 
     # one state
 
@@ -217,9 +230,27 @@ class Search:
             task = system.start(rule, arguments)
             assert task is not None
             if task.steps is not None:
-                run(task, stop)
+                if stop is None or not self.free:
+                    run(task, stop)
+                else:  # to where it comes first and others need run
+                    next(point for point in points(task) if point == stop and not self.goes_on(task, point))
+            if self.free:
+                self.normalise(system, task, stop)
         system.after()
         return system
+
+    def goes_on(self, task: Task, point: str) -> bool:
+        """Whether no other task need run while `task` stands at a point."""
+        mover = self.movers.get(point)
+        return mover is not None and mover(task)
+
+    def normalise(self, system: System, task: Task, stop: str | None) -> None:
+        """After a step of a search without bounds."""
+        if stop == FAULTED and task.op == "store":
+            task.steps = task.point = None
+        if self.forgets:
+            forget(system)
+        settle(system)
 
     def expand(self, node: Node) -> None:
         """Run each task on from a state, and start each operation that can start."""
@@ -250,8 +281,12 @@ class Search:
 
     def follow(self, system: System, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
         """Run one task from a state to its end, or until it blocks, and visit the states on the way."""
+        went_on_from = system.kernel.tasks[arguments[0]].point if rule is self.resume else ""
         task = system.start(rule, arguments)
         assert task is not None
+        crossed: list[str] = []
+        self.running = max(task.name, 0)  # an action has no task
+        self.stacks = [stack(other) for other in system.kernel.tasks]
         stop: str | None = None
         bounded = self.bounds.stops is not None
         may_stop = self.bounds.stops is None or node.stops < self.bounds.stops
@@ -260,16 +295,21 @@ class Search:
         try:
             if task.steps is not None:
                 for stop in points(task):
-                    if stop in passed:  # one step stops where the label comes first: this state takes two
+                    if stop in (
+                        passed if self.free else crossed
+                    ):  # one step stops where the label comes first: this state takes two
                         for key, bit in marked:
                             self.seen[key] &= ~bit
                         marked.clear()
-                    elif may_stop and stop not in self.movers:
+                    elif may_stop and not self.goes_on(task, stop):
                         passed.append(stop)
                         if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
                             break
+                        if task.steps is None:  # given up
+                            break
+                    crossed.append(stop)
                     stop = None  # what is lost on the way to the next point is lost without a stop
-            if stop is None:
+            if stop is None and not (self.commutes and task.waits and waits_at_once(went_on_from, crossed)):
                 self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
         except Loss:
             self.found.append([*node.base.path, *node.steps, Step(rule, arguments, stop)])
@@ -288,10 +328,13 @@ class Search:
         """Look at the state that a step leads to: True if what `task` does from here on is known. Raises Loss."""
         self.result.transitions += 1
         system.after()
+        if self.free:
+            self.normalise(system, system.kernel.current, step.stop)
         depth = self.result.depth
         if depth == self.bounds.steps:
             return False
-        key, order = canonical(system, self.symmetric)
+        self.stacks[self.running] = stack(system.kernel.tasks[self.running])
+        key, order = canonical(system, self.symmetric, self.stacks)
         bit = 0 if task is None else 1 << order.index(task.name)
         known = self.seen.get(key)
         if known is not None and known >> _STOPS <= stops:
@@ -376,9 +419,13 @@ class Search:
     def look_at_losses(self) -> None:
         """Keep a loss of each kind; the first that is wanted ends the search."""
         kinds = {report.forgotten_by.function for _, report in self.result.losses}
-        for path in self.found:
-            report = explain(self.kernel, self.arch, self.bounds.scope, path)
-            assert report is not None
+        for found in self.found:
+            path = self.concrete(found) if self.free else found
+            report = None if path is None else explain(self.kernel, self.arch, self.bounds.scope, path)
+            if path is None or report is None:  # lost in a normal form only
+                self.result.transitions, self.result.depth, self.result.losses = 0, 1, []
+                self.begin(reduce=True, free=False)
+                return
             if self.wanted(report):
                 self.result.losses.append((path, report))
                 self.result.ended = "loss"
@@ -387,6 +434,26 @@ class Search:
                 kinds.add(report.forgotten_by.function)
                 self.result.losses.append((path, report))
         self.found = []
+
+    def concrete(self, found: list[Step]) -> list[Step] | None:
+        """The steps of a run without what `normalise` does; None if there are none."""
+        system = System(self.kernel, self.arch, self.bounds.scope)
+        path: list[Step] = []
+        try:
+            for rule, arguments, stop in found:
+                if rule.steps is not None and system.kernel.tasks[arguments[0]].point == FAULTED:
+                    rule, arguments = self.resume, (TASKS[arguments[0]],)  # the store goes on
+                while True:
+                    path.append(Step(rule, arguments, stop))
+                    if not system.step(rule, arguments, stop):
+                        return None
+                    task = system.kernel.current
+                    if stop is None or task.point != stop or not self.goes_on(task, stop):
+                        break
+                    rule, arguments = self.resume, (TASKS[task.name],)
+        except Loss:
+            return path
+        return None
 
     # several processes
 
@@ -447,7 +514,13 @@ class Search:
         source = hashlib.sha256()
         files = {Path(getsourcefile(cls) or __file__) for cls in self.kernel.__mro__[:-1]}
         for file in sorted(
-            files | {*Path(mm_sim.__file__).parent.glob("*.py"), Path(the_rules.__file__), Path(__file__)}
+            files
+            | {
+                *Path(mm_sim.__file__).parent.glob("*.py"),
+                Path(the_rules.__file__),
+                Path(__file__),
+                Path(__file__).with_name("reduce.py"),
+            }
         ):
             source.update(file.read_bytes())
         return {
@@ -464,7 +537,7 @@ class Search:
         try:
             with draft.open("w", encoding="utf-8") as file:
                 result = self.result
-                progress = [result.transitions, result.depth, result.seconds]
+                progress = [result.transitions, result.depth, result.seconds, self.free]
                 losses = [self.encode(steps) for steps, _ in result.losses]
                 for line in (self.header(), progress, losses, {k.hex(): v for k, v in self.seen.items()}):
                     file.write(json.dumps(line) + "\n")
@@ -494,7 +567,9 @@ class Search:
                 f"{path}: is of another search or another model ({what}); delete it or name another"
             )
         try:
-            self.result.transitions, self.result.depth, self.result.seconds = progress
+            self.result.transitions, self.result.depth, self.result.seconds, free = progress
+            if not free and self.free:
+                self.begin(reduce=True, free=False)
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
             self.layer, self.next = self._nodes(layer), self._nodes(following)
             for path_ in losses:

@@ -100,7 +100,8 @@ def machine(
     Hypothesis' database: classes made in one place share their source, which is what Hypothesis digests.
     """
     values = domains(scope)
-    methods = {of.name: _method(kernel, of, values) for of in table(kernel)}
+    possible = [of for of in table(kernel) if all(values[domain] for domain in of.arguments.values())]
+    methods = {of.name: _method(kernel, of, values) for of in possible}
     name = f"{kernel.__name__}{arch.title()}"
     own = {"kernel": kernel, "series": series, "arch": arch, "scope": scope, "marks": {}, "folder": folder}
     made: type[Machine] = type(name, (Machine,), {**own, **methods, "__doc__": f"{kernel.title}, on {arch}."})

@@ -16,7 +16,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Report, Step, explain
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.system import Loss, Scope, System
-from strategies.explore import Bounds, Search
+from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
 
 #: Domains whose values in a run bound the search for a shorter one.
@@ -177,6 +177,23 @@ def shorter(scope: Scope, steps: list[Step]) -> Bounds:
     )
 
 
+#: Searches that came to an end, for other runs that are within the same bounds.
+_ended: dict[tuple[type[Kernel], str, Bounds, str], Result] = {}
+
+
+def _search(
+    kernel: type[Kernel], arch: str, bounds: Bounds, kind: str, states: int, deadline: float | None
+) -> Result:
+    """Search for a loss of a kind; what came to an end is not done again while this process runs."""
+    asked = kernel, arch, bounds, kind
+    if asked not in _ended:
+        result = Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind).run(deadline, states)
+        if result.ended not in ("complete", "loss"):
+            return result
+        _ended[asked] = result
+    return _ended[asked]
+
+
 #: States after which a search of some of the rules gives way to one of more.
 _FIRST = 10_000
 
@@ -201,9 +218,8 @@ def certify(
     others: list[tuple[list[Step], Report]] = []
     for n in range(1, len(used) + 1):
         bounds = replace(bounds, rules=(*used[:n], "resume"))
-        search = Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind)
-        result = search.run(deadline, states if n == len(used) else min(_FIRST, states))
-        others = result.losses
+        result = _search(kernel, arch, bounds, kind, states if n == len(used) else min(_FIRST, states), deadline)
+        others = list(result.losses)
         if result.ended == "loss":  # breadth first: nothing within the bounds is shorter than the first that is found
             path = others.pop()[0]
             best, report = minimise(kernel, arch, scope, path)

@@ -31,7 +31,7 @@ from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
-from mm_sim.names import DIRECT, KSWAPD
+from mm_sim.names import DIRECT, EXT2, KSWAPD, TMPFS
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from mm_sim.system import SMALL, Loss, Scope, System
@@ -40,17 +40,15 @@ from strategies.corpus import (
     DEFAULT,
     Corpus,
     Folder,
-    Stale,
     Store,
     key,
     reaches_situation,
     reaches_state,
-    read_step,
     state_name,
 )
 from strategies.explore import SCOPES, CheckpointError, Search
 from strategies.minimise import Certificate, certify, minimise, shorter
-from strategies.verdict import REQUIRED, expected_of
+from strategies.verdict import REQUIRED, expected_of, scope_as_json
 from strategies.walk import Walk, danger
 
 BASE = "linux_2_6_26"
@@ -61,6 +59,12 @@ WALKED = {
     "processes": Scope(processes=3, pages=1, frames=4, slots=3),
     "vmas": Scope(processes=2, pages=2, frames=6, slots=4),
     "large": Scope(processes=3, pages=3, frames=9, slots=6),
+    "tmpfs": SCOPES["tmpfs"].scope,
+    "tmpfs vmas": Scope(pages=2, frames=6, slots=3, files=(TMPFS,)),
+    "file": SCOPES["file"].scope,
+    "file and swap": Scope(frames=4, files=(EXT2,)),
+    "threads": SCOPES["threads"].scope,
+    "threads and swap": Scope(frames=4, files=(EXT2,), also=("threads",)),
 }
 
 _TWO = (("reclaimer", (KSWAPD, DIRECT)), ("order", (4,)))
@@ -73,8 +77,24 @@ SEARCHED = {
     "two stops": replace(SCOPES["commit"], stops=2),
     "lock": SCOPES["lock"],
     "race": SCOPES["race"],
+    **{name: SCOPES[name] for name in REQUIRED if name != "commit"},
 }
 SEARCH = "search"
+
+
+def judged(scope: Scope) -> str:
+    """By which scope of REQUIRED a machine is judged: the last whose files and threads it has."""
+    return [
+        name
+        for name in REQUIRED
+        if {*SCOPES[name].scope.files, *SCOPES[name].scope.also} <= {*scope.files, *scope.also}
+    ][-1]
+
+
+def judged_as(name: str) -> str:
+    """By which scope of REQUIRED a job is judged; a search by `commit`, with which it begins."""
+    return judged(WALKED.get(name, SMALL))
+
 
 #: States that a search may keep, about 250 bytes each and as much again while they wait.
 STATES = 1_000_000
@@ -305,7 +325,8 @@ class Worker:
             jobs = [job for job in jobs if job.scope != SEARCH]
 
         def had(job: Job) -> tuple[float, int]:
-            share = len(reached.get(str(job), set()) & set(REQUIRED)) / len(REQUIRED)
+            required = REQUIRED[judged_as(job.scope)]
+            share = len(reached.get(str(job), set()).intersection(required)) / len(required)
             return spent[str(job)] * (1 + share), seed_of(self.night.seed, job, self.name)
 
         return min(jobs, key=had, default=None)
@@ -415,7 +436,13 @@ class Worker:
         ]
         if not nights:
             short = shorten_bug(kernel, job.arch, scope, steps, where)
-            data = {"series": series, "where": where, "arch": job.arch, "scope": asdict(scope), "says": str(error)}
+            data = {
+                "series": series,
+                "where": where,
+                "arch": job.arch,
+                "scope": scope_as_json(scope),
+                "says": str(error),
+            }
             self.store.put(BUGS, {**data, "steps": [reproducer.call(s) for s in short], "night": self.night.name})
         line = f"{series} breaks the kernel's bookkeeping in {where}()"
         if own or all(night == self.night.name for night in nights):
@@ -430,11 +457,12 @@ class Worker:
     def loss(self, kernel: type[Kernel], job: Job, scope: Scope, steps: list[Step], where: str) -> None:
         """Minimise a loss, in the smallest machine that has it; certify and store it if its kind is new.
 
-        What 2.6.26 loses in the same run is no fault of the series.
+        What 2.6.26 loses in the same run is no fault of the series, unless it claims to mend what 2.6.26 loses there.
         """
         series = job.series
+        of = judged(scope)
         for small in WALKED.values():
-            if _forgets(kernel, job.arch, small, steps) == where:
+            if judged(small) == of and _forgets(kernel, job.arch, small, steps) == where:
                 scope = small
                 break
         best, report = minimise(kernel, job.arch, scope, steps)
@@ -449,7 +477,9 @@ class Worker:
         if known is None:
             known = self.keep(series, job.arch, scope, certificate)
         self.tally.say(f"{known}: met")
-        if expected_of(kernel, job.arch) == "safe" and (series != BASE or known in self.tally.new):
+        if expected_of(base, job.arch, of) == "loses":
+            kernel, series = all_series.load(job.series), job.series
+        if expected_of(kernel, job.arch, of) == "safe" and (series != BASE or known in self.tally.new):
             self.bad(job, f"{Path(series).stem} is expected to be safe, and loses: {known}")
 
     def known(self, series: str, arch: str, steps: list[Step], report: Report) -> str | None:
@@ -481,28 +511,38 @@ class Worker:
         test = f"test_{name}_{kind}.py"
         if not any(entry.data.get("test") == test for entry in self.store.all(LOSSES)):
             self.tally.new.append(test)
-            data = {"series": name, "arch": arch, "scope": asdict(scope), "test": test, "forgotten by": function}
+            data = {
+                "series": name,
+                "arch": arch,
+                "scope": scope_as_json(scope),
+                "test": test,
+                "forgotten by": function,
+            }
             self.store.put(LOSSES, {**data, "steps": [reproducer.call(step) for step in found.steps]})
         try:
             reproducer.store(series, arch, scope, found, Path(self.night.folder))
         except OSError as error:
             self.unsaved.append(f"{test} could not be written: {error.strerror}")
         self.kinds[test] = ((name, arch, function), {step.rule.name for step in found.steps})
-        self.told.append(f"{test}\n\n{story(found)}")
+        self.told.append(f"{test}\n\n{reproducer.told(all_series.load(series), found, arch)}")
         return test
 
     # searching
 
     def search(self, kernel: type[Kernel], job: Job, end: float) -> None:
         """Go on with the first scope that is neither proven nor given up, from where the last slice stopped."""
-        if expected_of(kernel, job.arch) == "loses":
-            self.closed.add(job)
-            return
         if job not in self.sources:
             self.sources[job] = source_of(kernel, job.arch)
         source = self.sources[job]
         past = proofs(self.store, source, job)
-        name = next((name for name in SEARCHED if name not in past), None)
+        name = next(
+            (
+                name
+                for name, bounds in SEARCHED.items()
+                if name not in past and expected_of(kernel, job.arch, judged(bounds.scope)) == "safe"
+            ),
+            None,
+        )
         if name is None:
             self.closed.add(job)
             return
@@ -552,24 +592,19 @@ _Kind = tuple[tuple[str, str, str], set[str]]
 def _kind_in(path: Path) -> _Kind | None:
     """The kind of a stored test; None if what it stores is no loss any more."""
     try:
-        series, arch, scope, lines = reproducer.read(path)
-        kernel = all_series.load(series)
-        steps = [read_step(kernel, scope, line) for line in lines]
-        function = _forgets(kernel, arch, scope, steps)
-    except (Stale, SeriesError, ValueError, SyntaxError):
+        stored, steps = reproducer.read(path)
+        replay = reproducer.Replay(all_series.load(stored.series))
+        steps(replay)
+        function = _forgets(replay.kernel, stored.arch, stored.scope, replay.steps)
+    except (reproducer.BadReproducer, reproducer.StaleReproducer, SeriesError, OSError):
         return None
-    return None if function is None else ((Path(series).stem, arch, function), {step.rule.name for step in steps})
+    if function is None:
+        return None
+    return (Path(stored.series).stem, stored.arch, function), {step.rule.name for step in replay.steps}
 
 
 def _lost(found: tuple[list[Step], Report]) -> tuple[list[Step], Loss]:
     return found[0], found[1].loss
-
-
-def story(found: Certificate) -> str:
-    """A loss as it is printed: what, who, the timeline, and what stands behind it."""
-    return "\n\n".join(
-        (reproducer.describe(found.report), reproducer.timeline(found.steps, found.report), str(found))
-    )
 
 
 @contextmanager
@@ -669,11 +704,12 @@ class NightVerdict:
 
     series: str
     arch: str
+    scope: str
     expected: str
     done: dict[str, Any]
 
     def unreached(self) -> list[str]:
-        return [situation for situation in REQUIRED if not self.done["situations"].get(situation)]
+        return [situation for situation in REQUIRED[self.scope] if not self.done["situations"].get(situation)]
 
     def surprise(self) -> str | None:
         """Why the night is red; None if all is as expected."""
@@ -688,22 +724,30 @@ class NightVerdict:
     def __str__(self) -> str:
         done = self.done
         losses = ", ".join(f"{times} in {where}()" for where, times in sorted(done["losses"].items()))
+        of = f", {self.scope}" if self.scope != "commit" else ""
+        required = len(REQUIRED[self.scope])
         new = f"{done['new']} of them new" if done["new"] else "nothing new"
         return (
-            f"{Path(self.series).stem} on {self.arch}: losses: {losses or 'none'}; {done['runs']} runs, "
+            f"{Path(self.series).stem} on {self.arch}{of}: losses: {losses or 'none'}; {done['runs']} runs, "
             f"{done['steps']} steps in {done['seconds']:.0f} s; {done['states']} abstract states, {new}; "
-            f"{len(REQUIRED) - len(self.unreached())} of {len(REQUIRED)} situations"
+            f"{required - len(self.unreached())} of {required} situations"
         )
 
 
-def verdict_of(night: Night, all_: Tally, series: str, arch: str) -> NightVerdict:
+def scopes_of(night: Night) -> list[str]:
+    """The scopes of REQUIRED by which a night is judged."""
+    return [scope for scope in REQUIRED if scope in map(judged_as, night.scopes)]
+
+
+def verdict_of(night: Night, all_: Tally, series: str, arch: str, judged_by: str = "commit") -> NightVerdict:
     done = _nothing()
     states = 0
-    for scope in night.scopes:
+    for scope in (scope for scope in night.scopes if judged_as(scope) == judged_by):
         of = all_.of(Job(series, arch, scope))
         _add(done, of)
         states += of["states"]
-    return NightVerdict(series, arch, expected_of(all_series.load(series), arch), {**done, "states": states})
+    expected = expected_of(all_series.load(series), arch, judged_by)
+    return NightVerdict(series, arch, judged_by, expected, {**done, "states": states})
 
 
 def progress(night: Night, all_: Tally, before: tuple[float, int]) -> tuple[str, tuple[float, int]]:
@@ -717,8 +761,8 @@ def progress(night: Night, all_: Tally, before: tuple[float, int]) -> tuple[str,
     rate = (done["steps"] - before[1]) / max(now - before[0], 1e-9)
     unreached = {
         situation
-        for series, arch in product(night.series, night.arches)
-        for situation in verdict_of(night, all_, series, arch).unreached()
+        for series, arch, scope in product(night.series, night.arches, scopes_of(night))
+        for situation in verdict_of(night, all_, series, arch, scope).unreached()
     }
     losses = ", ".join(f"{where} {times}" for where, times in sorted(done["losses"].items()))
     line = (
@@ -778,8 +822,8 @@ def report(night: Night, store: Store, outcomes: list[Outcome]) -> tuple[list[st
     all_ = tonight(night, store, outcomes)
     lines = [story_ for outcome in outcomes for story_ in outcome.told]
     good = not any(outcome.unsaved for outcome in outcomes)
-    for series, arch in product(night.series, night.arches):
-        verdict = verdict_of(night, all_, series, arch)
+    for series, arch, scope in product(night.series, night.arches, scopes_of(night)):
+        verdict = verdict_of(night, all_, series, arch, scope)
         surprise = verdict.surprise()
         good = good and surprise is None
         lines += [str(verdict), *([f"    not as expected: {surprise}"] if surprise else [])]

@@ -6,22 +6,23 @@ import ast
 import hashlib
 import os
 import tempfile
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mm_sim import series as all_series
+from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
-from mm_sim.names import BY_NAME, KERNEL_TASKS, PROCESSES
+from mm_sim.names import BY_NAME
 from mm_sim.system import SMALL, Loss, Scope, System
+from strategies import timeline
 from strategies.minimise import Certificate
 from strategies.rules import stops, table
+from strategies.timeline import Run, trace
 
 FOLDER = Path(__file__).parent.parent / "test_regressions"
-_WIDTH = 24
 
 
 def call(step: Step) -> str:
@@ -30,47 +31,6 @@ def call(step: Step) -> str:
     if step.rule.action is None:
         arguments["stop"] = repr(step.stop)
     return f"{step.rule.name}({', '.join(f'{name}={value}' for name, value in sorted(arguments.items()))})"
-
-
-def timeline(steps: Sequence[Step], report: Report) -> str:
-    """One column for each process, one for the kernel's own tasks and one for I/O; the fatal step is marked."""
-    columns = sorted({_column(step) for step in steps})
-    rows = ["  ".join(name.ljust(_WIDTH) for _, name in columns).rstrip()]
-    for i, step in enumerate(steps):
-        text = _short(step)
-        row = ["".ljust(_WIDTH)] * len(columns)
-        row[columns.index(_column(step))] = text.ljust(_WIDTH)
-        rows.append("  ".join(row).rstrip() + ("   <-- lost" if i == report.at else ""))
-        if step.stop is not None:
-            row[columns.index(_column(step))] = f"  stops at {step.stop.partition(': ')[0]}:".ljust(_WIDTH)
-            rows.append("  ".join(row).rstrip())
-            row[columns.index(_column(step))] = f"    {step.stop.partition(': ')[2]}".ljust(_WIDTH)
-            rows.append("  ".join(row).rstrip())
-    return "\n".join(rows)
-
-
-def _column(step: Step) -> tuple[int, str]:
-    first = step.arguments[0] if step.arguments else None
-    if step.rule.action is not None:
-        return 99, "I/O"
-    if first in PROCESSES:
-        return int(first), repr(first)
-    return 50 + int(first or 0), repr(KERNEL_TASKS[int(first or 0)])
-
-
-def _short(step: Step) -> str:
-    first = 0 if step.rule.action is not None else 1
-    return f"{step.rule.name}({', '.join(repr(a) for a in step.arguments[first:])})"
-
-
-def describe(report: Report) -> str:
-    """In words: what is lost, who forgot it and who dropped it."""
-    loss = report.loss
-    lines = [f"{loss.process!r} must read {loss.expected} at page {loss.page!r} and would read {loss.found}."]
-    if report.forgotten_by != report.destroyed_by:
-        lines.append(f"Forgotten by {report.forgotten_by}: no record was left that the page was newer than its slot.")
-    lines.append(f"Destroyed by {report.destroyed_by}: the last good copy went, or was never handed on.")
-    return "\n".join(line for text in lines for line in textwrap.wrap(text, 100))
 
 
 def kind(name: str, arch: str, steps: Sequence[Step], report: Report) -> str:
@@ -92,30 +52,51 @@ def verdict(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]
     return f"step {report.at + 1} loses {loss.process!r}'s page {loss.page!r}: {report.forgotten_by.function}"
 
 
-def text(name: str, arch: str, scope: Scope, found: Certificate) -> str:
+def told(kernel: type[Kernel], found: Certificate, arch: str) -> str:
+    """A loss in words, its timeline, and what stands behind the length of the run."""
+    run = trace(kernel, arch, found.bounds.scope, found.steps)
+    return f"{timeline.text(run)}\n\n{timeline.wrapped(str(found))}"
+
+
+def docstring(run: Run, name: str, proof: str) -> str:
+    """What a stored test says of its run."""
+    assert run.report is not None
+    loss = run.report.loss
+    return (
+        f"{name} loses {loss.process!r}'s page {loss.page!r} on {run.arch}.\n\n{timeline.text(run)}\n\n"
+        + timeline.wrapped(f"The {proof}.")
+        + "\n\nWritten by the tool; the verdicts are those of every series.\n"
+    )
+
+
+def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], proof: str) -> str:
     """The source of the stored test."""
-    steps, report = found.steps, found.report
-    proof = "\n".join(textwrap.wrap(f"The {found}.", 100))
+    run = trace(all_series.load(name), arch, scope, steps)
     verdicts = {n: verdict(all_series.load(n), arch, scope, steps) for n in (*all_series.names(), name)}
-    used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME}
+    used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME} | set(map(repr, scope.files))
     body = "\n".join(f"    state.{call(step)}".replace("'", '"') for step in steps)
     table_ = "\n".join(f'        "{n}": "{v}",' for n, v in verdicts.items())
     return (
-        f'"""{name} loses {report.loss.process!r}\'s page {report.loss.page!r} on {arch}.\n\n'
-        f"{describe(report)}\n\n{timeline(steps, report)}\n\n"
-        f"{proof}\n\n"
-        f"Written by the tool; the verdicts are those of every series.\n"
-        f'"""\n\n'
+        f'"""{docstring(run, name, proof)}"""\n\n'
         f"from mm_sim.names import {', '.join(sorted(used, key=_import_order))}\n"
         f"from mm_sim.system import Scope\n"
         f"from strategies.reproducer import Replay, Reproducer\n\n"
         f"REPRODUCER = Reproducer(\n"
         f'    series="{name}",\n'
         f'    arch="{arch}",\n'
-        f"    scope={scope!r},\n"
+        f"    scope={_scope(scope)},\n"
+        f'    proof="{proof}",\n'
         f"    verdicts={{\n{table_}\n    }},\n)\n\n\n"
         f"def steps(state: Replay) -> None:\n{body}\n\n\n"
         f"def test_verdicts(series: str) -> None:\n    REPRODUCER.check(series, steps)\n"
+    )
+
+
+def _scope(scope: Scope) -> str:
+    """The scope as it is written, without what it does not have."""
+    given = {f.name: getattr(scope, f.name) for f in fields(scope)}
+    return f"Scope({', '.join(f'{name}={value!r}' for name, value in given.items() if value != ())})".replace(
+        "'", '"'
     )
 
 
@@ -129,10 +110,10 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
 
     It is there whole or not at all: it is written beside its place and linked there.
     """
-    path = folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
-    if path.exists():
+    new = path(name, arch, found, folder)
+    if new.exists():
         return None
-    source = text(name, arch, scope, found)
+    source = text(name, arch, scope, found.steps, str(found))
     handle, draft = tempfile.mkstemp(prefix=".part-", dir=folder)
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -140,12 +121,25 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
             file.flush()
             os.fsync(handle)
         os.chmod(draft, 0o644)
-        os.link(draft, path)
+        os.link(draft, new)
     except FileExistsError:
         return None
     finally:
         os.unlink(draft)
-    return path
+    return new
+
+
+def path(name: str, arch: str, found: Certificate, folder: Path = FOLDER) -> Path:
+    """The file for a loss of this kind."""
+    return folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
+
+
+class Told(AssertionError):
+    """A failure whose text says everything: pytest shows it as it is."""
+
+
+class BadReproducer(ValueError):
+    """A file that is no stored run: one line that names the file, the line and what is wrong."""
 
 
 class StaleReproducer(AssertionError):
@@ -202,6 +196,13 @@ class Reproducer:
     arch: str
     scope: Scope
     verdicts: dict[str, str]
+    proof: str = "shortest run found"
+
+    def replay(self, kernel: type[Kernel], steps: Callable[[Replay], None]) -> Run:
+        """The stored run on a kernel, line by line."""
+        replay = Replay(kernel)
+        steps(replay)
+        return trace(kernel, self.arch, self.scope, replay.steps)
 
     def check(self, series: str, steps: Callable[[Replay], None]) -> None:
         """Replay on `series` and compare with the stored verdict. A series unknown to it must only do as it expects.
@@ -215,7 +216,9 @@ class Reproducer:
         expected = self.verdicts.get(series)
         if expected is None:  # a loss that 2.6.26 has itself is no fault of a patch to it
             own = "loses" in found and "loses" not in self.verdicts.get("linux_2_6_26", "")
-            assert kernel.expected != "safe" or not own, f"{series}: {found}"
+            if own and kernel.expected == "safe":
+                run = trace(kernel, self.arch, self.scope, replay.steps)
+                raise Told(f"{series} is expected to be safe and loses a page.\n\n{timeline.text(run)}")
             return
         if found == expected:
             return
@@ -230,32 +233,80 @@ class Reproducer:
             return
 
 
-def parse(path: Path) -> list[str]:
-    """The steps of a stored test as text, without importing it. Raises SyntaxError."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    bodies = [n.body for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "steps"]
-    return [ast.unparse(statement).removeprefix("state.") for body in bodies for statement in body]
+def read(path: Path) -> tuple[Reproducer, Callable[[Replay], None]]:
+    """A stored test and its steps, parsed and not imported. Raises BadReproducer, OSError."""
+    line = 0
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        made = next(
+            n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "REPRODUCER"
+        )
+        body = next(n.body for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "steps")
+        calls: list[tuple[str, dict[str, Any]]] = []
+        for statement in body:
+            line = statement.lineno
+            assert isinstance(statement, ast.Expr)
+            calls.append(_call(statement.value))
+        line = made.lineno
+        reproducer = Reproducer(**_keywords(made))
+        if reproducer.arch not in ARCHES:
+            raise ValueError(f"there is no architecture {reproducer.arch!r}")
+    except SyntaxError as error:
+        raise BadReproducer(f"{path}:{error.lineno}: {error.msg}") from error
+    except StopIteration:
+        raise BadReproducer(f"{path}: not a stored run: it has no REPRODUCER and no steps()") from None
+    except (AssertionError, TypeError, ValueError, KeyError) as error:
+        raise BadReproducer(f"{path}:{line}: not as the tool writes it: {error}") from error
+
+    def steps(state: Replay) -> None:
+        for name, arguments in calls:
+            getattr(state, name)(**arguments)
+
+    return reproducer, steps
 
 
-def read(path: Path) -> tuple[str, str, Scope, list[str]]:
-    """Series, architecture, scope and steps of a stored test, without importing it.
+def _call(node: ast.expr) -> tuple[str, dict[str, Any]]:
+    assert isinstance(node, ast.Call)
+    return ast.unparse(node.func).removeprefix("state."), _keywords(node)
 
-    Raises SyntaxError, and ValueError if it is none.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Reproducer":
-            given = {word.arg: word.value for word in node.keywords}
-            size = given.get("scope")
-            if isinstance(size, ast.Call) and "series" in given and "arch" in given:
-                try:
-                    scope = Scope(**{str(word.arg): ast.literal_eval(word.value) for word in size.keywords})
-                except TypeError as error:
-                    raise ValueError(f"{path}: {error}") from error
-                return (
-                    str(ast.literal_eval(given["series"])),
-                    str(ast.literal_eval(given["arch"])),
-                    scope,
-                    parse(path),
-                )
-    raise ValueError(f"{path}: is no stored reproducer")
+
+def recorded(kernel: type[Kernel], calls: Sequence[str]) -> list[Step]:
+    """Steps from their text, as call() writes it."""
+    replay = Replay(kernel)
+    for text in calls:
+        name, arguments = _call(ast.parse(text, mode="eval").body)
+        getattr(replay, name)(**arguments)
+    return replay.steps
+
+
+def _keywords(node: ast.expr) -> dict[str, Any]:
+    """The arguments of a call: names of mm_sim.names, literals, and a Scope."""
+    assert isinstance(node, ast.Call)
+    assert not node.args
+    values: dict[str, Any] = {}
+    for keyword in node.keywords:
+        assert keyword.arg is not None
+        value = keyword.value
+        if isinstance(value, ast.Name):
+            values[keyword.arg] = BY_NAME[value.id]
+        elif isinstance(value, ast.Tuple):
+            values[keyword.arg] = tuple(
+                BY_NAME[item.id] if isinstance(item, ast.Name) else ast.literal_eval(item) for item in value.elts
+            )
+        elif isinstance(value, ast.Call) and ast.unparse(value.func) == "Scope":
+            values[keyword.arg] = Scope(**_keywords(value))
+        else:
+            values[keyword.arg] = ast.literal_eval(value)
+    return values
+
+
+def rewrite(path: Path) -> bool:
+    """Write the words, the timeline and the verdicts of a stored test anew; its proof is kept. Whether it changed."""
+    reproducer, steps = read(path)
+    replay = Replay(all_series.load(reproducer.series))
+    steps(replay)
+    new = text(reproducer.series, reproducer.arch, reproducer.scope, replay.steps, reproducer.proof)
+    changed = new != path.read_text(encoding="utf-8")
+    if changed:
+        path.write_text(new, encoding="utf-8")
+    return changed

@@ -11,27 +11,56 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from mm_sim.address_space import AddressSpace
+from mm_sim.ghost import either
 from mm_sim.kernel import Kernel
 from mm_sim.labels import labels
-from mm_sim.mm import VM_LOCKED, VM_WRITE, Mm, Vma
-from mm_sim.names import DIRECT, KERNEL_TASKS, KSWAPD, NOBODY, PAGES, PROCESSES, READ, READ_WRITE, SWAPOFF
+from mm_sim.mm import VM_LOCKED, VM_SHARED, VM_WRITE, Mm, Vma
+from mm_sim.names import (
+    DIRECT,
+    FILES,
+    KERNEL_TASKS,
+    KSWAPD,
+    NOBODY,
+    PAGES,
+    PDFLUSH,
+    PRIVATE,
+    PROCESSES,
+    READ,
+    READ_WRITE,
+    SHARED,
+    SHM,
+    SWAPOFF,
+    Name,
+)
 from mm_sim.page import Page
 from mm_sim.sched import Steps
 from mm_sim.system import Loss, Rule, Scope, System
 
 
 def domains(scope: Scope) -> dict[str, tuple[Any, ...]]:
-    """The domain of each kind of argument, simplest value first."""
+    """The domain of each kind of argument, simplest value first; empty for what the scope does not have."""
     processes = PROCESSES[: scope.processes]
+    named = tuple(file for file in scope.files if file is not SHM)
+    kernel_tasks = KERNEL_TASKS if named else KERNEL_TASKS[:-1]
     return {
         "process": processes,
-        "holder": (*processes, NOBODY),
+        "holder": (*processes, NOBODY, *scope.files),
         "page": PAGES[: scope.pages],
         "prot": (READ, READ_WRITE),
         "reclaimer": (KSWAPD, DIRECT),
         "order": (0, 4),
         "swapoff": (SWAPOFF,),
-        "task": (*processes, *KERNEL_TASKS),
+        "task": (*processes, *kernel_tasks),
+        "mapped file": scope.files,
+        "file": named,
+        "at": PAGES[: scope.pages] if scope.files else (),
+        "kind": (SHARED, PRIVATE),
+        "size": tuple(range(scope.pages + 1)) if named else (),
+        "flusher": (PDFLUSH,),
+        "thread": processes if "threads" in scope.also else (),
+        "pinner": processes if "pins" in scope.also else (),
+        "mover": processes if "migration" in scope.also else (),
     }
 
 
@@ -47,41 +76,61 @@ def _vma(s: System, process: int, page: int) -> Vma:
     return vma
 
 
+def _file(s: System, name: int) -> AddressSpace:
+    return next(file for file in s.kernel.files if file.name == name)
+
+
 # loads and stores
 
 
 def mapped(s: System, process: int, page: int) -> bool:
     space = s.space_of(process)
-    return space is not None and space.values[page] is not None
+    return space is not None and space.mapped[page] and not space.busy[page]
 
 
 def writable(s: System, process: int, page: int) -> bool:
     space = s.space_of(process)
-    return space is not None and space.values[page] is not None and space.writable[page]
+    return space is not None and space.writable[page] and space.mapped[page] and not space.busy[page]
+
+
+def can_load(s: System, process: int, page: int) -> bool:
+    """Also while another thread takes the page away, or moves it."""
+    space = s.space_of(process)
+    return space is not None and space.mapped[page]
+
+
+def can_store(s: System, process: int, page: int) -> bool:
+    space = s.space_of(process)
+    return space is not None and space.mapped[page] and space.writable[page]
 
 
 def store(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
+    task = kernel.tasks[process]
     mm = _mm(s, process)
-    while (target := kernel.arch.store(mm, page, s.last_value + 1)) is None:
-        if not (yield from kernel.do_page_fault(mm, page, write=True)):
+    while (target := kernel.arch.store(task, page, s.last_value + 1)) is None:
+        if (yield from kernel.do_page_fault(mm, page, write=True)):
             return
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
-    if target.mapcount != 1 or (target.private is not None and target.private.map > 1):
+    if target.mapcount != 1 or not target.PG_anon or (target.private is not None and target.private.map > 1):
         kernel.suspect = True
     if target.PG_swapcache and not target.PG_dirty:
         kernel.mark("store while in the swap cache with PG_dirty clear")
+    if task.tlb is not None and mm.pte[page] is None:
+        kernel.mark("store through a translation that only the TLB still has")
 
 
 def load(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
+    task = kernel.tasks[process]
     mm = _mm(s, process)
-    while (value := kernel.arch.load(mm, page)) is None:
-        if not (yield from kernel.do_page_fault(mm, page, write=False)):
+    while (value := kernel.arch.load(task, page)) is None:
+        if (yield from kernel.do_page_fault(mm, page, write=False)):
             return
-    expected = s.ghost.spaces[mm].values[page]
-    if expected is not None and value != expected:
+    space = s.ghost.spaces[mm]
+    expected = space.values[page]
+    if not space.busy[page] and either(expected, value) != expected:
         raise Loss(PROCESSES[process - PROCESSES[0]], PAGES[page], expected, value)
 
 
@@ -90,17 +139,44 @@ def load(s: System, process: int, page: int) -> Steps[None]:
 
 def unmapped(s: System, process: int, page: int) -> bool:
     space = s.space_of(process)
-    return space is not None and space.values[page] is None
+    return space is not None and not space.mapped[page]
 
 
 def mmap(s: System, process: int, page: int) -> Steps[None]:
+    mm = _mm(s, process)
+    s.ghost.taking(mm, page)
     yield from s.kernel.sys_mmap(page)
-    s.ghost.mmap(_mm(s, process), page)
+    s.ghost.taken(mm, page)
+    s.ghost.mmap(mm, page)
+
+
+def can_mmap_file(s: System, process: int, page: int, file: Name, at: int, kind: int) -> bool:
+    """Shared anonymous memory is a new file with each mmap()."""
+    mapping = _file(s, file)
+    exists = kind == SHARED and not at and not mapping.count if file is SHM else mapping.i_nlink > 0
+    return exists and unmapped(s, process, page)
+
+
+def mmap_file(s: System, process: int, page: int, file: Name, at: int, kind: int) -> Steps[None]:
+    mapping = _file(s, file)
+    mapping.count += 1
+    if file is SHM:  # shmem_zero_setup()
+        mapping.i_size = 1
+        s.ghost.creat(mapping, s.scope.pages, 1)
+    mm = _mm(s, process)
+    s.ghost.taking(mm, page)
+    yield from s.kernel.sys_mmap(page, int(kind), mapping, at)
+    s.ghost.taken(mm, page)
+    s.ghost.mmap(mm, page, (mapping, at), kind == SHARED)
+    yield from s.kernel.fput(mapping)
 
 
 def munmap(s: System, process: int, page: int) -> Steps[None]:
-    s.ghost.munmap(_mm(s, process), page)
+    mm = _mm(s, process)
+    s.ghost.taking(mm, page)
     yield from s.kernel.sys_munmap(page)
+    s.ghost.taken(mm, page)
+    s.ghost.munmap(mm, page)
 
 
 def can_fork(s: System, process: int, child: int) -> bool:
@@ -110,33 +186,51 @@ def can_fork(s: System, process: int, child: int) -> bool:
 
 def fork(s: System, process: int, child: int) -> Steps[None]:
     task = s.kernel.tasks[child]
+    mm = _mm(s, process)
+    space = s.ghost.fork_begins(mm)
     yield from s.kernel.sys_fork(task)
     assert task.mm is not None
-    s.ghost.fork(_mm(s, process), task.mm)
+    s.ghost.fork_ends(mm, task.mm, space)
     s.kernel.touched += [(task.mm, page) for page in range(s.scope.pages)]
+
+
+def clone(s: System, process: int, child: int) -> None:
+    s.kernel.current = s.kernel.tasks[process]
+    s.kernel.sys_clone(s.kernel.tasks[child])
+
+
+def can_clone(s: System, process: int, child: int) -> bool:
+    return can_fork(s, process, child) and s.kernel.tasks[process].steps is None
 
 
 def can_exit(s: System, process: int) -> bool:
     """The last process does not exit: without one nothing can happen any more."""
-    return s.space_of(process) is not None and len(s.ghost.spaces) > 1
+    return s.space_of(process) is not None and (len(s.ghost.spaces) > 1 or has_threads(s, process))
+
+
+def has_threads(s: System, process: int) -> bool:
+    mm = _mm(s, process)
+    return any(task.mm is mm and task.name != process for task in s.kernel.tasks)
 
 
 def exit_(s: System, process: int) -> Steps[None]:
     if any(task.point == "try_to_unmap: next vma" for task in s.kernel.tasks):
         s.kernel.mark("exit between two vmas of try_to_unmap")
-    s.ghost.exit(_mm(s, process))
+    mm = _mm(s, process)
+    if not has_threads(s, process):
+        s.ghost.exit(mm)
     yield from s.kernel.sys_exit()
 
 
 def can_mprotect(s: System, process: int, page: int, prot: int) -> bool:
     space = s.space_of(process)
-    return space is not None and space.values[page] is not None and space.writable[page] != bool(prot & VM_WRITE)
+    return mapped(s, process, page) and space is not None and space.writable[page] != bool(prot & VM_WRITE)
 
 
 def mprotect(s: System, process: int, page: int, prot: int) -> Steps[None]:
     mm = _mm(s, process)
-    yield from s.kernel.sys_mprotect(page, prot)
-    s.ghost.mprotect(mm, page, bool(prot & VM_WRITE))
+    if not (yield from s.kernel.sys_mprotect(page, prot)):
+        s.ghost.mprotect(mm, page, bool(prot & VM_WRITE))
 
 
 def unlocked(s: System, process: int, page: int) -> bool:
@@ -156,27 +250,180 @@ def munlock(s: System, process: int, page: int) -> Steps[object]:
 
 
 def can_mremap(s: System, process: int, page: int, to: int) -> bool:
-    return page != to and mapped(s, process, page)
+    space = s.space_of(process)
+    return page != to and mapped(s, process, page) and space is not None and not space.busy[to]
 
 
 def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
     mm = _mm(s, process)
-    space = s.ghost.spaces[mm]
-    value = space.values[page]
-    assert value is not None
-    s.ghost.munmap(mm, page)
-    s.ghost.munmap(mm, to)
-    yield from s.kernel.sys_mremap(page, to)
-    s.ghost.move(mm, page, to, value, space.writable[page])
+    s.ghost.mremap_begins(mm, page, to)
+    if not (yield from s.kernel.sys_mremap(page, to)):
+        s.ghost.mremap(mm, page, to)
+    else:
+        s.ghost.munmap(mm, to)
+    s.ghost.mremap_ends(mm, page, to)
     s.kernel.touched.append((mm, to))
 
 
 def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
     mm = _mm(s, process)
-    s.ghost.munmap(mm, page)
-    if (yield from s.kernel.sys_madvise_dontneed(page)):
-        s.ghost.dontneed(mm, page)
+    expected = s.ghost.spaces[mm].values[page]
+    s.ghost.taking(mm, page)
+    if not (yield from s.kernel.sys_madvise_dontneed(page)):
+        s.ghost.dontneed(mm, page, expected)
+    s.ghost.taken(mm, page)
     s.kernel.touched.append((mm, page))
+
+
+def can_read_direct(s: System, process: int, page: int) -> bool:
+    return writable(s, process, page)
+
+
+def read_direct(s: System, process: int, page: int) -> Steps[None]:
+    """The buffer's content is open until the call returns; then it must be what the device had."""
+    mm = _mm(s, process)
+
+    def copy_from_device() -> int:
+        s.last_value += 1
+        s.ghost.store(mm, page, s.last_value)
+        return s.last_value
+
+    s.ghost.taking(mm, page)
+    yield from s.kernel.sys_read_direct(page, copy_from_device)
+    s.ghost.taken(mm, page)
+    s.kernel.suspect = True
+
+
+def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
+    """The tracee is stopped."""
+    return process != tracee and s.kernel.tasks[tracee].steps is None and writable(s, tracee, page)
+
+
+def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
+    mm = _mm(s, tracee)
+    space = s.ghost.spaces[mm]
+
+    def copy_from_user() -> int:
+        s.last_value += 1
+        s.ghost.store_in(space, page, s.last_value)
+        return s.last_value
+
+    space.busy[page] += 1
+    yield from s.kernel.access_process_vm(mm, page, copy_from_user)
+    space.busy[page] -= 1
+    s.kernel.suspect = True
+
+
+def can_move_pages(s: System, process: int, page: int) -> bool:
+    return s.kernel.arch.name == "x86" and mapped(s, process, page)
+
+
+def move_pages(s: System, process: int, page: int) -> Steps[object]:
+    return s.kernel.sys_move_pages(page)
+
+
+# files
+
+
+def named(s: System, process: int, file: int) -> bool:
+    return s.space_of(process) is not None and _file(s, file).i_nlink > 0
+
+
+def write(s: System, process: int, file: int, at: int) -> Steps[None]:
+    mapping = _file(s, file)
+    mapping.count += 1
+
+    def copy_from_user() -> int:
+        s.last_value += 1
+        s.ghost.write(mapping, at, s.last_value)
+        return s.last_value
+
+    yield from s.kernel.generic_file_write(mapping, at, copy_from_user)
+    yield from s.kernel.fput(mapping)
+
+
+def read(s: System, process: int, file: Name, at: int) -> Steps[None]:
+    mapping = _file(s, file)
+    mapping.count += 1
+    ghost = s.ghost.files[mapping]
+    promise = s.ghost.read_begins(mapping)
+
+    def copy_to_user(found: int) -> None:
+        if promise[at] != either(promise[at], found):
+            raise Loss(file, PAGES[at], promise[at], found)
+
+    yield from s.kernel.generic_file_read(mapping, at, copy_to_user)
+    ghost.reads = [other for other in ghost.reads if other is not promise]
+    yield from s.kernel.fput(mapping)
+
+
+def named_at(s: System, process: int, file: int, at: int) -> bool:
+    return named(s, process, file)
+
+
+def can_truncate(s: System, process: int, file: int, size: int) -> bool:
+    return named(s, process, file) and _file(s, file).i_size != size
+
+
+def truncate(s: System, process: int, file: int, size: int) -> Steps[None]:
+    mapping = _file(s, file)
+    s.ghost.truncating(mapping, size)
+    mapping.count += 1
+    yield from s.kernel.sys_ftruncate(mapping, size)
+    s.ghost.truncate(mapping, size)
+    yield from s.kernel.fput(mapping)
+
+
+def fsync(s: System, process: int, file: int) -> Steps[None]:
+    mapping = _file(s, file)
+    mapping.count += 1
+    promise = s.ghost.sync_begins(mapping)
+    done = yield from s.kernel.do_fsync(mapping)
+    s.ghost.sync_ends(mapping, promise, done and not mapping.shmem)
+    s.kernel.suspect = True
+    yield from s.kernel.fput(mapping)
+
+
+def shared(s: System, process: int, page: int) -> bool:
+    return mapped(s, process, page) and bool(_vma(s, process, page).vm_flags & VM_SHARED)
+
+
+def msync(s: System, process: int, page: int) -> Steps[None]:
+    """MS_SYNC: of the whole file, which is what 2.6.26 does."""
+    mapping = _vma(s, process, page).vm_file
+    assert mapping is not None
+    promise = s.ghost.sync_begins(mapping)
+    done = yield from s.kernel.sys_msync(page, sync=True)
+    s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem)
+    s.kernel.suspect = True
+
+
+def msync_async(s: System, process: int, page: int) -> Steps[object]:
+    return s.kernel.sys_msync(page, sync=False)
+
+
+def unlink(s: System, process: int, file: int) -> Steps[None]:
+    return s.kernel.sys_unlink(_file(s, file))
+
+
+def can_creat(s: System, file: int) -> bool:
+    mapping = _file(s, file)
+    return not mapping.i_nlink and not mapping.count
+
+
+def creat(s: System, file: int) -> None:
+    mapping = _file(s, file)
+    mapping.i_nlink = 1
+    mapping.i_size = s.scope.pages
+    s.ghost.creat(mapping, s.scope.pages, s.scope.pages)
+
+
+def can_writeback(s: System, flusher: int, file: int) -> bool:
+    return any(page is not None and page.tag_dirty for page in _file(s, file).pages)
+
+
+def writeback(s: System, flusher: int, file: int) -> Steps[object]:
+    return s.kernel.background_writeout(_file(s, file))
 
 
 # reclaim and I/O
@@ -185,9 +432,16 @@ def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
 def _held(s: System, holder: int, page: int, writeback: bool = False) -> Page | None:
     """The page that `holder` has at `page`, for reclaim or under writeback.
 
-    NOBODY holds the pages in the swap cache that no pte refers to; they are taken one by one, as page A.
+    NOBODY holds the pages in the swap cache that no pte refers to; they are taken one by one, as page A. A file holds
+    its page in the page cache, on tmpfs also one that is on its way to or from swap.
     """
-    if holder != NOBODY:
+    if holder >= FILES[0]:
+        file = _file(s, holder)
+        slot = file.swap[page]
+        frame = file.pages[page] if slot is None else slot.page
+        if frame is not None and (frame.PG_writeback if writeback else frame.PG_lru):
+            return frame
+    elif holder != NOBODY:
         mm = s.kernel.tasks[holder].mm
         pte = None if mm is None else mm.pte[page]
         frame = None if pte is None else pte.page
@@ -225,16 +479,25 @@ def under_writeback(s: System, holder: int, page: int) -> bool:
     return _held(s, holder, page, writeback=True) is not None
 
 
-def pageout_done(s: System, holder: int, page: int) -> None:
+def _end_write(s: System, holder: int, page: int, uptodate: bool) -> None:
     frame = _held(s, holder, page, writeback=True)
     assert frame is not None
-    s.kernel.end_swap_bio_write(frame, uptodate=True)
+    if frame.PG_swapcache:
+        s.kernel.end_swap_bio_write(frame, uptodate)
+        return
+    mapping = frame.mapping
+    assert type(mapping) is AddressSpace
+    s.kernel.end_buffer_async_write(frame, uptodate)
+    if not uptodate:
+        s.ghost.failed(mapping, frame.index, frame.io)
+
+
+def pageout_done(s: System, holder: int, page: int) -> None:
+    _end_write(s, holder, page, uptodate=True)
 
 
 def pageout_failed(s: System, holder: int, page: int) -> None:
-    frame = _held(s, holder, page, writeback=True)
-    assert frame is not None
-    s.kernel.end_swap_bio_write(frame, uptodate=False)
+    _end_write(s, holder, page, uptodate=False)
 
 
 def can_swapoff(s: System, task: int) -> bool:
@@ -261,8 +524,8 @@ ANON = {"process": "process", "page": "page"}
 HELD = {"holder": "holder", "page": "page"}
 
 RULES = (
-    Rule("store", ANON, writable, store, weight=10),
-    Rule("load", ANON, mapped, load),
+    Rule("store", ANON, can_store, store, weight=10),
+    Rule("load", ANON, can_load, load),
     Rule("fork", {"process": "process", "child": "process"}, can_fork, fork),
     Rule("exit", {"process": "process"}, can_exit, exit_),
     Rule(
@@ -284,6 +547,22 @@ RULES = (
     Rule("madvise_dontneed", ANON, unlocked, madvise_dontneed, weight=1),
     Rule("swapoff", {"task": "swapoff"}, can_swapoff, run_swapoff, weight=1),
     Rule("swapon", {}, can_swapon, action=swapon),
+    Rule(
+        "mmap_file", {**ANON, "file": "mapped file", "at": "at", "kind": "kind"}, can_mmap_file, mmap_file, weight=8
+    ),
+    Rule("write", {"process": "process", "file": "file", "at": "at"}, named_at, write),
+    Rule("read", {"process": "process", "file": "file", "at": "at"}, named_at, read, weight=2),
+    Rule("writeback", {"flusher": "flusher", "file": "file"}, can_writeback, writeback, weight=6),
+    Rule("fsync", {"process": "process", "file": "file"}, named, fsync),
+    Rule("msync", ANON, shared, msync, weight=2),
+    Rule("msync_async", ANON, shared, msync_async, weight=1),
+    Rule("truncate", {"process": "process", "file": "file", "size": "size"}, can_truncate, truncate, weight=1),
+    Rule("unlink", {"process": "process", "file": "file"}, named, unlink, weight=1),
+    Rule("creat", {"file": "file"}, can_creat, action=creat),
+    Rule("clone", {"process": "thread", "child": "thread"}, can_clone, action=clone),
+    Rule("read_direct", {"process": "pinner", "page": "page"}, can_read_direct, read_direct, weight=2),
+    Rule("ptrace", {"process": "pinner", "tracee": "pinner", "page": "page"}, can_ptrace, ptrace, weight=2),
+    Rule("move_pages", {"process": "mover", "page": "page"}, can_move_pages, move_pages),
     Rule("resume", {"task": "task"}, under_way, weight=16),
 )
 

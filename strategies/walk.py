@@ -15,21 +15,22 @@ from typing import Any
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.names import TASKS
-from mm_sim.page import WRITE, Pte
+from mm_sim.page import DIRTY, WRITE, Pte
 from mm_sim.sched import run_some
 from mm_sim.snapshot import clone, is_quiet
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.rules import instances, table
 
 # The bits of an abstract state, beside those of the pte.
-CACHED, NEWER, SHARED = 32, 64, 128
+CACHED, NEWER, SHARED, FILE, TLB = 32, 64, 128, 256, 512
 
 
 def outline(system: System) -> tuple[int, ...]:
     """The abstract state by which novelty is judged.
 
-    For each page of each process: how it is mapped, whether it is in the swap cache, newer than its slot
-    and not known to be so by PG_dirty, and whether page or slot have another user.
+    For each page of each process: how it is mapped, whether it is in the swap or page cache, newer than its slot or
+    block and not known to be so by PG_dirty, and whether page or slot have another user. For each page of each file
+    the same, and what is under way to its disk; for each translation a CPU has cached, whether it is dirty.
     """
     seen: list[int] = []
     for mm in system.kernel.mms:
@@ -49,7 +50,27 @@ def outline(system: System) -> tuple[int, ...]:
                         bits |= SHARED
                 elif page.mapcount > 1:
                     bits |= SHARED
+                if type(pte) is Pte and not page.PG_anon:
+                    bits |= CACHED | FILE
+                    if pte.bits & WRITE and not page.PG_dirty:
+                        bits |= NEWER
             seen.append(bits)
+    for file in system.kernel.files:
+        for at, page in enumerate(file.pages):
+            bits = FILE
+            if page is not None:
+                bits |= CACHED | page.PG_writeback | page.PG_dirty << 1 | page.tag_dirty << 2
+                if page.content != file.blocks[at] and not page.PG_dirty and not page.PG_writeback:
+                    bits |= NEWER
+                if page.mapcount > 1:
+                    bits |= SHARED
+            elif file.swap[at] is not None:
+                bits |= CACHED
+            seen.append(bits)
+    for mm in system.kernel.mms:
+        for tlb in mm.tlbs:
+            for pte in tlb.values():
+                seen.append(TLB | (pte.bits & DIRTY) << 1)
     seen.sort()
     seen.append(system.kernel.swap_on)
     return tuple(seen)
@@ -58,9 +79,11 @@ def outline(system: System) -> tuple[int, ...]:
 def danger(abstract: tuple[int, ...]) -> int:
     """How often to set out from an abstract state: more where a good copy is remembered by few.
 
-    A page that is newer than its slot while PG_dirty is clear hangs on one record, the more so with two users.
+    A page that is newer than its slot while PG_dirty is clear hangs on one record, the more so with two users. A CPU
+    with a dirty translation can store without leaving any.
     """
-    return max(1 if not bits & NEWER else 40 if bits & SHARED else 5 for bits in abstract[:-1])
+    stale = sum(bits & TLB and bits > TLB for bits in abstract)
+    return max(5 if stale else 1, *(1 if not bits & NEWER else 40 if bits & SHARED else 5 for bits in abstract[:-1]))
 
 
 class Walk:

@@ -1,22 +1,35 @@
 """easy_cow loses P1's page A on s390.
 
-P1 must read 2 at page A and would read 1.
-Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): no record was left that the page was
-newer than its slot.
-Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went, or was never handed
-on.
+P1 must read 2 at page A and would read 1. 2 was stored in step 3, store(A) by
+P1. That it was newer than its slot was known to the change bit of its storage
+key alone. In step 7, madvise_dontneed(A) by P2, page_zap_rmap()
+(series/page_zap_rmap.py:21) did not look there, and nothing will any more: no
+record was left. In step 8, resume() by kswapd, remove_mapping()
+(kernel/vmscan.py:74) took the last copy: 2 is gone.
 
-P1                        P2                        kswapd                    I/O
-store(A)
-                                                    reclaim(P1, A, 4)
-store(A)
-fork(P2)
-                                                                              pageout_done(P1, A)
-                                                    reclaim(P1, A, 4)
-                                                      stops at try_to_unmap:
-                                                        next vma
-                          madvise_dontneed(A)
-                                                    resume()   <-- lost
+   CPU0: P1  CPU1: P2                         CPU2: kswapd                       I/O
+1  store(A)
+2                                             reclaim(P1, A, 4)
+3  store(A)
+4  fork(P2)
+5                                                                                pageout_done(P1, A)
+6                                             reclaim(P1, A, 4)
+                                                try_to_unmap()
+                                                  try_to_unmap_one()
+                                                    P1 pte A: frame0 ro -> none
+                                                    P1 pte A: none -> slot0
+                                                    page_remove_rmap()
+                                                      frame0 mapcount: 2 -> 1
+                                                  ... next vma
+7            madvise_dontneed(A)
+               zap_pte_range()
+                 P2 pte A: frame0 ro -> none
+                 page_zap_rmap()  <-- forgotten
+                   frame0 mapcount: 1 -> 0
+8                                             resume()
+                                                try_to_unmap()
+                                                remove_mapping()  <-- lost
+                                                  frame0: PG_swapcache cleared
 
 The shortest, proven over 2905 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork,
 reclaim, pageout_done, madvise_dontneed, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1
@@ -33,13 +46,18 @@ REPRODUCER = Reproducer(
     series="easy_cow",
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
+    proof="shortest, proven over 2905 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, reclaim, pageout_done, madvise_dontneed, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them stopped on the way",
     verdicts={
         "linux_2_6_26": "no loss",
         "a4b526b3ba63": "no loss",
+        "delay_rmap": "no loss",
+        "dirty_tracking_race": "no loss",
         "easy": "step 8 loses P1's page A: page_zap_rmap",
         "easy_cow": "step 8 loses P1's page A: page_zap_rmap",
         "easy_mprotect": "step 8 loses P1's page A: page_zap_rmap",
         "easy_mprotect_fork": "no loss",
+        "fault_page_locked": "no loss",
+        "mmu_gather_flush": "no loss",
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 8 loses P1's page A: page_zap_rmap",

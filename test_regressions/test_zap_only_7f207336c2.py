@@ -1,22 +1,32 @@
 """zap_only loses P1's page A on s390.
 
-P1 must read 2 at page A and would read 1.
-Forgotten by page_zap_rmap() (series/page_zap_rmap.py:18): no record was left that the page was
-newer than its slot.
-Destroyed by remove_mapping() (kernel/vmscan.py:56): the last good copy went, or was never handed
-on.
+P1 must read 2 at page A and would read 1. 2 was stored in step 4, store(A) by
+P1. That it was newer than its slot was known to the change bit of its storage
+key alone. In step 9, munmap(A) by P2, page_zap_rmap()
+(series/page_zap_rmap.py:21) did not look there, and nothing will any more: no
+record was left. In step 10, reclaim(P1, A, 4) by kswapd, remove_mapping()
+(kernel/vmscan.py:74) took the last copy: 2 is gone.
 
-P1                        P2                        kswapd                    I/O
-store(A)
-                                                    reclaim(P1, A, 4)
-                                                                              pageout_done(P1, A)
-store(A)
-mprotect(A, R)
-fork(P2)
-                          mlock(A)
-                                                    reclaim(P1, A, 4)
-                          munmap(A)
-                                                    reclaim(P1, A, 4)   <-- lost
+    CPU0: P1        CPU1: P2                      CPU2: kswapd                   I/O
+ 1  store(A)
+ 2                                                reclaim(P1, A, 4)
+ 3                                                                               pageout_done(P1, A)
+ 4  store(A)
+ 5  mprotect(A, R)
+ 6  fork(P2)
+ 7                  mlock(A)
+ 8                                                reclaim(P1, A, 4)
+ 9                  munmap(A)
+                      zap_pte_range()
+                        P2 pte A: frame0 ro ->
+                          none
+                        page_zap_rmap()  <-- forgotten
+                          frame0 mapcount: 1 ->
+                            0
+10                                                reclaim(P1, A, 4)
+                                                    remove_mapping()  <-- lost
+                                                      frame0: PG_swapcache
+                                                        cleared
 
 The shortest, proven over 4793 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork,
 reclaim, pageout_done, mprotect, mlock, munmap, resume; reclaimer kswapd; order 4; prot R; up to 9
@@ -33,13 +43,18 @@ REPRODUCER = Reproducer(
     series="zap_only",
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
+    proof="shortest, proven over 4793 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, reclaim, pageout_done, mprotect, mlock, munmap, resume; reclaimer kswapd; order 4; prot R; up to 9 steps; up to 0 of them stopped on the way",
     verdicts={
         "linux_2_6_26": "no loss",
         "a4b526b3ba63": "no loss",
+        "delay_rmap": "no loss",
+        "dirty_tracking_race": "no loss",
         "easy": "step 10 loses P1's page A: page_zap_rmap",
         "easy_cow": "step 10 loses P1's page A: page_zap_rmap",
         "easy_mprotect": "no loss",
         "easy_mprotect_fork": "no loss",
+        "fault_page_locked": "no loss",
+        "mmu_gather_flush": "no loss",
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 10 loses P1's page A: page_zap_rmap",

@@ -11,7 +11,7 @@ from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import SeriesError, load
 from mm_sim.system import SMALL
 from strategies.minimise import certify
-from strategies.reproducer import Replay, Reproducer, StaleReproducer, parse, store
+from strategies.reproducer import BadReproducer, Replay, Reproducer, StaleReproducer, read, store
 from strategies.rules import RULES
 from strategies.verdict import judge
 
@@ -110,7 +110,7 @@ def test_stored_step_that_no_longer_exists() -> None:
     def steps(state: Replay) -> None:
         state.teleport(process=P1)
 
-    with pytest.raises(StaleReproducer, match="there is no rule teleport; there are: exit, fork"):
+    with pytest.raises(StaleReproducer, match="there is no rule teleport; there are: clone, creat, exit, fork"):
         reproducer(page_zap_rmap="no loss").check("page_zap_rmap", steps)
 
 
@@ -157,7 +157,9 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
     found = certify(load("page_zap_rmap"), "s390", SMALL, run, states=1)
     path = store("page_zap_rmap", "s390", SMALL, found, tmp_path)
     assert path is not None
-    assert len(parse(path)) == 8
+    replay = Replay(load("page_zap_rmap"))
+    read(path)[1](replay)
+    assert replay.steps == found.steps
     assert store("page_zap_rmap", "s390", SMALL, found, tmp_path) is None
 
 
@@ -165,3 +167,21 @@ def test_example_series_is_judged() -> None:
     path = str(ROOT / "docs" / "example_pageout.py")
     verdict = judge(load(path), path, "s390")
     assert not verdict.losses
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("REPRODUCER = (\n", "run.py:1: '(' was never closed"),
+        ("REPRODUCER = 1\n", "run.py: not a stored run"),
+        ("REPRODUCER = f(arch='vax')\ndef steps(state):\n    import os\n", "run.py:3: not as the tool writes it"),
+        ("REPRODUCER = f(size=1)\ndef steps(state):\n    state.x()\n", "run.py:1: not as the tool writes it"),
+        ("REPRODUCER = f()\ndef steps(state):\n    state.store(page=open('x'))\n", "run.py:3: not as"),
+    ],
+)
+def test_stored_run_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.py"
+    path.write_text(text)
+    with pytest.raises(BadReproducer) as error:
+        read(path)
+    assert message in one_line(error)

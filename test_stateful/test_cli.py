@@ -1,17 +1,23 @@
 """The mm-sim command: what it prints, its exit status, and one line for each kind of bad input."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from mm_sim.kernel import Kernel
 from mm_sim.series import names
-from strategies.cli import main
+from strategies.cli import _bounds, main
+from strategies.explore import SCOPES
+from strategies.reproducer import FOLDER
+
+ROOT = Path(__file__).parent.parent
 
 
 def mm_sim(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
+    return CliRunner(env={"COLUMNS": "100"}).invoke(main, arguments)
 
 
 def test_list_names_every_series() -> None:
@@ -34,7 +40,7 @@ def test_judge_as_json() -> None:
     assert result.exit_code == 0, result.output
     assert (loses["series"], loses["arch"], loses["verdict"]) == ("page_zap_rmap", "s390", "loses")
     loss = loses["losses"][0]
-    assert loss.keys() == {"kind", "process", "page", "forgotten_by", "steps", "shortest"}
+    assert loss.keys() == {"kind", "process", "page", "forgotten_by", "steps", "shortest", "proof", "scope"}
     assert loss["shortest"] == "proven"
     assert loss["page"] == "A"
     assert loss["forgotten_by"].startswith("page_zap_rmap()")
@@ -72,6 +78,12 @@ def test_search_says_what_it_covered() -> None:
     assert "states/s" in result.output
 
 
+@pytest.mark.parametrize("name", SCOPES)
+def test_a_scope_is_searched_whole_if_no_option_changes_it(name: str) -> None:
+    unchanged = dict.fromkeys(("processes", "pages", "frames", "slots", "reclaimers", "rules", "steps", "stops"))
+    assert str(_bounds(Kernel, SCOPES[name], unchanged)) == str(SCOPES[name])
+
+
 def test_search_that_finds_an_expected_loss_is_status_0() -> None:
     options = ["--rules", "store,fork,reclaim,pageout_done", "--jobs", "1"]
     result = mm_sim("search", "page_zap_rmap", *options)
@@ -92,6 +104,80 @@ def test_search_that_is_cut_off_goes_on(tmp_path: Path) -> None:
     assert json.loads(rest.output)["states"] == json.loads(whole.output)["states"]
 
 
+RACE = "test_regressions/test_zap_only_1321f6851a.py"
+
+
+def test_explain_shows_every_step_with_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = mm_sim("explain", RACE)
+    assert result.exit_code == 0, result.output
+    assert "zap_only on s390" in result.output
+    assert "page_zap_rmap()  <-- forgotten" in result.output
+    for step in range(1, 9):
+        assert f"Step {step}: " in result.output
+    assert "+swapcache" in result.output
+    assert "frame0 rw -> slot0" in result.output
+    assert "\x1b" not in result.output
+
+
+def test_explain_one_step_and_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert mm_sim("explain", RACE, "--step", "7").output.startswith("Step 7: exit() by P2")
+    point = mm_sim("explain", RACE, "--to", "remove_mapping: count is 2")
+    assert point.output.startswith("Step 8, resume() by kswapd, at remove_mapping: count is 2")
+    assert "Step 7" not in point.output
+
+
+def test_explain_compares_with_the_series_that_remembers() -> None:
+    result = mm_sim("explain", "easy_mprotect", "--compare", "easy_mprotect_fork", "--timeline")
+    assert result.exit_code == 0, result.output
+    assert "On easy_mprotect_fork: Nothing is lost." in result.output
+    assert "set_page_dirty()" in result.output
+    mended = mm_sim("explain", str(FOLDER / "test_linux_2_6_26_77845f7c1a.py"), "--compare", "mremap_anon_vma")
+    assert "Already after step 5, mremap(C, A) by P1" in mended.output
+    assert "anon_vma: none -> anonvma" in " ".join(mended.output.split())
+
+
+def test_explain_judges_a_series_of_which_no_run_is_stored(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from mm_sim.kernel import Kernel\nfrom mm_sim.page import Page\nfrom mm_sim.sched import Steps\n\n\n"
+        "class Mine(Kernel):\n    __slots__ = ()\n\n    title = 'never writes'\n    posted = 'here'\n"
+        "    applies_to = '2.6.26'\n    expected = 'loses'\n\n"
+        "    def clear_page_dirty_for_io(self, page: Page) -> Steps[bool]:\n"
+        "        page.PG_dirty = False\n        return False\n        yield\n"
+    )
+    result = mm_sim("explain", str(file), "--timeline", "--budget", "15")
+    assert result.exit_code == 0, result.output
+    assert "<-- lost" in result.output
+    safe = mm_sim("explain", "a4b526b3ba63", "--budget", "0.2")
+    assert "no run is known, nor was one found" in safe.output
+
+
+def test_cost_names_series_that_are_no_different_in_a_line() -> None:
+    result = mm_sim("cost", "mremap_anon_vma", "zap_only")
+    assert result.exit_code == 0, result.output
+    assert "The same: mremap_anon_vma.\n" in result.output
+    assert "The same: mremap_anon_vma, zap_only (loses).\n" in result.output
+
+
+def test_cost_as_table_and_json() -> None:
+    result = mm_sim("cost", "page_zap_rmap")
+    assert result.exit_code == 0, result.output
+    assert "page_zap_rmap  loses" in result.output
+    loop = json.loads(mm_sim("cost", "page_zap_rmap", "--json").output)[0]
+    base, patched = loop["series"]
+    assert (base["series"], base["saved"], patched["keys"]["iske"]) == ("linux_2_6_26", 0, 0)
+    assert patched["known_losses"] > 0
+
+
+def test_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = mm_sim("cost", "zap_only", "--plot", str(tmp_path / "x.png"))
+    assert result.exit_code == 2
+    assert result.output == "Error: --plot needs matplotlib: pip install 'mm_sim[plot]'\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,6 +187,15 @@ def test_search_that_is_cut_off_goes_on(tmp_path: Path) -> None:
         (["search", "zap_only", "--scope", "huge"], "'huge' is not one of"),
         (["search", "zap_only", "--steps", "4", "--states", "9", "--checkpoint", "/nowhere/x"], "/nowhere/x"),
         (["judge", "--budget", "0", "zap_only"], "0"),
+        (["explain", "zap_onyl"], "did you mean zap_only?"),
+        (["explain", "nowhere.py"], "nowhere.py: No such file"),
+        (["explain", "zap_only", "--step", "99"], "--step 99: the run has 8 steps"),
+        (["explain", "zap_only", "--to", "try_to_unmap: next"], "did you mean 'try_to_unmap: next vma'?"),
+        (["explain", "zap_only", "--to", "move_ptes: ptl"], "the run never passes 'move_ptes: ptl'"),
+        (["explain", "zap_only", "--compare", "nothing"], "no series is called 'nothing'"),
+        (["explain", "zap_only", "--html", "/nowhere/x.html"], "/nowhere/x.html: No such file or directory"),
+        (["cost", "zap_onyl"], "did you mean zap_only?"),
+        (["cost", "zap_only", "--plot", "/nowhere/x.png"], "/nowhere/x.png: No such file or directory"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], message: str) -> None:

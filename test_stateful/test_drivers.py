@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from mm_sim.kernel import Kernel
 from mm_sim.labels import labels
 from mm_sim.loss import Step, explain
-from mm_sim.names import NOBODY, P1, A, kswapd
+from mm_sim.names import EXT2, NOBODY, P1, SHM, TMPFS, XFS, A, kswapd
 from mm_sim.page import Page
 from mm_sim.sched import Steps
 from mm_sim.series import load
@@ -73,8 +73,8 @@ def test_hypothesis_prints_the_steps_as_they_are_stored(backend: str) -> None:
         for stop in stops(Forgetful, rule) or (None,)
     }
     assert set(printed[:-1]) <= calls
-    if backend == NAME:
-        assert printed == [*(f"state.{call(step)}" for step in SHORTEST), "state.teardown()"]
+    if backend == NAME:  # Hypothesis may put a simpler rule in the first place: a load also faults the page in
+        assert printed[1:] == [*(f"state.{call(step)}" for step in SHORTEST[1:]), "state.teardown()"]
 
 
 def test_backend_says_so_when_hypothesis_draws_other_choices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,14 +134,18 @@ def test_pct_schedule_stops_less_often_than_its_depth(monkeypatch: pytest.Monkey
 
 def test_every_preemption_point_is_reached() -> None:
     """A label that no walk comes to stands in code that nothing tests."""
-    walk = Walk(load("linux_2_6_26"), "s390", Scope(3, 2, 6, 3), seed=2, length=40)
-    x86 = Walk(load("linux_2_6_26"), "x86", Scope(3, 2, 6, 3), seed=2, length=40)
-    reached: set[str | None] = set()
+    private = Scope(3, 2, 6, 3)
+    files = Scope(2, 2, 6, 2, files=(TMPFS, EXT2, XFS, SHM), also=("threads", "pins", "migration"))
+    kernel = load("linux_2_6_26")
+    walks = [Walk(kernel, arch, scope, seed=2, length=40) for arch in ("s390", "x86") for scope in (private, files)]
+    unreached: set[str | None] = set(stops(Kernel, RULE["resume"]))
     for _ in range(5_000):
-        for one in (walk, x86):
-            one.run()
-            reached.update(step.stop for step in one.trace)
-    assert set(stops(Kernel, RULE["resume"])) <= reached
+        for walk in walks:
+            walk.run()
+            unreached -= {step.stop for step in walk.trace}
+        if not unreached:
+            break
+    assert not unreached
 
 
 def test_nobody_holds_only_what_no_page_table_refers_to() -> None:

@@ -15,7 +15,7 @@ from strategies.reproducer import Live
 
 
 def linux(arch: str = "s390", **scope: int) -> Live:
-    return Live(load("linux_2_6_26"), arch, Scope(**scope))
+    return Live(load("linux_2_6_26"), arch, Scope(**scope))  # type: ignore[arg-type]
 
 
 def mm_of(state: Live, process: int) -> Mm:

@@ -23,6 +23,7 @@ def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
     assert "8 of 8 situations" in lines[0]
 
 
+@pytest.mark.nightly
 def test_loss_becomes_a_test_and_is_recognised_the_next_night(tmp_path: Path) -> None:
     series = forgetful(tmp_path)
     stored: set[str] = set()

@@ -37,6 +37,7 @@ def entries(path: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in path.glob("*/*") if file.parent.name != "checkpoints"}
 
 
+@pytest.mark.nightly
 def test_killed_worker_leaves_only_whole_entries(tmp_path: Path) -> None:
     night = small_night(tmp_path, budget=60)
     kept = tmp_path / "kept"
@@ -58,6 +59,7 @@ def test_killed_worker_leaves_only_whole_entries(tmp_path: Path) -> None:
     assert not store.troubles()
 
 
+@pytest.mark.nightly
 def test_full_disk_keeps_what_was_there_and_says_so(tmp_path: Path) -> None:
     with mounted(tmp_path / "kept", "-t", "tmpfs", "-o", "size=64k", "none"):
         first = Folder(tmp_path / "kept")
@@ -74,6 +76,7 @@ def test_full_disk_keeps_what_was_there_and_says_so(tmp_path: Path) -> None:
         assert "entries could not be saved" in said[0]
 
 
+@pytest.mark.nightly
 def test_full_disk_below_the_tests_prints_the_loss_and_is_red(tmp_path: Path) -> None:
     series = forgetful(tmp_path)
     with mounted(tmp_path / "tests", "-t", "tmpfs", "-o", "size=4k", "none"):
@@ -87,6 +90,7 @@ def test_full_disk_below_the_tests_prints_the_loss_and_is_red(tmp_path: Path) ->
         assert any("<-- lost" in line for line in lines)
 
 
+@pytest.mark.nightly
 def test_read_only_directory_is_read_and_named(tmp_path: Path) -> None:
     source = tmp_path / "source"
     Store([str(source)]).put(b"key", {"n": 1})
@@ -99,6 +103,7 @@ def test_read_only_directory_is_read_and_named(tmp_path: Path) -> None:
         assert any("Read-only file system" in line for line in lines)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00garbage"])
 def test_damaged_entry_is_passed_over_and_counted(tmp_path: Path, damage: bytes) -> None:
     outcome, store = work(small_night(tmp_path))
@@ -125,6 +130,7 @@ def test_entry_that_was_damaged_is_written_again(tmp_path: Path) -> None:
     assert not folder.damaged
 
 
+@pytest.mark.nightly
 def test_two_nights_at_once_share_a_corpus(tmp_path: Path) -> None:
     night = small_night(tmp_path, budget=4)
     processes = [get_context("fork").Process(target=worker, args=(night, name)) for name in ("w0", "w1")]

@@ -16,7 +16,10 @@ from strategies.night import Night, Worker, report, tonight
 from test_stateful.nights import small_night, until
 
 pytest.importorskip("redis", reason="the redis client is not installed")
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server"),
+]
 
 
 class Server:

@@ -9,24 +9,40 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from strategies.reproducer import FOLDER
-from strategies.verdict import REQUIRED, Verdict, judge
+from strategies.reproducer import FOLDER, Told, told
+from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
 
 
 @pytest.mark.verdict
 @pytest.mark.parametrize("arch", ARCHES)
 def test_verdict_is_as_expected(
-    kernel: type[Kernel], series: str, arch: str, seed: int, record_property: Callable[[str, object], None]
+    kernel: type[Kernel], series: str, arch: str, seed: int, record_verdict: Callable[[Verdict], None]
 ) -> None:
     verdict = judge(kernel, series, arch, seed, folder=FOLDER)
-    record_property("verdict", str(verdict))
-    assert verdict.surprise() is None, f"{verdict} But {verdict.surprise()}."
+    record_verdict(verdict)
+    if verdict.surprise() is not None:
+        losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
+        raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
     assert verdict.word != "no loss found"
     assert all(found.proven for found in verdict.losses[:1])
 
 
+@pytest.mark.verdict
+@pytest.mark.parametrize("scope", [scope for scope in REQUIRED if scope != "commit"])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_verdict_on_files_and_threads_is_as_expected(
+    kernel: type[Kernel], series: str, arch: str, scope: str, record_verdict: Callable[[Verdict], None]
+) -> None:
+    verdict = judge_scope(kernel, series, arch, scope, folder=FOLDER)
+    record_verdict(verdict)
+    if verdict.surprise() is not None:
+        losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
+        raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
+    assert verdict.word != "no loss found"
+
+
 def test_a_verdict_that_reached_nothing_proves_nothing() -> None:
     nothing = Verdict("any", "s390", "safe", [], (0, 0, 0.0), {}, {})
-    assert nothing.unreached() == list(REQUIRED)
+    assert nothing.unreached() == list(REQUIRED["commit"])
     assert "never reached" in str(nothing.surprise())
     assert "0 of 8 situations" in str(nothing)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from mm_sim.kernel.vmscan import Vmscan
+from mm_sim.kernel.migrate import Migrate
 
 if TYPE_CHECKING:
     from mm_sim.system import Rule
 
 
-class Kernel(Vmscan):
+class Kernel(Migrate):
     """Linux 2.6.26. What a series says about itself is in `mm_sim.series`."""
 
     __slots__ = ()
@@ -26,6 +26,8 @@ class Kernel(Vmscan):
     posted: ClassVar[str]
     applies_to: ClassVar[str]
     expected: ClassVar[str]
+    #: Where else it loses, by scope of the search: the architectures. 2.6.26 does lose what fsync() has promised.
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"file": ("x86",), "threads": ("s390", "x86")}
     #: Rules that a series brings beside those of the table.
     rules: ClassVar[tuple[Rule, ...]] = ()
 

@@ -19,8 +19,7 @@ class PageIo(SwapState):
         if (yield from self.remove_exclusive_swap_page(page)):
             page.lock.release(self.current)
             return
-        page.PG_writeback = True
-        page.io = page.content
+        self.set_page_writeback(page)
         page.lock.release(self.current)
         yield "swap_writepage: submitted"
 

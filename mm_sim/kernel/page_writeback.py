@@ -2,22 +2,85 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.page_alloc import PageAlloc
 from mm_sim.page import Page
+from mm_sim.sched import Steps
 
 
 class PageWriteback(PageAlloc):
     __slots__ = ()
 
-    def set_page_dirty(self, page: Page) -> None:
-        """set_page_dirty(): for anonymous memory and the swap cache, PG_dirty and no more.
+    if TYPE_CHECKING:  # mm/rmap.c, fs/buffer.c
 
-        The dirty tag that __set_page_dirty_nobuffers() sets in swapper_space is left out: nobody looks for it.
+        def page_mkclean(self, page: Page) -> Steps[bool]: ...
+        def block_write_full_page(self, page: Page) -> Steps[None]: ...
+
+    def page_mapping(self, page: Page) -> AddressSpace | None:
+        """page_mapping(), include/linux/mm.h: the file; None for anonymous memory and for the swap cache."""
+        mapping = page.mapping
+        return mapping if type(mapping) is AddressSpace and not page.PG_swapcache else None
+
+    def set_page_dirty(self, page: Page) -> None:
+        """set_page_dirty(): PG_dirty, and for a page of a disk file the dirty tag by which write-back finds it.
+
+        tree_lock is not waited for: the caller's reference keeps remove_mapping() from holding it for this page. Left
+        out: buffers, the inode's own dirty list, and the tag of swapper_space, which nobody looks for.
         """
         page.PG_dirty = True
+        mapping = page.mapping
+        if type(mapping) is AddressSpace and mapping.accounts_dirty:
+            page.tag_dirty = True
 
-    def clear_page_dirty_for_io(self, page: Page) -> bool:
-        """clear_page_dirty_for_io(), for a mapping without dirty accounting (swap): ptes and key untouched."""
+    def set_page_dirty_lock(self, page: Page) -> Steps[None]:
+        """set_page_dirty_lock()"""
+        while not page.lock.acquire(self.current):
+            yield page.lock
+        self.set_page_dirty(page)
+        page.lock.release(self.current)
+
+    def clear_page_dirty_for_io(self, page: Page) -> Steps[bool]:
+        """clear_page_dirty_for_io(), page locked: on a file with dirty accounting the ptes are cleaned first.
+
+        For other mappings (swap, shmem) ptes and key are untouched. The tag stays: see set_page_writeback().
+        """
+        mapping = self.page_mapping(page)
+        if mapping is not None and mapping.accounts_dirty:
+            if (yield from self.page_mkclean(page)):
+                self.set_page_dirty(page)
+            yield "clear_page_dirty_for_io: ptes cleaned"
         was_dirty = page.PG_dirty
         page.PG_dirty = False
         return was_dirty
+
+    def set_page_writeback(self, page: Page) -> None:
+        """set_page_writeback(), test_set_page_writeback(): the dirty tag goes, unless the page is dirty again."""
+        page.PG_writeback = True
+        page.io = page.content
+        if not page.PG_dirty:
+            page.tag_dirty = False
+
+    def write_cache_pages(self, mapping: AddressSpace, sync: bool) -> Steps[None]:
+        """write_cache_pages(): the pages with the dirty tag, in order; none is looked for by pte or key.
+
+        Left out: nr_to_write, congestion, and that the pages are looked up fourteen at a time.
+        """
+        task = self.current
+        for page in tuple(mapping.pages):
+            if page is None or page.mapping is not mapping or not page.tag_dirty:
+                continue
+            page.count += 1
+            yield "write_cache_pages: page lock"
+            while not page.lock.acquire(task):
+                yield page.lock
+            if page.mapping is mapping:
+                while sync and page.PG_writeback:
+                    yield page
+                if not page.PG_writeback and (yield from self.clear_page_dirty_for_io(page)):
+                    yield "write_cache_pages: PG_dirty cleared"
+                    yield from self.block_write_full_page(page)
+            if page.lock.owner is task:
+                page.lock.release(task)
+            self.put_page(page)

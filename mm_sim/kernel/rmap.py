@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
+from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.page_io import PageIo
-from mm_sim.mm import VM_LOCKED, AnonVma, Vma
-from mm_sim.page import DIRTY, YOUNG, Page, Pte, SwapSlot
+from mm_sim.mm import VM_LOCKED, VM_SHARED, AnonVma, Vma
+from mm_sim.page import DIRTY, WRITE, YOUNG, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 
 
@@ -72,7 +73,7 @@ class Rmap(PageIo):
     def page_lock_anon_vma(self, page: Page) -> Steps[AnonVma | None]:
         """page_lock_anon_vma(): None if the page is not mapped. RCU keeps the anon_vma alive."""
         anon_vma = page.mapping
-        if anon_vma is None or not page.mapcount:
+        if type(anon_vma) is not AnonVma or not page.mapcount:
             return None
         while not anon_vma.lock.acquire(self.current):
             yield anon_vma.lock
@@ -102,6 +103,8 @@ class Rmap(PageIo):
         if not pte.bits & YOUNG:
             return False
         self.set_pte_at(vma.vm_mm, address, pte.clear(YOUNG))
+        if vma.vm_mm.tlbs:
+            self.flush_tlb_page(vma.vm_mm, address)
         return True
 
     def page_referenced_one(self, page: Page, vma: Vma) -> Steps[int | None]:
@@ -138,15 +141,83 @@ class Rmap(PageIo):
         anon_vma.lock.release(self.current)
         return referenced
 
+    def page_referenced_file(self, page: Page, mapping: AddressSpace) -> Steps[int]:
+        """page_referenced_file(): a locked shared vma counts without a look at its pte."""
+        while not mapping.i_mmap_lock.acquire(self.current):
+            yield mapping.i_mmap_lock
+        referenced = 0
+        for vma in mapping.i_mmap:
+            if vma.vm_flags & VM_LOCKED and vma.vm_flags & VM_SHARED:
+                referenced += 1
+                break
+            one = yield from self.page_referenced_one(page, vma)
+            if one is None:
+                referenced += 1
+                break
+            referenced += one
+        mapping.i_mmap_lock.release(self.current)
+        return referenced
+
     def page_referenced(self, page: Page) -> Steps[int]:
         """page_referenced(), page locked: PG_referenced, the ptes, then RRBE on s390."""
         referenced = int(page.PG_referenced)
         page.PG_referenced = False
         if page.mapcount:
-            referenced += yield from self.page_referenced_anon(page)
+            if page.PG_anon:
+                referenced += yield from self.page_referenced_anon(page)
+            elif type(page.mapping) is AddressSpace:
+                referenced += yield from self.page_referenced_file(page, page.mapping)
         if self.arch.page_test_and_clear_young(page):
             referenced += 1
         return referenced
+
+    def mkclean_check_address(self, page: Page, vma: Vma, address: int) -> Steps[Pte | None]:
+        """The call of page_check_address() in page_mkclean_one(), apart for the patch that changes it."""
+        return self.page_check_address(page, vma, address)
+
+    def page_mkclean_one(self, page: Page, vma: Vma) -> Steps[bool]:
+        """page_mkclean_one(): a pte that was writable counts, too, though clean."""
+        address = self.vma_address(page, vma)
+        if address is None:
+            return False
+        mm = vma.vm_mm
+        if mm.ptl.owner is not None:
+            self.mark("page_mkclean() while somebody holds the ptl")
+        pte = yield from self.mkclean_check_address(page, vma, address)
+        if pte is None:
+            return False
+        cleaned = bool(pte.bits & (DIRTY | WRITE))
+        if cleaned:
+            self.set_pte_at(mm, address, pte.clear(DIRTY | WRITE))
+            if mm.tlbs:
+                self.flush_tlb_page(mm, address)
+        mm.ptl.release(self.current)
+        return cleaned
+
+    def page_mkclean_file(self, page: Page, mapping: AddressSpace) -> Steps[bool]:
+        """page_mkclean_file(): the shared mappings, under i_mmap_lock."""
+        yield "page_mkclean_file: i_mmap lock"
+        while not mapping.i_mmap_lock.acquire(self.current):
+            yield mapping.i_mmap_lock
+        cleaned = False
+        for vma in mapping.i_mmap:
+            if vma.vm_flags & VM_SHARED:
+                cleaned |= yield from self.page_mkclean_one(page, vma)
+                yield "page_mkclean_file: next vma"
+        mapping.i_mmap_lock.release(self.current)
+        return cleaned
+
+    def page_mkclean(self, page: Page) -> Steps[bool]:
+        """page_mkclean(), page locked: make its ptes clean and read-only; on s390 the key is tested and cleared."""
+        mapping = self.page_mapping(page)
+        if not page.mapcount or mapping is None:
+            return False
+        cleaned = yield from self.page_mkclean_file(page, mapping)
+        if self.arch.page_test_dirty(page):
+            yield "page_mkclean: key tested"
+            self.arch.page_clear_dirty(page)
+            cleaned = True
+        return cleaned
 
     def page_set_anon_rmap(self, page: Page, vma: Vma, address: int) -> None:
         """__page_set_anon_rmap()"""
@@ -174,7 +245,12 @@ class Rmap(PageIo):
 
     def page_dup_rmap(self, page: Page, vma: Vma, address: int) -> None:
         """page_dup_rmap(): fork adds a mapping to a mapped page."""
-        self.page_check_anon_rmap(page, vma, address)
+        if page.PG_anon:
+            self.page_check_anon_rmap(page, vma, address)
+        page.mapcount += 1
+
+    def page_add_file_rmap(self, page: Page) -> None:
+        """page_add_file_rmap()"""
         page.mapcount += 1
 
     def page_remove_rmap(self, page: Page) -> Steps[None]:
@@ -195,7 +271,7 @@ class Rmap(PageIo):
             yield "page_remove_rmap: key cleared"
             self.set_page_dirty(page)
 
-    def try_to_unmap_one(self, page: Page, vma: Vma) -> Steps[Swap]:
+    def try_to_unmap_one(self, page: Page, vma: Vma, migration: bool = False) -> Steps[Swap]:
         """try_to_unmap_one(). Left out: update_hiwater_rss() and the other counters of the mm."""
         address = self.vma_address(page, vma)
         if address is None:
@@ -204,22 +280,29 @@ class Rmap(PageIo):
         if pte is None:
             return Swap.AGAIN
         mm = vma.vm_mm
-        if vma.vm_flags & VM_LOCKED or self.ptep_clear_flush_young(vma, address, pte):
+        if not migration and (vma.vm_flags & VM_LOCKED or self.ptep_clear_flush_young(vma, address, pte)):
             mm.ptl.release(self.current)
             return Swap.FAIL
         self.set_pte_at(mm, address, None)  # ptep_clear_flush()
+        if mm.tlbs:
+            self.flush_tlb_page(mm, address)
         yield "try_to_unmap_one: pte cleared"
         if pte.bits & DIRTY:
             self.set_page_dirty(page)
-        entry: SwapSlot = page.swap_slot()
-        self.swap_duplicate(entry)
-        self.set_pte_at(mm, address, entry)
+        if page.PG_swapcache:
+            entry = page.swap_slot()
+            self.swap_duplicate(entry)
+            self.set_pte_at(mm, address, entry)
+        elif migration:
+            self.set_pte_at(mm, address, page.migration[pte.bits & WRITE])
+        elif page.PG_anon:
+            raise KernelBug(f"{page!r} is anonymous and not in the swap cache: nowhere to find it again")
         yield from self.page_remove_rmap(page)
         self.put_page(page)
         mm.ptl.release(self.current)
         return Swap.AGAIN
 
-    def try_to_unmap_anon(self, page: Page) -> Steps[Swap]:
+    def try_to_unmap_anon(self, page: Page, migration: bool) -> Steps[Swap]:
         """try_to_unmap_anon(): the vmas in list order, under the anon_vma lock and, between two, no ptl."""
         anon_vma = yield from self.page_lock_anon_vma(page)
         if anon_vma is None:
@@ -227,7 +310,7 @@ class Rmap(PageIo):
         ret = Swap.AGAIN
         mapped = page.mapcount
         for vma in anon_vma.head:
-            ret = yield from self.try_to_unmap_one(page, vma)
+            ret = yield from self.try_to_unmap_one(page, vma, migration)
             if ret is Swap.FAIL:
                 if vma.vm_flags & VM_LOCKED and page.mapcount < mapped:
                     self.mark("SWAP_FAIL at a locked vma after another pte was unmapped")
@@ -238,7 +321,23 @@ class Rmap(PageIo):
         anon_vma.lock.release(self.current)
         return ret
 
-    def try_to_unmap(self, page: Page) -> Steps[Swap]:
+    def try_to_unmap_file(self, page: Page, mapping: AddressSpace, migration: bool) -> Steps[Swap]:
+        """try_to_unmap_file(): the vmas of the file, under i_mmap_lock. Left out: nonlinear mappings."""
+        while not mapping.i_mmap_lock.acquire(self.current):
+            yield mapping.i_mmap_lock
+        ret = Swap.AGAIN
+        for vma in mapping.i_mmap:
+            ret = yield from self.try_to_unmap_one(page, vma, migration)
+            if ret is Swap.FAIL or not page.mapcount:
+                break
+            yield "try_to_unmap_file: next vma"
+        mapping.i_mmap_lock.release(self.current)
+        return ret
+
+    def try_to_unmap(self, page: Page, migration: bool = False) -> Steps[Swap]:
         """try_to_unmap(), page locked."""
-        ret = yield from self.try_to_unmap_anon(page)
+        if type(page.mapping) is AddressSpace:
+            ret = yield from self.try_to_unmap_file(page, page.mapping, migration)
+        else:
+            ret = yield from self.try_to_unmap_anon(page, migration)
         return ret if page.mapcount else Swap.SUCCESS

@@ -7,6 +7,7 @@ and the verdict what was reached.
 
 from __future__ import annotations
 
+from mm_sim.address_space import AddressSpace
 from mm_sim.arch import Arch
 from mm_sim.mm import Mm
 from mm_sim.page import Page, PteVal, SwapSlot
@@ -14,11 +15,12 @@ from mm_sim.sched import TREE_LOCK, Lock, Task
 
 
 class State:
-    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space."""
+    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space, `files`."""
 
     __slots__ = (
         "arch",
         "current",
+        "files",
         "frames",
         "free",
         "marks",
@@ -41,6 +43,7 @@ class State:
         self.slots = [SwapSlot(n) for n in range(slots)]
         self.nr_swap_pages = slots
         self.swap_on = True
+        self.files: list[AddressSpace] = []
         self.tree_lock = Lock(TREE_LOCK)  # swapper_space.tree_lock
         self.mms: list[Mm] = []
         self.tasks = [Task(n) for n in range(tasks)]
@@ -58,3 +61,13 @@ class State:
     def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
         mm.pte[addr] = pte
         self.touched.append((mm, addr))
+
+    def flush_tlb_page(self, mm: Mm, addr: int) -> None:
+        """flush_tlb_page(): on every CPU. IPTE on s390, where nothing is cached, has done it already."""
+        for tlb in mm.tlbs:
+            tlb.pop(addr, None)
+
+    def flush_tlb_mm(self, mm: Mm) -> None:
+        """flush_tlb_mm(), and flush_tlb_range() of what is more than any range here."""
+        for tlb in mm.tlbs:
+            tlb.clear()

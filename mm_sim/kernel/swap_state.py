@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mm_sim.kernel.page_writeback import PageWriteback
+from mm_sim.kernel.filemap import Filemap
 from mm_sim.page import Page, SwapSlot
 from mm_sim.sched import KernelBug, Steps
 
 
-class SwapState(PageWriteback):
+class SwapState(Filemap):
     __slots__ = ()
 
     if TYPE_CHECKING:  # mm/swapfile.c, mm/page_io.c

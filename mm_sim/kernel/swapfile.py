@@ -21,6 +21,10 @@ class Swapfile(Rmap):
 
         def exit_mmap(self, mm: Mm) -> Steps[None]: ...
 
+        # mm/shmem.c
+
+        def shmem_unuse(self, entry: SwapSlot, page: Page) -> Steps[bool]: ...
+
     def vm_swap_full(self) -> bool:
         """vm_swap_full(), include/linux/swap.h: more than half of swap is in use."""
         return self.nr_swap_pages * 2 < len(self.slots)
@@ -111,7 +115,7 @@ class Swapfile(Rmap):
         found = mm.pte[addr] is entry
         if found:
             page.count += 1
-            self.set_pte_at(mm, addr, page.ptes[0])
+            self.set_pte_at(mm, addr, page.ptes[0])  # a private vma's vm_page_prot
             self.page_add_anon_rmap(page, vma, addr)
             self.swap_free(entry)
         mm.ptl.release(self.current)
@@ -161,6 +165,8 @@ class Swapfile(Rmap):
             yield page.lock
         while page.PG_writeback:
             yield page
+        if entry.map > 1 and self.files and (yield from self.shmem_unuse(entry, page)):
+            return True
         mms = tuple(self.mms)
         for mm in mms:
             if entry.map <= 1:

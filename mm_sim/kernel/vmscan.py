@@ -14,9 +14,10 @@ PAGE_ALLOC_COSTLY_ORDER: Final = 3
 
 
 class Pageout(Enum):
-    """What pageout() answers. KEEP: page locked. SUCCESS: unlocked. CLEAN: locked."""
+    """What pageout() answers. KEEP, ACTIVATE: page locked. SUCCESS: unlocked. CLEAN: locked."""
 
     KEEP = "PAGE_KEEP"
+    ACTIVATE = "PAGE_ACTIVATE"
     SUCCESS = "PAGE_SUCCESS"
     CLEAN = "PAGE_CLEAN"
 
@@ -25,17 +26,26 @@ class Vmscan(PageFault):
     __slots__ = ()
 
     def page_mapping_inuse(self, page: Page) -> bool:
-        """page_mapping_inuse(): mapped, or in the swap cache."""
-        return page.mapcount > 0 or page.PG_swapcache
+        """page_mapping_inuse(): mapped, or in the swap cache, or its file is mapped somewhere."""
+        if page.mapcount > 0 or page.PG_swapcache:
+            return True
+        mapping = self.page_mapping(page)
+        return mapping is not None and bool(mapping.i_mmap)
 
     def pageout(self, page: Page, sync: bool) -> Steps[Pageout]:
         """pageout(). Left out: the swap device's congestion."""
-        if page.count != 2 or not page.PG_swapcache:
+        mapping = self.page_mapping(page)
+        if page.count != 2 or (mapping is None and not page.PG_swapcache):
             return Pageout.KEEP
-        if not self.clear_page_dirty_for_io(page):
+        if not (yield from self.clear_page_dirty_for_io(page)):
             return Pageout.CLEAN
         yield "pageout: PG_dirty cleared"
-        yield from self.swap_writepage(page)
+        if mapping is None:
+            yield from self.swap_writepage(page)
+        elif not mapping.shmem:
+            yield from self.block_write_full_page(page)
+        elif not (yield from self.shmem_writepage(page)):
+            return Pageout.ACTIVATE
         if sync:
             while page.PG_writeback:
                 yield page
@@ -44,17 +54,25 @@ class Vmscan(PageFault):
     def remove_mapping(self, page: Page) -> Steps[bool]:
         """remove_mapping(): the count must be exactly 2, and only then is PG_dirty looked at."""
         task = self.current
-        while not self.tree_lock.acquire(task):
-            yield self.tree_lock
+        mapping = self.page_mapping(page)
+        tree_lock = self.tree_lock if mapping is None else mapping.tree_lock
+        while not tree_lock.acquire(task):
+            yield tree_lock
         freeable = page.count == 2
         if freeable:
             yield "remove_mapping: count is 2"
             freeable = not page.PG_dirty
         if not freeable:
-            self.tree_lock.release(task)
+            tree_lock.release(task)
             return False
+        if mapping is not None:
+            self.mark("clean drop from the page cache")
+            self.remove_from_page_cache_locked(page)
+            tree_lock.release(task)
+            self.put_page(page)
+            return True
         entry = self.delete_from_swap_cache_locked(page)
-        self.tree_lock.release(task)
+        tree_lock.release(task)
         if entry.map > 1:
             self.mark("clean drop from the swap cache")
         self.swap_free(entry)
@@ -93,7 +111,7 @@ class Vmscan(PageFault):
         yield "shrink_page_list: references checked"
         if page.PG_anon and not page.PG_swapcache and not (yield from self.add_to_swap(page)):
             return False
-        if page.mapcount and page.PG_swapcache:
+        if page.mapcount and (page.PG_swapcache or self.page_mapping(page) is not None):
             yield "shrink_page_list: try_to_unmap"
             if (yield from self.try_to_unmap(page)) is not Swap.SUCCESS:
                 return False
@@ -102,14 +120,14 @@ class Vmscan(PageFault):
                 return False
             yield "shrink_page_list: pageout"
             out = yield from self.pageout(page, sync)
-            if out is Pageout.KEEP:
+            if out is Pageout.KEEP or out is Pageout.ACTIVATE:
                 return False
             if out is Pageout.SUCCESS:
                 if page.PG_writeback or page.PG_dirty or not page.lock.trylock(self.current):
                     return False
                 if page.PG_dirty or page.PG_writeback:
                     return False
-        return page.PG_swapcache
+        return page.PG_swapcache or self.page_mapping(page) is not None
 
     def shrink_inactive_list(self, page: Page, order: int, wait: bool) -> Steps[bool]:
         """shrink_inactive_list() for one page: isolate it, try to free it, put it back.

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 
 from mm_sim.kernel import Kernel
-from mm_sim.kernel.vmscan import Vmscan
 
 #: What a series can expect of the tool.
 EXPECTATIONS = ("loses", "safe", "unknown")
@@ -106,7 +105,7 @@ def _check(kernel: type[Kernel], path: Path) -> None:
         if not callable(value) or name.startswith("__") or name in used:
             continue
         if not any(name in vars(base) for base in kernel.__mro__[1:]):
-            known = [n for base in Vmscan.__mro__ for n in vars(base)]
+            known = [n for base in Kernel.__mro__ for n in vars(base)]
             near = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]}?" if near else ""
             raise SeriesError(f"{path}:{lines.get(name, class_line)}: the kernel has no {name}() to override{hint}")

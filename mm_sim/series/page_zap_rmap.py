@@ -1,5 +1,7 @@
 """The proposal: no storage key test when anonymous memory is zapped, nor for the old page after COW."""
 
+from typing import ClassVar
+
 from mm_sim.kernel import Kernel
 from mm_sim.page import Page, Pte
 from mm_sim.sched import Steps
@@ -12,6 +14,7 @@ class PageZapRmap(Kernel):
     posted = "linux-mm, 29 May 2008, Martin Schwidefsky"
     applies_to = "2.6.26"
     expected = "loses"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {**Kernel.loses_in, "tmpfs": ("s390",)}
 
     def page_zap_rmap(self, page: Page) -> Steps[None]:
         """Like page_remove_rmap(), without a look at the storage key."""

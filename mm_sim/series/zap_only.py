@@ -1,5 +1,8 @@
 """Half of the proposal: no storage key test in zap_pte_range(); do_wp_page() as in 2.6.26."""
 
+from typing import ClassVar
+
+from mm_sim.kernel import Kernel
 from mm_sim.page import Page
 from mm_sim.sched import Steps
 from mm_sim.series.page_zap_rmap import PageZapRmap
@@ -12,6 +15,7 @@ class ZapOnly(PageZapRmap):
     posted = "half of the patch of 29 May 2008"
     applies_to = "2.6.26"
     expected = "loses"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = Kernel.loses_in
 
     def wp_remove_rmap(self, old_page: Page) -> Steps[None]:
         return self.page_remove_rmap(old_page)

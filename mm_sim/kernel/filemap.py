@@ -1,0 +1,270 @@
+"""mm/filemap.c, with what fs/buffer.c and fs/sync.c do for a plain disk filesystem: the page cache.
+
+A page is read and written whole. Left out: readahead, buffers (a block is a page), journals, metadata, failing reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mm_sim.address_space import AddressSpace
+from mm_sim.kernel.page_writeback import PageWriteback
+from mm_sim.page import ZERO, Page
+from mm_sim.sched import KernelBug, Steps
+
+
+class Filemap(PageWriteback):
+    __slots__ = ()
+
+    if TYPE_CHECKING:  # mm/shmem.c
+
+        def shmem_getpage(self, mapping: AddressSpace, index: int, write: bool, read: bool) -> Steps[Page | None]: ...
+
+    # the radix tree
+
+    def find_get_page(self, mapping: AddressSpace, index: int) -> Steps[Page | None]:
+        """find_get_page(): with a reference."""
+        while mapping.tree_lock.busy():
+            yield mapping.tree_lock
+        page = mapping.pages[index]
+        if page is not None:
+            page.count += 1
+        return page
+
+    def find_lock_page(self, mapping: AddressSpace, index: int) -> Steps[Page | None]:
+        """find_lock_page(): locked, with a reference; again if it was truncated while the lock was waited for."""
+        while (page := (yield from self.find_get_page(mapping, index))) is not None:
+            yield "find_lock_page: page lock"
+            while not page.lock.acquire(self.current):
+                yield page.lock
+            if page.mapping is mapping:
+                break
+            page.lock.release(self.current)
+            self.put_page(page)
+        return page
+
+    def add_to_page_cache(self, page: Page, mapping: AddressSpace, index: int) -> bool:
+        """add_to_page_cache(), page locked, tree_lock free: False stands for -EEXIST."""
+        if mapping.pages[index] is not None:
+            return False
+        mapping.pages[index] = page
+        page.count += 1
+        page.mapping = mapping
+        page.index = index
+        return True
+
+    def remove_from_page_cache_locked(self, page: Page) -> None:
+        """__remove_from_page_cache(): under tree_lock, page locked."""
+        mapping = page.mapping
+        if type(mapping) is not AddressSpace or page.mapcount:
+            raise KernelBug(f"{page!r} leaves the page cache, but is mapped or not in it")
+        mapping.pages[page.index] = None
+        page.mapping = None
+        page.tag_dirty = False
+        self.suspect = True
+
+    def remove_from_page_cache(self, page: Page) -> Steps[None]:
+        """remove_from_page_cache()"""
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        while mapping.tree_lock.busy():
+            yield mapping.tree_lock
+        self.remove_from_page_cache_locked(page)
+
+    def new_locked_page(self, mapping: AddressSpace, index: int) -> Steps[Page | None]:
+        """alloc_page() and add_to_page_cache_lru(): locked. None: no frame, or somebody else was faster."""
+        page = self.alloc_page()
+        if page is None:
+            return None
+        while mapping.tree_lock.busy():
+            yield mapping.tree_lock
+        page.lock.trylock(self.current)
+        if not self.add_to_page_cache(page, mapping, index):
+            page.lock.release(self.current)
+            self.put_page(page)
+            return None
+        self.lru_cache_add_active(page)
+        return page
+
+    # blocks
+
+    def readpage(self, page: Page) -> Steps[None]:
+        """mpage_readpage() and its end: channel I/O fills the locked page, and unlocks it."""
+        yield "readpage: reading"
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        self.arch.write(page, mapping.blocks[page.index])
+        self.set_page_uptodate(page)
+        page.lock.release(self.current)
+
+    def block_write_full_page(self, page: Page) -> Steps[None]:
+        """block_write_full_page(): entered with the page locked, left with it unlocked.
+
+        Data leave the frame at submission, the earliest moment at which the device may fetch them.
+        """
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        if page.index < mapping.i_size:
+            self.set_page_writeback(page)
+        page.lock.release(self.current)
+        yield "block_write_full_page: submitted"
+
+    def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
+        """end_buffer_async_write(): a failed write leaves the old block, AS_EIO, and the page clean."""
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        if uptodate:
+            mapping.blocks[page.index] = page.io
+        else:
+            mapping.AS_EIO = True
+            self.mark("file write failed")
+        page.PG_writeback = False
+        self.suspect = True
+
+    def block_page_mkwrite(self, page: Page, mapping: AddressSpace) -> Steps[bool]:
+        """block_page_mkwrite(): False if the page was truncated."""
+        yield "block_page_mkwrite: page lock"
+        while not page.lock.acquire(self.current):
+            yield page.lock
+        valid = page.mapping is mapping and page.index < mapping.i_size
+        if valid:
+            self.set_page_dirty(page)
+        page.lock.release(self.current)
+        return valid
+
+    # faults
+
+    def filemap_fault(self, mapping: AddressSpace, index: int) -> Steps[Page | bool]:
+        """filemap_fault(): the page, locked, with a reference. False: past the end (SIGBUS); True: out of memory."""
+        while index < mapping.i_size:
+            page = yield from self.find_lock_page(mapping, index)
+            if page is not None:
+                if not page.PG_uptodate:  # its reader has left it to us
+                    yield from self.readpage(page)
+                elif index < mapping.i_size:
+                    self.mark_page_accessed(page)
+                    return page
+                else:
+                    page.lock.release(self.current)
+                self.put_page(page)
+                continue
+            page = yield from self.new_locked_page(mapping, index)  # page_cache_read()
+            if page is not None:
+                yield from self.readpage(page)
+                self.put_page(page)
+            elif mapping.pages[index] is None:
+                return True
+        return False
+
+    # read(), write()
+
+    def generic_file_write(self, mapping: AddressSpace, index: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
+        """generic_file_buffered_write() of one whole page, under i_mutex. False stands for -ENOMEM.
+
+        `copy_from_user` is called at the moment of the copy. A tmpfs page is unlocked before it is marked dirty
+        (shmem_write_end()).
+        """
+        task = self.current
+        yield "generic_file_write: i_mutex"
+        while not mapping.i_mutex.acquire(task):
+            yield mapping.i_mutex
+        page = None
+        while page is None:
+            if mapping.shmem:
+                page = yield from self.shmem_getpage(mapping, index, write=True, read=False)
+            else:
+                page = yield from self.find_lock_page(mapping, index)
+                if page is None:
+                    page = yield from self.new_locked_page(mapping, index)
+            if page is None and mapping.pages[index] is None:
+                mapping.i_mutex.release(task)
+                return False
+        yield "generic_file_write: page locked"
+        if not page.mapcount:
+            self.mark("write() to a page that is not mapped")
+        self.arch.write(page, copy_from_user())
+        self.suspect = True
+        self.set_page_uptodate(page)
+        if mapping.shmem:
+            mapping.i_size = max(mapping.i_size, index + 1)
+            page.lock.release(task)
+            yield "shmem_write_end: page unlocked"
+            self.set_page_dirty(page)
+        else:
+            self.set_page_dirty(page)
+            mapping.i_size = max(mapping.i_size, index + 1)
+            page.lock.release(task)
+        self.mark_page_accessed(page)
+        self.put_page(page)
+        mapping.i_mutex.release(task)
+        return True
+
+    def generic_file_read(
+        self, mapping: AddressSpace, index: int, copy_to_user: Callable[[int], None]
+    ) -> Steps[None]:
+        """do_generic_file_read(), do_shmem_file_read() of one page: nothing past the end, zeroes for a tmpfs hole."""
+        while index < mapping.i_size:
+            if mapping.shmem:
+                page = yield from self.shmem_getpage(mapping, index, write=False, read=True)
+                if page is not None:
+                    page.lock.release(self.current)
+                elif mapping.swap[index] is not None:
+                    return  # -ENOMEM
+            else:
+                page = yield from self.find_get_page(mapping, index)
+                if page is not None and not page.PG_uptodate:
+                    while not page.lock.acquire(self.current):
+                        yield page.lock
+                    if page.mapping is not mapping or page.PG_uptodate:
+                        page.lock.release(self.current)
+                    else:
+                        yield from self.readpage(page)
+                    self.put_page(page)
+                    continue
+                if page is None:
+                    page = yield from self.new_locked_page(mapping, index)
+                    if page is not None:
+                        yield from self.readpage(page)
+                        self.put_page(page)
+                        continue
+                    if mapping.pages[index] is None:
+                        return
+                    continue
+            yield "generic_file_read: page found"
+            if index < mapping.i_size:
+                copy_to_user(ZERO if page is None else page.content)
+            if page is not None:
+                self.mark_page_accessed(page)
+                self.put_page(page)
+            return
+
+    # fsync()
+
+    def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
+        """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once."""
+        for page in tuple(mapping.pages):
+            if page is not None and page.mapping is mapping and page.PG_writeback:
+                page.count += 1
+                while page.PG_writeback:
+                    yield page
+                self.put_page(page)
+        yield "filemap_fdatawait: waited"
+        error = mapping.AS_EIO
+        mapping.AS_EIO = False
+        return not error
+
+    def do_fsync(self, mapping: AddressSpace) -> Steps[bool]:
+        """do_fsync(), fs/sync.c; on tmpfs simple_sync_file(), which does nothing. False stands for -EIO."""
+        if mapping.shmem:
+            return True
+        yield from self.write_cache_pages(mapping, sync=True)  # filemap_fdatawrite()
+        yield "do_fsync: i_mutex"
+        while not mapping.i_mutex.acquire(self.current):
+            yield mapping.i_mutex
+        mapping.i_mutex.release(self.current)
+        return (yield from self.filemap_fdatawait(mapping))
+
+    def background_writeout(self, mapping: AddressSpace) -> Steps[None]:
+        """background_writeout() down to __sync_single_inode(), for pdflush: pages under writeback are skipped."""
+        yield from self.write_cache_pages(mapping, sync=False)

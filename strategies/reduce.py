@@ -1,0 +1,301 @@
+"""What the exhaustive search need not visit: points at which no other task need run, and states like others.
+
+Partial order (Lipton, CACM 1975): what an operation has done since the point before, or does up to the next one,
+commutes with all that other tasks can do in between. Exchanging the two leads to the same state by no more steps and
+stops, and hides no loss, as the exchanged order is visited. Where that hangs on the state, a function looks at it.
+
+The arguments are about the functions of `Kernel` and the rules in `ARGUED`: one thread for each mm and no swapoff, so
+that nobody but its own process makes a pte present or more permissive, and a swap pte keeps its slot. `movers` leaves
+out what does not hold for a search: of other rules, of more than one page (a vma may be split, so what comes before
+its ptl is not private), or of a series that touches what no argument is about. `test_explore.py` compares the states
+and the losses with those of a search that has none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isfunction
+from types import GeneratorType
+from typing import Any
+
+from mm_sim.kernel import Kernel
+from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
+from mm_sim.mm import AnonVma, Mm
+from mm_sim.names import KERNEL_TASKS, KSWAPD
+from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
+from mm_sim.sched import Steps, Task
+from mm_sim.system import Scope, System
+
+#: Whether no other task need run while this one stands at a point.
+Mover = Callable[[Task], bool]
+
+
+def _locals(task: Task) -> Any:
+    """Of the innermost function in which a task stands."""
+    steps: Any = task.steps
+    while type(steps.gi_yieldfrom) is GeneratorType:
+        steps = steps.gi_yieldfrom
+    return steps.gi_frame.f_locals
+
+
+def _always(task: Task) -> bool:
+    return True
+
+
+def _nobody_looks(task: Task) -> bool:
+    """In page_remove_rmap(), of a page that others cannot map: it is locked, or nobody has its slot.
+
+    Nobody must ever read the latter; whatever becomes of it, a frame and a slot stay in use as long.
+    """
+    page = _locals(task)["page"]
+    return page.lock.owner is task or (not page.mapcount and (page.private is None or page.private.map == 1))
+
+
+def _costly(task: Task) -> bool:
+    """In reclaim that goes on whatever page_referenced() says."""
+    steps: Any = task.steps
+    return bool(steps.gi_frame.f_locals["order"] > PAGE_ALLOC_COSTLY_ORDER)
+
+
+def _out_of_cache(task: Task) -> bool:
+    """A reference to a page outside the swap cache is not seen, but when the last other one goes; and if that goes
+    while the page is locked, all is the same.
+    """
+    return _costly(task) and not _locals(task)["page"].PG_swapcache
+
+
+def _out_of_cache_at_all(task: Task) -> bool:
+    return not _locals(task)["page"].PG_swapcache
+
+
+def _loads(task: Task) -> bool:
+    return task.op == "load"
+
+
+def _stays_as_seen(task: Task) -> bool:
+    """A page in the swap cache gets no slot: nothing happens from here to the next point. One that gets a slot
+    stays locked and becomes dirty, whatever others do to it before or after; who looks at how many slots are free
+    has another page, and could have come before the lock.
+    """
+    seen = _locals(task)
+    page = seen["page"]
+    return bool(page.mapcount) if page.PG_swapcache else seen["self"].nr_swap_pages > 0
+
+
+def _faults_anyway(task: Task) -> bool:
+    """A look at what is not there does nothing, and rmap does not look at the flag of a vma without a pte."""
+    seen = _locals(task)
+    mm = seen["mm"]
+    return type(mm.pte[seen["address"]]) is not Pte and mm.ptl.owner is None
+
+
+def _looked_twice(task: Task) -> bool:
+    """The look without the ptl is repeated under it; that of page_referenced() matters to order 0."""
+    steps: Any = task.steps
+    while type(steps.gi_yieldfrom) is GeneratorType:
+        steps = steps.gi_yieldfrom
+        if steps.gi_code.co_name == "page_referenced":
+            return _costly(task)
+    return True
+
+
+def _pte_stays_none(task: Task) -> bool:
+    """Only who holds the ptl has emptied the pte for a moment."""
+    return _locals(task)["mm"].ptl.owner is None
+
+
+#: Points for every search, each with the rules that make an exception.
+PRIVATE: dict[str, tuple[str, ...]] = {
+    # Before the lock of its own mm a system call has only withdrawn promises.
+    "dup_mmap: mmap_sem": (),
+    "sys_madvise: mmap_sem": (),
+    "sys_mlock: mmap_sem": (),
+    "sys_mmap: mmap_sem": (),
+    "sys_mprotect: mmap_sem": (),
+    "sys_mremap: mmap_sem": (),
+    "sys_munmap: mmap_sem": (),
+    # From here to the next point, follow_page's, nothing is touched.
+    "mlock_fixup: VM_LOCKED set": (),
+    # Nobody makes another's pte more permissive, so the access would fault later, too; swapoff does.
+    "do_page_fault: mmap_sem": ("swapoff",),
+}
+
+#: Points whose argument is about the functions and rules of today.
+COMMUTES: dict[str, Mover] = {
+    # All before is the mm's own: the vma is out of its list, or has another VM_WRITE, which rmap does not look at.
+    "zap_pte_range: ptl": _always,
+    "change_pte_range: ptl": _always,
+    # The ptes are gone, so rmap finds nothing in the vma, linked or not.
+    "free_pgtables: anon_vma lock": _always,
+    # What was read without the ptl is read again under it, and if it has changed the fault is as if it began now.
+    "handle_pte_fault: pte read": _always,
+    "page_check_address: ptl": _looked_twice,
+    "do_anonymous_page: ptl": _pte_stays_none,
+    # The page is locked and this process has its slot: others cannot share it, nor take it out of the swap cache.
+    "do_swap_page: ptl": _always,
+    # Locked and unmapped, and the count was 2: others can only look it up, and wait for the lock.
+    "pageout: PG_dirty cleared": _always,
+    "shrink_inactive_list: page isolated": _out_of_cache,
+    "shrink_page_list: references checked": _stays_as_seen,
+    "page_remove_rmap: last mapping gone": _nobody_looks,
+    "page_remove_rmap: key tested": _nobody_looks,
+    "page_remove_rmap: key cleared": _nobody_looks,
+    "page_zap_rmap: mapping gone": _nobody_looks,
+}
+
+#: Points between which and the start of its operation a process has touched nothing that others look at, and points
+#: after which comes a lock. Who has to wait at once might as well begin, or go on, later.
+UNTOUCHED = frozenset((*PRIVATE, "zap_pte_range: ptl", "change_pte_range: ptl", "handle_pte_fault: pte read"))
+LOCK_NEXT = frozenset(
+    (
+        "copy_pte_range: ptl",
+        "do_anonymous_page: ptl",
+        "do_swap_page: page lock",
+        "do_swap_page: ptl",
+        "do_wp_page: page copied",
+        "follow_page: ptl",
+        "page_check_address: ptl",
+        "shrink_page_list: try_to_unmap",
+    )
+)
+
+#: Points for searches without bounds on steps and stops, whose argument takes more steps: it makes the same states.
+FREE: dict[str, Mover] = {
+    # Until the end of the write the next reclaim does as much as the rest of this one; who finds the page with one
+    # reference more would find it under writeback as well, where that is not yet ended.
+    "swap_writepage: submitted": _always,
+    # With one reference more the page is kept by reclaim, which could as well have come to its look at the count.
+    "do_swap_page: page lock": _always,
+    # A load that has to fault again is a new one.
+    "do_page_fault: return": _loads,
+    "shrink_inactive_list: page isolated": _out_of_cache_at_all,
+    "follow_page: ptl": _faults_anyway,
+}
+
+#: Where a store that has faulted is given up: it can be begun again.
+FAULTED = "do_page_fault: return"
+
+#: The rules that the arguments of COMMUTES and FREE are about, and what a series may touch in its own functions.
+ARGUED = {
+    *("exit", "fork", "load", "madvise_dontneed", "mlock", "mmap", "mprotect", "munlock", "munmap"),
+    *("pageout_done", "pageout_failed", "reclaim", "resume", "store"),
+}
+
+
+def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> dict[str, Mover]:
+    """The points at which no other task need run in a search."""
+    if scope.files or scope.also:  # others see what a process does to its own mm, or change it
+        return {}
+    found: dict[str, Mover] = {point: _always for point, unless in PRIVATE.items() if rules.isdisjoint(unless)}
+    if argued(kernel, rules, scope):
+        found |= COMMUTES
+        if free:
+            found |= FREE
+    return found
+
+
+#: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth; and what only
+#: happens with files and threads.
+CHANGEABLE = {
+    *("fault_dirtied", "mkclean_check_address", "wp_page_shared", "zap_end", "zap_file_pte"),
+    *("copy_one_pte", "page_remove_rmap", "pte_modify", "set_new_page_uptodate"),
+    *("vma_merge", "wp_remove_rmap", "zap_remove_rmap"),
+}
+
+
+def argued(kernel: type[Kernel], rules: set[str], scope: Scope) -> bool:
+    """Whether a search is one that the arguments are about."""
+    base = set(dir(Kernel))
+    classes = kernel.__mro__[: kernel.__mro__.index(Kernel)]
+    changed = {name for cls in classes for name, it in vars(cls).items() if isfunction(it) and name in base}
+    return changed <= CHANGEABLE and rules <= ARGUED and scope.pages == 1 and not scope.files and not scope.also
+
+
+class Forgetful(Kernel):
+    """Pages do not know whether they were used: reclaim of order 0 finds each used, and keeps it.
+
+    Of one that was not, reclaim of a costly order does the same as one of order 0. So every run of a kernel is one of
+    this, in a scope with kswapd alone and a costly order. On s390 nothing else looks at PG_referenced and R.
+    """
+
+    __slots__ = ()
+
+    def page_referenced(self, page: Page) -> Steps[int]:
+        return 1
+        yield
+
+
+def forget(system: System) -> None:
+    """What `Forgetful` does not look at."""
+    for page in system.kernel.frames:
+        page.key_r = page.PG_referenced = False
+
+
+def settle(system: System) -> None:
+    """Put a quiet state in a normal form, which can do all that the state can: what it loses, the normal form loses.
+
+    *Nobody's pages*: a page in the swap cache that no page table refers to, nor to its slot, is never read again. It
+    takes a frame and a slot until reclaim frees it, which it does at once if it is clean and not under writeback; so
+    it can be as if it were. *anon_vma*: between processes that have no page in common, nor can come to one before
+    one of them is gone, each may have its own, in which rmap finds the same ptes. A vma without a page needs none.
+    *Values*: of a page that is mapped or swapped out matters which of its copies are good, not what is in it. A free
+    slot holds nothing to rely on: what is there by chance may not save a page that was not written.
+    """
+    kernel = system.kernel
+    for slot in kernel.slots:
+        if not slot.map:
+            slot.content = GARBAGE
+        elif slot.map == 1 and (page := slot.page) is not None and page.count == 1 and page.lock.owner is None:
+            page.PG_dirty = page.PG_writeback = page.PG_referenced = page.key_c = page.key_r = False
+            page.PG_uptodate = True
+            page.content = page.io = slot.content = GARBAGE
+            page.mapping = None
+    if any(task.steps is not None for task in kernel.tasks[len(KERNEL_TASKS) :]):
+        return
+    if any(mm.mmap and (anon := mm.mmap[0].anon_vma) and anon.lock.owner is not None for mm in kernel.mms):
+        return
+    users: dict[Page | SwapSlot, list[Mm]] = {}
+    for mm in kernel.mms:
+        pte = mm.pte[0]
+        if pte is not None:
+            if type(pte) is SwapSlot:
+                where: Page | SwapSlot = pte
+            else:
+                assert type(pte) is Pte
+                where = pte.page.private or pte.page
+            users.setdefault(where, []).append(mm)
+        elif mm.mmap:
+            mm.mmap[0].anon_vma = None
+    for where, mms in users.items():
+        value = system.new_value()
+        spaces = [system.ghost.spaces[mm] for mm in mms]
+        old = spaces[0].values[0]
+        if old is None:
+            continue
+        page = where if isinstance(where, Page) else where.page
+        if isinstance(where, SwapSlot):
+            where.content = value if where.content == old else GARBAGE
+        if page is not None:
+            page.content = value if page.content == old else GARBAGE
+            page.io = value if page.PG_writeback and page.io == old else GARBAGE
+            if not page.mapcount:
+                page.mapping = None
+        for space in spaces:
+            space.values[0] = value
+        if len(mms) == 1:
+            vma = mms[0].mmap[0]
+            vma.anon_vma = AnonVma()
+            vma.anon_vma.head.append(vma)
+            if page is not None and page.mapcount:
+                page.mapping = vma.anon_vma
+
+
+def waits_at_once(went_on_from: str | None, crossed: list[str]) -> bool:
+    """Whether a task waits for a lock and has touched nothing since it began, or went on from a point."""
+    return UNTOUCHED.issuperset(crossed) if went_on_from == "" else not crossed and went_on_from in LOCK_NEXT
+
+
+def forgetting(only: dict[str, tuple[Any, ...]]) -> bool:
+    """Whether the scope is one in which `Forgetful` does all that its kernel does."""
+    costly = any(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
+    return costly and only.get("reclaimer") == (KSWAPD,)

@@ -1,0 +1,435 @@
+"""A run line by line: its timeline, the state at each line, and in words what was lost.
+
+The run is done again with the calls and returns of kernel functions traced. A line is a step, or, within a step that
+is interrupted, comes in between, or loses the page, a kernel function and what it changed.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from mm_sim.kernel import Kernel
+from mm_sim.loss import GONE, HELPERS, SAFE, STORED, NotPossible, Report, Step, Watch, code_of, explain
+from mm_sim.names import FILES, KERNEL_TASKS
+from mm_sim.sched import points
+from mm_sim.system import IDLE, Loss, Scope, System
+from mm_sim.view import ASIDE, MUST_READ, Change, View, Viewer, changes, telling
+
+#: The widest line of a timeline; of text in words.
+WIDTH, PROSE = 100, 80
+FORGOTTEN_MARK, LOST_MARK = "forgotten", "lost"
+
+
+@dataclass(slots=True)
+class Row:
+    """A line: a step (depth 0), a kernel function or what it changed. `view` is the state after it."""
+
+    step: int
+    column: str
+    depth: int
+    text: str
+    view: View
+    mark: str = ""
+
+
+@dataclass(slots=True)
+class _Event:
+    """What changed between two calls, and the kernel functions that were under way, outermost first."""
+
+    stack: tuple[FrameType, ...]
+    changed: list[Change]
+    view: View
+    mark: str = ""
+
+
+@dataclass(slots=True)
+class Run:
+    """A run on a kernel, with its lines. `cannot` says which step could not happen, if any; the run ends there."""
+
+    kernel: type[Kernel]
+    arch: str
+    scope: Scope
+    steps: list[Step]
+    report: Report | None
+    cannot: NotPossible | None = None
+    rows: list[Row] = field(default_factory=list)
+    #: The label at which the run was cut off, if it was.
+    passed: str | None = None
+    #: The state before the first step, and what each step did: function and change.
+    start: View = field(default_factory=dict)
+    done: list[list[tuple[str, Change]]] = field(default_factory=list)
+    #: Whether the content that is lost to one process is still somewhere in memory.
+    elsewhere: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """The tasks of the run: processes, then the kernel's own, then what interrupts do."""
+        kernel_tasks = [repr(task) for task in KERNEL_TASKS]
+        found = {row.column for row in self.rows}
+        return sorted(found, key=lambda name: (name == INTERRUPT, name in kernel_tasks, name))
+
+    def view_after(self, step: int) -> View:
+        """The state after a step; before the first one for -1."""
+        rows = [row for row in self.rows if row.step <= step]
+        return rows[-1].view if rows else self.start
+
+
+INTERRUPT = "I/O"
+
+
+def column(step: Step) -> str:
+    """The task that does a step, which its first argument names; an interrupt does what is done at once."""
+    return repr(step.arguments[0]) if step.rule.action is None else INTERRUPT
+
+
+def short(step: Step) -> str:
+    """The step as it stands in the column of its task."""
+    arguments = step.arguments if column(step) == INTERRUPT else step.arguments[1:]
+    return f"{step.rule.name}({', '.join(map(repr, arguments))})"
+
+
+def trace(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step], until: str | None = None) -> Run:
+    """Do the steps, as far as they can happen, up to a loss or to the first time that `until`, a label, is passed."""
+    cannot = None
+    report = None
+    try:
+        report = explain(kernel, arch, scope, list(steps))
+    except NotPossible as error:
+        cannot = error
+        steps = steps[: error.index]
+    run = Run(kernel, arch, scope, list(steps), report, cannot)
+    _Recorder(run).record(until)
+    return run
+
+
+class _Recorder:
+    """Does the steps of a run and writes its rows."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.system = System(run.kernel, run.arch, run.scope)
+        self.viewer = Viewer(self.system)
+        self.view = run.start = self.viewer()
+        self.watch = Watch(self.system, run.report.loss) if run.report else None
+        self.is_kernel = code_of(run.kernel)
+        self.events: list[_Event] = []
+
+    def record(self, until: str | None) -> None:
+        run = self.run
+        last = run.report.at if run.report else len(run.steps) - 1
+        by_step: list[list[_Event]] = []
+        ends: list[tuple[tuple[FrameType, ...], str | None]] = []
+        for step in run.steps[: last + 1]:
+            self.events = []
+            stop = self.do(step, until)
+            by_step.append(self.events)
+            ends.append((self.under_way(step), stop))
+            run.done.append([(_function(event), change) for event in self.events for change in event.changed])
+            if until is not None and stop == until:
+                run.passed = until
+                break
+        kernel = self.system.kernel
+        run.elsewhere = self.watch is not None and any(
+            self.watch.holds(frame.content) for frame in kernel.frames if frame not in kernel.free
+        )
+        marked = self.keep_last_marks(by_step)
+        related = self.related(by_step)
+        interrupted: dict[str, str] = {}
+        for i, (events, (stack, stop)) in enumerate(zip(by_step, ends, strict=True)):
+            who = column(run.steps[i])
+            opened = bool(stack or interrupted or i in marked)
+            self.write(i, events, stack, stop, interrupted.pop(who, ""), related if opened else None)
+            if stack:
+                interrupted[who] = stop or ""
+
+    def do(self, step: Step, until: str | None) -> str | None:
+        """One step with its events; where it stopped."""
+
+        def look(stack: tuple[FrameType, ...]) -> None:
+            view = self.viewer()
+            changed = changes(self.view, view)
+            self.view = view
+            mark = self.look_at_copies()
+            if changed or mark:
+                self.events.append(_Event(stack, changed, view, mark))
+
+        def local(frame: FrameType, event: str, argument: object) -> Any:
+            if event == "return":
+                look(self.stack(frame))
+            return local
+
+        def call(frame: FrameType, event: str, argument: object) -> Any:
+            if not self.is_kernel(frame.f_code.co_filename):
+                return None
+            frame.f_trace_lines = False
+            look(self.stack(frame.f_back))
+            return local
+
+        before = sys.gettrace()
+        stop = step.stop
+        sys.settrace(call)
+        try:
+            stop = self.advance(step, until)
+        except Loss:
+            pass
+        finally:
+            sys.settrace(before)
+        look(())
+        return stop
+
+    def advance(self, step: Step, until: str | None) -> str | None:
+        """Like System.step(), but stop at `until`, too. Returns where it stopped."""
+        task = self.system.start(step.rule, step.arguments)
+        assert task is not None
+        if task is not IDLE:
+            for point in points(task):
+                if point in (step.stop, until):
+                    self.system.after()
+                    return point
+        self.system.after()
+        return None
+
+    def look_at_copies(self) -> str:
+        """What has just happened to the last good copy of the lost page."""
+        watch = self.watch
+        if watch is None:
+            return ""
+        status = watch.status
+        watch.look()
+        if watch.status == status:
+            return ""
+        if watch.status == SAFE:
+            return "found"
+        return LOST_MARK if watch.status == GONE else FORGOTTEN_MARK
+
+    def stack(self, frame: FrameType | None) -> tuple[FrameType, ...]:
+        """The kernel functions under way in `frame`, outermost first; helpers are left to their callers."""
+        found = []
+        while frame is not None:
+            code = frame.f_code
+            if self.is_kernel(code.co_filename) and code.co_name not in HELPERS and not code.co_name.startswith("<"):
+                found.append(frame)
+            frame = frame.f_back
+        return tuple(reversed(found))
+
+    def under_way(self, step: Step) -> tuple[FrameType, ...]:
+        """The functions in which the task of a step stands, if it has not ended."""
+        if column(step) == INTERRUPT:
+            return ()
+        generator: Any = self.system.kernel.tasks[step.arguments[0]].steps
+        found = []
+        while generator is not None and hasattr(generator, "gi_frame"):
+            found.append(generator.gi_frame)
+            generator = generator.gi_yieldfrom
+        return tuple(frame for frame in found if self.is_kernel(frame.f_code.co_filename))
+
+    def keep_last_marks(self, by_step: list[list[_Event]]) -> set[int]:
+        """Leave the marks of what was not mended again; the steps in which they are."""
+        marked: dict[str, tuple[int, _Event]] = {}
+        for i, events in enumerate(by_step):
+            for event in events:
+                if event.mark == "found":
+                    marked.clear()
+                elif event.mark:
+                    marked[event.mark] = i, event
+        for events in by_step:
+            for event in events:
+                if all(event is not kept for _, kept in marked.values()):
+                    event.mark = ""
+        report = self.run.report
+        if report is not None and report.knew and FORGOTTEN_MARK in marked:
+            at, event = marked[FORGOTTEN_MARK]
+            if at != report.forgotten_at:  # the value that is lost came only after its record had gone
+                by = [one for one in by_step[report.forgotten_at] if _function(one) == report.forgotten_by.function]
+                event.mark = ""
+                by[-1].mark = FORGOTTEN_MARK
+                marked[FORGOTTEN_MARK] = report.forgotten_at, by[-1]
+        return {i for i, _ in marked.values()}
+
+    def related(self, by_step: list[list[_Event]]) -> set[str]:
+        """The frames and slots in which the lost page has been, with what these refer to; all if none is lost."""
+        views = [event.view for events in by_step for event in events]
+        tables = [{n: f for t, rows in view.items() if t not in ASIDE for n, f in rows.items()} for view in views]
+        if self.run.report is None:
+            return {name for table in tables for name in table}
+        loss = self.run.report.loss
+        found = {repr(loss.process)} if loss.process >= FILES[0] else set()
+        for table in tables:
+            of = table.get(repr(loss.process), {})
+            for kept_in in ("pte", "pages", "swap"):
+                where = of.get(f"{kept_in} {loss.page!r}", "").partition(" ")[0]
+                if where:
+                    found |= {where, *(text for text in table.get(where, {}).values() if text in table)}
+        return found
+
+    def write(
+        self,
+        i: int,
+        events: list[_Event],
+        stack: tuple[FrameType, ...],
+        stop: str | None,
+        resumed_at: str,
+        related: set[str] | None,
+    ) -> None:
+        """The rows of a step: its heading, and if `related` is given, the functions that changed what it names.
+
+        `stack` is where it stands at its end, at the label `stop`; `resumed_at` the label at which it went on.
+        """
+        rows = self.run.rows
+        who = column(self.run.steps[i])
+        heading = Row(i, who, 0, short(self.run.steps[i]), self.run.view_after(i - 1))
+        rows.append(heading)
+        shown: set[FrameType | None] = set()
+        at: dict[FrameType, Row] = {}
+
+        def place(frames: tuple[FrameType, ...]) -> Row:
+            """The row of the innermost function that is shown."""
+            row = heading
+            for frame in frames:
+                if frame in at:
+                    row = at[frame]
+                elif frame in shown:
+                    row = at[frame] = Row(i, who, row.depth + 1, f"{frame.f_code.co_name}()", rows[-1].view)
+                    rows.append(row)
+            return row
+
+        if related is not None:
+            shown = {event.stack[-1] for event in events if event.stack and (event.mark or _told(event, related))}
+            shown |= {_frame_of(stack, stop or ""), _frame_of(events[0].stack if events else (), resumed_at)}
+        for event in events:
+            row = place(event.stack)
+            if event.mark:
+                row.mark = event.mark
+            if row is not heading:
+                rows += [Row(i, who, row.depth + 1, text, event.view) for text in _told(event, related or set())]
+            rows[-1].view = event.view
+        if stack:
+            waits = stop.partition(": ")[2] if stop else f"waits for {rows[-1].view['Task'][who]['waits']}"
+            rows.append(Row(i, who, place(stack).depth + 1, f"... {waits}", rows[-1].view))
+
+
+def _function(event: _Event) -> str:
+    return event.stack[-1].f_code.co_name if event.stack else ""
+
+
+def _told(event: _Event, related: set[str]) -> list[str]:
+    """What of an event is worth a line."""
+    changed = [change for change in map(telling, event.changed) if change is not None]
+    return [
+        str(change)
+        for change in changed
+        if related & {change.name, change.old.partition(" ")[0], change.new.partition(" ")[0]}
+    ]
+
+
+def _frame_of(stack: tuple[FrameType, ...], label: str) -> FrameType | None:
+    """The function of a stack that a label names; the innermost if none has that name."""
+    name = label.partition(":")[0]
+    named = [frame for frame in stack if frame.f_code.co_name == name]
+    return (*named, *stack[-1:], None)[0] if label else None
+
+
+# in words
+
+
+def text(run: Run) -> str:
+    """What happened in words, and the timeline under it."""
+    return f"{words(run)}\n\n{timeline(run)}"
+
+
+def words(run: Run) -> str:
+    """What is lost, which record said that it was new, who dropped that, and who the content."""
+    report = run.report
+    if report is None:
+        return "Nothing is lost." + (f" The run ends before {run.cannot}." if run.cannot else "")
+    loss = report.loss
+    who, page, value = repr(loss.process), repr(loss.page), loss.expected
+    stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, page, str(value))), None)
+    said = [f"{who} must read {value} at page {page} and would read {loss.found}."]
+    if loss.disk:
+        said = [f"{who} must have {value} or newer on its disk at page {page}, and has {loss.found}."]
+    if stored is not None and value:
+        said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
+    if report.knew:
+        at = report.forgotten_at
+        knew = " and ".join(report.knew)
+        older = "what is on disk" if loss.process >= FILES[0] else "its slot"
+        kept = knew == STORED
+        said.append(
+            f"It was in {knew} alone." if kept else f"That it was newer than {older} was known to {knew} alone."
+        )
+        wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
+        how = (
+            "cleared that"
+            if any("cleared" in str(telling(change)) for change in wrote)
+            else "did not look there, and nothing will any more"
+        )
+        said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
+    elif report.forgotten_by != report.destroyed_by:
+        said.append(
+            f"{report.forgotten_by} put it in the swap cache, and no record says that it is newer than its slot."
+        )
+    else:
+        said.append("Nothing had to remember it: no older copy was on the way to be read.")
+    what = f"{report.destroyed_by} took the last copy: {value} is gone"
+    if run.elsewhere:
+        what = f"{report.destroyed_by} left {who} without it"
+    if loss.disk:
+        what = "it was said to be written all the same"
+    said.append(f"In step {report.at + 1}, {named(run, report.at)}, {what}.")
+    return wrapped(" ".join(said), PROSE)
+
+
+def wrapped(said: str, width: int = WIDTH) -> str:
+    """Words in lines."""
+    return "\n".join(textwrap.wrap(said, width))
+
+
+def _ends(run: Run) -> list[View]:
+    return [run.view_after(i) for i in range(len(run.steps))]
+
+
+def _is_read(view: View, page: str, value: str) -> bool:
+    return any(space.get(page) == value for space in view[MUST_READ].values())
+
+
+def named(run: Run, i: int) -> str:
+    """A step and who does it."""
+    step = run.steps[i]
+    who = column(step)
+    return short(step) if who == INTERRUPT else f"{short(step)} by {who}"
+
+
+def timeline(run: Run) -> str:
+    """The rows of a run with a column for each task, which runs on a CPU of its own, at most WIDTH wide."""
+    columns = run.columns
+    heads = [INTERRUPT if name == INTERRUPT else f"CPU{i}: {name}" for i, name in enumerate(columns)]
+    number = len(str(len(run.steps)))
+    widths = [
+        max(len(head), *(2 * row.depth + len(row.text) for row in run.rows if row.column == name))
+        for name, head in zip(columns, heads, strict=True)
+    ]
+    while sum(widths) > WIDTH - number - 2 * len(columns):
+        widths[widths.index(max(widths))] -= 1
+    lines = [_line("".rjust(number), [h[:w] for h, w in zip(heads, widths, strict=True)], widths)]
+    for row in run.rows:
+        at = columns.index(row.column)
+        indent = min(2 * row.depth, widths[at] // 2)
+        parts = textwrap.wrap(row.text, widths[at] - indent, subsequent_indent="  ")
+        for i, part in enumerate(parts):
+            cells = ["" if k != at else " " * indent + part for k in range(len(columns))]
+            line = _line((str(row.step + 1) if not row.depth and not i else "").rjust(number), cells, widths)
+            lines.append(line)
+        if row.mark:
+            mark = f"  <-- {row.mark}"
+            lines[-1:] = [lines[-1] + mark] if len(lines[-1] + mark) <= WIDTH else [lines[-1], mark.rjust(WIDTH)]
+    return "\n".join(lines)
+
+
+def _line(head: str, cells: list[str], widths: list[int]) -> str:
+    return "  ".join([head, *(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))]).rstrip()

@@ -1,0 +1,268 @@
+"""The reference memory, held against what the manual pages say: direct calls, no kernel.
+
+Here belongs what a system call promises, and where it leaves open what is to be read.
+"""
+
+from mm_sim.ghost import Ghost, Space, Value, either
+
+PARENT, CHILD, FILE = "parent", "child", "file"
+
+
+def one_file(pages: int = 1, shared: bool = True) -> Ghost:
+    """A process with one page of anonymous memory, page 0, and one of a file, page 1."""
+    ghost = Ghost()
+    ghost.exec(PARENT, 2)
+    ghost.creat(FILE, pages, pages)
+    ghost.munmap(PARENT, 1)
+    ghost.mmap(PARENT, 1, (FILE, 0), shared)
+    return ghost
+
+
+def fork(ghost: Ghost) -> None:
+    ghost.fork_ends(PARENT, CHILD, ghost.fork_begins(PARENT))
+
+
+def values(ghost: Ghost, space: str = PARENT) -> list[Value]:
+    return ghost.spaces[space].values
+
+
+def of_file(ghost: Ghost) -> list[Value]:
+    return ghost.files[FILE].values
+
+
+def test_either_of_two_values_is_a_set_and_with_nothing_promised_nothing() -> None:
+    assert either(1, 1) == 1
+    assert either(2, 1) == (1, 2)
+    assert either((1, 2), 3) == (1, 2, 3)
+    assert either((1, 2), None) is None
+
+
+# mmap(2), munmap(2), mremap(2), madvise(2)
+
+
+def test_new_memory_and_the_holes_of_a_new_file_read_as_zeroes() -> None:
+    ghost = one_file()
+    assert values(ghost) == [0, 0]
+    assert of_file(ghost) == [0]
+
+
+def test_nothing_is_to_be_read_past_the_end_of_a_file() -> None:
+    ghost = Ghost()
+    ghost.creat(FILE, 2, 1)
+    assert of_file(ghost) == [0, None]
+
+
+def test_nothing_is_to_be_read_where_nothing_is_mapped() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    ghost.munmap(PARENT, 0)
+    assert values(ghost)[0] is None
+
+
+def test_mremap_moves_a_page_over_another() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    ghost.mremap(PARENT, 0, 1)
+    assert values(ghost) == [None, 1]
+    ghost.write(FILE, 0, 2)
+    assert values(ghost) == [None, 1]
+
+
+def test_mremap_takes_the_file_along() -> None:
+    ghost = one_file()
+    ghost.mremap(PARENT, 1, 0)
+    ghost.write(FILE, 0, 1)
+    assert values(ghost) == [1, None]
+
+
+def test_store_to_where_a_page_is_being_moved_goes_to_that_page_or_to_what_it_replaces() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    ghost.mremap_begins(PARENT, 0, 1)
+    ghost.store(PARENT, 1, 2)
+    ghost.mremap(PARENT, 0, 1)
+    ghost.mremap_ends(PARENT, 0, 1)
+    assert values(ghost) == [None, (1, 2)]
+    assert of_file(ghost) == [(0, 2)]
+    ghost.store(PARENT, 1, 3)
+    assert values(ghost) == [None, 3]
+
+
+def dontneed(ghost: Ghost, page: int, meanwhile: int | None = None) -> Value:
+    before = values(ghost)[page]
+    ghost.taking(PARENT, page)
+    if meanwhile is not None:
+        ghost.store(PARENT, page, meanwhile)
+    ghost.dontneed(PARENT, page, before)
+    ghost.taken(PARENT, page)
+    return values(ghost)[page]
+
+
+def test_dontneed_of_anonymous_memory_reads_as_zeroes_or_what_was_stored_meanwhile() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    assert dontneed(ghost, 0) == 0
+    assert dontneed(ghost, 0, meanwhile=2) == (0, 2)
+
+
+def test_dontneed_of_a_private_mapping_shows_the_file_again() -> None:
+    ghost = one_file(shared=False)
+    ghost.write(FILE, 0, 1)
+    ghost.store(PARENT, 1, 2)
+    assert dontneed(ghost, 1) == 1
+    assert dontneed(ghost, 1, meanwhile=3) is None
+
+
+def test_dontneed_of_shared_memory_keeps_it() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 1, 1)
+    assert dontneed(ghost, 1) == 1
+
+
+# fork(2)
+
+
+def test_child_has_its_own_copy_of_private_memory_and_shares_the_rest() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    fork(ghost)
+    ghost.store(PARENT, 0, 2)
+    ghost.store(PARENT, 1, 3)
+    assert values(ghost, CHILD) == [1, 3]
+
+
+def test_child_has_either_of_what_is_stored_during_fork() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 0, 1)
+    child = ghost.fork_begins(PARENT)
+    ghost.store(PARENT, 0, 2)
+    ghost.fork_ends(PARENT, CHILD, child)
+    ghost.store(PARENT, 0, 3)
+    assert values(ghost, CHILD)[0] == (1, 2)
+
+
+def test_child_is_promised_nothing_of_what_is_taken_away_during_fork() -> None:
+    ghost = one_file()
+    ghost.taking(PARENT, 0)
+    child = ghost.fork_begins(PARENT)
+    assert not child.mapped[0]
+    ghost.munmap(PARENT, 1)
+    assert not child.mapped[1]
+
+
+# files
+
+
+def test_shared_mapping_and_file_are_one() -> None:
+    ghost = one_file()
+    ghost.store(PARENT, 1, 1)
+    assert of_file(ghost) == [1]
+    ghost.write(FILE, 0, 2)
+    assert values(ghost)[1] == 2
+
+
+def test_private_mapping_shows_the_old_or_the_new_until_its_first_store() -> None:
+    ghost = one_file(shared=False)
+    ghost.write(FILE, 0, 1)
+    assert values(ghost)[1] == (0, 1)
+    ghost.store(PARENT, 1, 2)
+    ghost.write(FILE, 0, 3)
+    assert values(ghost)[1] == 2
+    assert of_file(ghost) == [3]
+
+
+def test_write_past_the_end_leaves_zeroes_in_between() -> None:
+    ghost = Ghost()
+    ghost.creat(FILE, 3, 0)
+    ghost.write(FILE, 2, 1)
+    assert of_file(ghost) == [0, 0, 1]
+
+
+def test_read_may_find_what_is_written_meanwhile() -> None:
+    ghost = one_file()
+    found = ghost.read_begins(FILE)
+    ghost.write(FILE, 0, 1)
+    assert found == [(0, 1)]
+
+
+def test_truncation_promises_nothing_of_what_is_past_the_new_end_nor_of_its_private_copies() -> None:
+    ghost = one_file(shared=False)
+    ghost.store(PARENT, 1, 1)
+    ghost.truncate(FILE, 0)
+    assert of_file(ghost) == [None]
+    assert values(ghost)[1] is None
+
+
+def test_file_that_was_cut_and_made_longer_reads_as_zeroes() -> None:
+    ghost = one_file()
+    ghost.write(FILE, 0, 1)
+    ghost.truncate(FILE, 0)
+    ghost.truncate(FILE, 1)
+    assert of_file(ghost) == [0]
+    assert values(ghost)[1] == 0
+
+
+# fsync(2), msync(2)
+
+
+def sync(ghost: Ghost, ok: bool = True) -> list[int]:
+    ghost.sync_ends(FILE, ghost.sync_begins(FILE), ok)
+    return ghost.files[FILE].promised
+
+
+def test_fsync_promises_what_was_in_the_file_when_it_began() -> None:
+    ghost = one_file()
+    ghost.write(FILE, 0, 1)
+    promise = ghost.sync_begins(FILE)
+    ghost.write(FILE, 0, 2)
+    ghost.sync_ends(FILE, promise, promise=True)
+    assert ghost.files[FILE].promised == [1]
+
+
+def test_fsync_that_fails_promises_nothing() -> None:
+    ghost = one_file()
+    ghost.write(FILE, 0, 1)
+    assert sync(ghost, ok=False) == [0]
+
+
+def test_what_was_promised_stays_promised() -> None:
+    ghost = one_file()
+    early = ghost.sync_begins(FILE)
+    ghost.write(FILE, 0, 1)
+    assert sync(ghost) == [1]
+    ghost.sync_ends(FILE, early, promise=True)
+    assert ghost.files[FILE].promised == [1]
+
+
+def test_after_a_failed_write_nothing_is_to_be_read_unless_something_newer_was_stored() -> None:
+    for newer, found in ((None, None), (2, 2)):
+        ghost = one_file()
+        ghost.write(FILE, 0, 1)
+        if newer is not None:
+            ghost.write(FILE, 0, newer)
+        ghost.failed(FILE, 0, 1)
+        assert of_file(ghost) == [found]
+
+
+def test_write_that_fails_during_fsync_is_not_promised() -> None:
+    ghost = one_file()
+    ghost.write(FILE, 0, 1)
+    promise = ghost.sync_begins(FILE)
+    ghost.failed(FILE, 0, 1)
+    assert promise == [0]
+
+
+def test_truncation_takes_the_promise_back() -> None:
+    ghost = one_file()
+    ghost.write(FILE, 0, 1)
+    assert sync(ghost) == [1]
+    ghost.truncating(FILE, 0)
+    assert ghost.files[FILE].promised == [0]
+
+
+def test_store_of_who_has_pinned_the_page_of_a_process_that_has_exited() -> None:
+    ghost = one_file()
+    space: Space = ghost.spaces[PARENT]
+    ghost.exit(PARENT)
+    ghost.store_in(space, 1, 1)
+    assert of_file(ghost) == [1]

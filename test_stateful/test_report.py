@@ -1,0 +1,205 @@
+"""The pages for a browser, read by one: what they show, and that they can be used with keys alone."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_sim.series import load
+from strategies.explain import same_steps, tables
+from strategies.minimise import certify
+from strategies.report import Picture, page, picture, write_all
+from strategies.reproducer import FOLDER, Replay, read
+from strategies.timeline import Run, trace
+from strategies.verdict import Verdict, judge_scope
+
+stored, steps = read(FOLDER / "test_zap_only_1321f6851a.py")
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return stored.replay(load("zap_only"), steps)
+
+
+@pytest.fixture(scope="module")
+def html(run: Run) -> str:
+    return page(run, "zap_only", stored.proof, same_steps(run, load("linux_2_6_26")), "linux_2_6_26")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="selenium is not installed: pip install 'mm_sim[dev]'"
+    )
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield made
+    made.quit()
+
+
+@pytest.fixture
+def opened(browser: Any, html: str, tmp_path: Path) -> Any:
+    file = tmp_path / "loss.html"
+    file.write_text(html, encoding="utf-8")
+    browser.get(file.as_uri())
+    return browser
+
+
+def at(browser: Any) -> tuple[str, list[str]]:
+    """What the page says it shows, and the titles of the states that can be seen."""
+    said = browser.execute_script("return document.querySelector('output').textContent")
+    seen = browser.execute_script(
+        "return [...document.querySelectorAll('.state')].filter(s => s.offsetParent).map(s => s.dataset.title)"
+    )
+    return said, seen
+
+
+def press(browser: Any, *keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    for key in keys:
+        ActionChains(browser).send_keys(getattr(Keys, key)).perform()
+
+
+def test_page_needs_nothing_from_elsewhere(html: str) -> None:
+    assert not re.search(r"""(src|href)=["'](?!#)""", html)
+    assert "http" not in html
+    assert "@import" not in html
+
+
+def test_keys_move_through_the_run(opened: Any, run: Run) -> None:
+    assert at(opened) == ("Step 1, store(A) by P1", ["Step 1, store(A) by P1"])
+    press(opened, "ARROW_RIGHT", "ARROW_RIGHT")
+    assert at(opened) == ("Step 3, store(A) by P1", ["Step 3, store(A) by P1"])
+    press(opened, "END")
+    assert at(opened)[0].startswith("Step 8, resume() by kswapd")
+    press(opened, "ARROW_RIGHT")
+    assert at(opened)[0].startswith("Step 8, resume() by kswapd")
+    press(opened, "HOME", "ARROW_LEFT")
+    assert at(opened)[0] == "Step 1, store(A) by P1"
+    opened.find_element("id", "at").send_keys("\ue014")  # an arrow key on the slider itself: one line, not two
+    assert at(opened)[0].startswith("Step 2")
+
+
+def test_slider_buttons_and_rows_do_the_same(opened: Any, run: Run) -> None:
+    opened.find_element("id", "on").click()
+    assert at(opened)[0].startswith("Step 2")
+    opened.find_element("id", "back").click()
+    assert at(opened)[0].startswith("Step 1")
+    lost = next(i for i, row in enumerate(run.rows) if row.mark == "lost")
+    opened.find_element("css selector", f"#row-{lost} a").click()
+    assert at(opened)[1] == ["Step 8, resume() by kswapd: remove_mapping()"]
+    current = opened.execute_script("return document.querySelector('[aria-current]').id")
+    assert current == f"row-{lost}"
+    assert opened.execute_script("return document.querySelector('#at').value") == str(lost)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_readable_on_a_phone_light_and_dark(opened: Any, scheme: str) -> None:
+    phone = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    opened.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    assert opened.execute_script("return document.documentElement.scrollWidth") <= 380
+    style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+    colours = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in opened.execute_script(style)]
+    assert (colours[0] < colours[1]) == (scheme == "light")
+    assert abs(colours[0] - colours[1]) > 400
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_page_has_no_error_in_its_script(opened: Any) -> None:
+    press(opened, "ARROW_RIGHT", "END", "HOME")
+    assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_comparison_shows_where_the_safe_kernel_remembered(html: str) -> None:
+    text = " ".join(html.split())
+    assert "Where linux_2_6_26 differs" in text
+    assert "First after step 7" in text
+    assert "set_page_dirty()" in text
+
+
+def test_drawing_shows_the_good_content_and_who_knows_of_it(run: Run) -> None:
+    drawn = {node.name: node for node in picture(run.view_after(3), "2").nodes}
+    assert drawn["frame0"].good
+    assert drawn["frame0"].badges == ["key C", "writeback of 1"]
+    assert not drawn["slot0"].good
+    assert "P1 pte A to frame0" in str(picture(run.view_after(3), "2"))
+
+
+def drawn_at_end(test: str) -> Picture:
+    """The drawing of a stored run before its last step."""
+    what, its_steps = read(FOLDER / f"test_{test}.py")
+    run = what.replay(load(what.series), its_steps)
+    assert run.report is not None
+    return picture(run.view_after(len(run.steps) - 2), str(run.report.loss.expected))
+
+
+def test_drawing_shows_the_page_cache_and_the_block_on_disk() -> None:
+    drawing = drawn_at_end("linux_2_6_26_f4d33ea8f3")
+    drawn = {node.name: node for node in drawing.nodes}
+    assert (drawn["frame0"].text, drawn["frame0"].good, drawn["frame0"].badges) == ("2", True, [])
+    assert (drawn["ext2 disk A"].text, drawn["ext2 disk A"].good) == ("1", False)
+    assert drawn["P1 pte A"].badges == ["dirty"]
+    assert "ext2 page cache A to frame0; frame0 to ext2 disk A" in str(drawing)
+
+
+def test_drawing_shows_the_change_bit_of_a_tmpfs_page_that_nobody_maps() -> None:
+    drawing = drawn_at_end("page_zap_rmap_5e2ab28d3d")
+    drawn = {node.name: node for node in drawing.nodes}
+    assert (drawn["frame0"].good, drawn["frame0"].badges) == (True, ["key C"])
+    assert "pte A to frame0" not in str(drawing)
+    assert not any("disk" in name for name in drawn)
+
+
+def test_drawing_shows_what_the_cpu_of_a_thread_has_cached() -> None:
+    drawing = drawn_at_end("linux_2_6_26_4620c02013")
+    assert "P2 TLB A to frame0" in str(drawing)
+
+
+def test_states_of_files_leave_out_what_says_nothing() -> None:
+    what, its_steps = read(FOLDER / "test_page_zap_rmap_5e2ab28d3d.py")
+    run = what.replay(load(what.series), its_steps)
+    shown = {one.title: one for one in tables(run.view_after(5), run.view_after(4), run.start)}
+    assert shown["files"].columns == ["count", "pages A"]
+    assert "tag_dirty" not in shown["frames"].columns
+
+
+def test_report_has_a_page_for_each_loss_and_an_index(run: Run, tmp_path: Path) -> None:
+    found = certify(load("zap_only"), "s390", stored.scope, run.steps, states=1)
+    loses = Verdict(
+        "zap_only", "s390", "loses", [found], (1, 8, 0.1), {"swap full": 2}, {"iske": 1, "sske": 2, "rrbe": 3}
+    )
+    safe = Verdict("easy", "x86", "safe", [], (1, 8, 0.1), {}, {"iske": 0, "sske": 0, "rrbe": 0})
+    disk = judge_scope(load("linux_2_6_26"), "linux_2_6_26", "x86", "threads")
+    verdicts = [json.loads(json.dumps(verdict.as_json())) for verdict in (loses, safe, disk)]
+    write_all(tmp_path / "report", verdicts)
+    index = (tmp_path / "report" / "index.html").read_text()
+    assert "swap full" in index
+    assert "<td>linux_2_6_26</td><td>x86</td><td>threads</td>" in index
+    broken, lost = re.findall(r'href="([^"]+)"', index)
+    assert "&lt;-- lost" in (tmp_path / "report" / lost).read_text()
+    assert "newer on its disk" in (tmp_path / "report" / broken).read_text()
+
+
+def test_text_of_a_series_cannot_break_the_page() -> None:
+    class Odd(load("zap_only")):  # type: ignore[misc]
+        __slots__ = ()
+        title = "<script>alert(1)</script>"
+
+    replay = Replay(Odd)
+    steps(replay)
+    assert "<script>alert" not in page(trace(Odd, "s390", stored.scope, replay.steps), "odd", "")

@@ -1,0 +1,140 @@
+"""Clones and keys of states with files, threads, pins and migration, for whatever states a walk comes to."""
+
+import random
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from mm_sim.arch import ARCHES
+from mm_sim.ghost import File, Space
+from mm_sim.names import P1, P2, Name, ext2, shm, tmpfs, xfs
+from mm_sim.series import load
+from mm_sim.snapshot import clone, state_key
+from mm_sim.system import Loss, Scope, System
+from strategies.rules import instances, stops
+from strategies.walk import Walk
+
+KERNEL = load("linux_2_6_26")
+SCOPES = [
+    Scope(3, 2, 5, 2, files, also)
+    for files in ((ext2,), (tmpfs, shm), (xfs, tmpfs))
+    for also in ((), ("threads", "pins", "migration"))
+]
+
+any_machine = pytest.mark.parametrize(
+    ("arch", "scope"), [(arch, scope) for arch in ARCHES for scope in SCOPES], ids=str
+)
+
+
+@cache
+def kept(arch: str, scope: Scope) -> list[System]:
+    """The states that a walk has kept."""
+    walk = Walk(KERNEL, arch, scope, seed=3)
+    for _ in range(40):
+        walk.run()
+    return list(dict.fromkeys(system for system, _ in walk.corpus))
+
+
+def states(arch: str, scope: Scope, number: int = 12) -> Iterator[System]:
+    """Clones of states of a walk, spread over all that it has kept."""
+    all_states = kept(arch, scope)
+    assert len(all_states) >= number
+    for system in all_states[:: len(all_states) // number]:
+        yield clone(system)
+
+
+def renumber(system: System) -> None:
+    """Other values in the same order; zeroes and garbage stay what they are."""
+
+    def new(value: int) -> int:
+        return 3 * value + 1 if value > 0 else value
+
+    kernel, ghost = system.kernel, system.ghost
+    for page in kernel.frames:
+        page.content, page.io = new(page.content), new(page.io)
+    for slot in kernel.slots:
+        slot.content = new(slot.content)
+    for file in kernel.files:
+        file.blocks = [new(value) for value in file.blocks]
+        ghost.files[file].promised = [new(value) for value in ghost.files[file].promised]
+    holders: list[File | Space] = [*ghost.files.values(), *ghost.spaces.values()]
+    for holder in holders:
+        holder.values = [
+            tuple(new(one) for one in value) if isinstance(value, tuple) else None if value is None else new(value)
+            for value in holder.values
+        ]
+    system.last_value = new(system.last_value)
+
+
+def swap_names(system: System, one: Name, other: Name) -> None:
+    """What was one process is the other one."""
+    a, b = system.kernel.tasks[one], system.kernel.tasks[other]
+    a.mm, b.mm = b.mm, a.mm
+    a.tlb, b.tlb = b.tlb, a.tlb
+
+
+@any_machine
+def test_clone_and_original_do_the_same_for_the_rest_of_a_run(arch: str, scope: Scope) -> None:
+    draw = random.Random(1)
+    table = instances(KERNEL, scope)
+    points = {rule.name: stops(KERNEL, rule) or (None,) for rule, _ in table}
+    for original in states(arch, scope):
+        copy = clone(original)
+        assert state_key(copy) == state_key(original)
+        for _ in range(40):
+            rule, arguments = draw.choice(table)
+            stop = draw.choice(points[rule.name])
+            ended: list[bool | str] = []
+            for system in (original, copy):
+                try:
+                    ended.append(system.step(rule, arguments, stop))
+                except Loss as loss:
+                    ended.append(str(loss))
+            assert ended[0] == ended[1]
+            if isinstance(ended[0], str):
+                break
+            if ended[0]:
+                assert state_key(copy) == state_key(original)
+
+
+@any_machine
+def test_key_does_not_depend_on_values(arch: str, scope: Scope) -> None:
+    for system in states(arch, scope):
+        before = state_key(system)
+        renumber(system)
+        assert state_key(system) == before
+
+
+@any_machine
+def test_key_does_not_depend_on_names(arch: str, scope: Scope) -> None:
+    for system in states(arch, scope):
+        before = state_key(system)
+        swap_names(system, P1, P2)
+        system.kernel.frames.reverse()
+        system.kernel.free.reverse()
+        system.kernel.slots.reverse()
+        assert state_key(system) == before
+
+
+def test_what_is_known_of_a_file_matters() -> None:
+    """Each of these decides what can be lost, or what is done next."""
+    system = clone(next(s for s in kept("s390", SCOPES[0]) if s.kernel.files[0].pages[0] is not None))
+    file, page = system.kernel.files[0], system.kernel.files[0].pages[0]
+    assert page is not None
+    seen = {state_key(system)}
+    for thing, field in ((page, "tag_dirty"), (page, "key_c"), (file, "AS_EIO"), (file, "i_size"), (file, "i_nlink")):
+        old = getattr(thing, field)
+        setattr(thing, field, not old)
+        seen.add(state_key(system))
+        setattr(thing, field, old)
+    assert len(seen) == 6
+
+
+def test_what_a_cpu_has_cached_matters() -> None:
+    system = clone(next(s for s in kept("x86", SCOPES[1]) if any(task.tlb for task in s.kernel.tasks)))
+    before = state_key(system)
+    for task in system.kernel.tasks:
+        if task.tlb:
+            task.tlb.clear()
+    assert state_key(system) != before
