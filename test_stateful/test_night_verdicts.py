@@ -13,6 +13,6 @@ from strategies.night import Night, Tally, scopes_of, verdict_of
 def test_night_is_as_expected(
     series: str, arch: str, tonight: tuple[Night, Tally], record_property: Callable[[str, object], None]
 ) -> None:
-    verdicts = [verdict_of(*tonight, series, arch, scope) for scope in scopes_of(tonight[0])]
+    verdicts = [verdict_of(*tonight, series, arch, scope) for scope in scopes_of(*tonight)]
     surprises = [f"{verdict}. But {verdict.surprise()}." for verdict in verdicts if verdict.surprise()]
     assert not surprises, "\n".join(surprises)
