@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Generator
-from datetime import UTC, datetime
+import sys
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,20 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
-from strategies import report
+from strategies import night, report
+from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.reproducer import Told
 from strategies.verdict import Verdict, register_profiles
 
 register_profiles()
+
+
+#: The seed of this run, the same in all its workers.
+SEED = pytest.StashKey[int]()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed of the walks: {config.stash[SEED]}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,16 +41,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME|FILE",
         help="judge this series only, by name or by file; may be given more than once",
     )
+    group.addoption("--seed", type=int, default=None, help="seed of the walks (nightly: date, time and machine)")
+    group.addoption(
+        "--budget", metavar="TIME", help="a night: walk and search for 8h, 90m or 30s, and say what came of it"
+    )
+    group.addoption(
+        "--database",
+        action="append",
+        default=[],
+        metavar="DIR|redis://HOST|github:OWNER/REPOSITORY",
+        help=f"where a night keeps runs, losses and proofs (default: {DEFAULT}); may be given more than once",
+    )
     group.addoption(
         "--mm-report", type=Path, metavar="DIR", help="write a page for each loss, and an index of all verdicts"
     )
-    group.addoption("--seed", type=int, default=None, help="seed of the walks (nightly: the date)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "verdict: judges a series with the state machine")
+    config.addinivalue_line("markers", "night: says what came of a night; run with --budget only, and then alone")
     if config.getoption("--hypothesis-profile") is None:
-        settings.load_profile("ci" if os.environ.get("CI") else "dev")
+        night_ = config.getoption("--budget") is not None
+        settings.load_profile("nightly" if night_ else "ci" if os.environ.get("CI") else "dev")
     for name in config.getoption("--series"):
         try:
             all_series.load(name)
@@ -51,6 +74,90 @@ def pytest_configure(config: pytest.Config) -> None:
             report.write_all(folder, [])
         except OSError as error:
             pytest.exit(f"--mm-report: {error.filename}: {error.strerror}", returncode=2)
+
+    config.stash[SEED] = _seed(config)
+    if config.getoption("--database"):
+        try:
+            kept = Store(config.getoption("--database")).database
+        except DatabaseError as error:
+            pytest.exit(str(error), returncode=2)
+        settings.register_profile("nightly", settings.get_profile("nightly"), database=kept)
+    if settings.get_current_profile_name() == "nightly":
+        settings.load_profile("nightly")
+    config.pluginmanager.register(Nightly(config), "mm_sim-nightly")
+
+
+class Nightly:
+    """A night under pytest: every worker walks until the budget is spent, then the tests say what came of it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.outcomes: list[night.Outcome] = []
+        self.night: night.Night | None = None
+        sent = getattr(config, "workerinput", {}).get("night")
+        if sent is not None:
+            self.night = night.Night(**json.loads(sent))
+        elif (budget := config.getoption("--budget")) is not None and not hasattr(config, "workerinput"):
+            try:
+                self.night = night.plan(
+                    _chosen(config),
+                    night.seconds(budget),
+                    config.stash[SEED],
+                    _workers(config),
+                    config.getoption("--database"),
+                )
+                self.lines = night.begin(self.night)
+            except ValueError:
+                pytest.exit(f"--budget {budget}: is no length of time; write 8h, 90m or 30s", returncode=2)
+            except DatabaseError as error:
+                pytest.exit(str(error), returncode=2)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["seed"] = self.config.stash[SEED]
+        if self.night is not None:
+            node.workerinput["night"] = json.dumps(asdict(self.night))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        sent = getattr(node, "workeroutput", {}).get("night")
+        if sent is not None:
+            self.outcomes.append(night.Outcome(**json.loads(sent)))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        chosen = self.night
+        if chosen is None or self.config.option.collectonly:
+            return (yield)
+        worker = getattr(self.config, "workerinput", {}).get("workerid")
+        if worker is not None:
+            outcome = night.Worker(chosen, worker).work()
+            self.config.workeroutput["night"] = json.dumps(asdict(outcome))  # type: ignore[attr-defined]
+            self.outcomes.append(outcome)
+            return (yield)
+        terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        for line in ("", *self.lines):
+            terminal.write_line(line)
+        with night.Progress(chosen, terminal.write_line, sys.stderr.isatty()):
+            if not self.config.getoption("numprocesses", None):
+                self.outcomes.append(night.Worker(chosen, "main").work())
+            return (yield)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if any(outcome.unsaved for outcome in self.outcomes) and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.night is not None and not self.config.option.collectonly:
+            terminalreporter.section(f"night {self.night.seed}")
+            for line in night.report(self.night, Store(self.night.databases), self.outcomes)[0]:
+                terminalreporter.write_line(line)
+
+
+def _workers(config: pytest.Config) -> int:
+    chosen = config.getoption("numprocesses", None)
+    return len(config.getoption("tx", None) or ()) or (chosen if isinstance(chosen, int) else 0) or 1
 
 
 def _chosen(config: pytest.Config) -> list[str]:
@@ -69,6 +176,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if "series" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    is_night = config.getoption("--budget") is not None
+    kept = [item for item in items if (item.get_closest_marker("night") is not None) == is_night]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
     items.sort(key=lambda item: item.get_closest_marker("verdict") is None)
 
 
@@ -89,12 +200,27 @@ def kernel(series: str) -> type[Kernel]:
     return all_series.load(series)
 
 
+def _seed(config: pytest.Config) -> int:
+    """The seed of the walks: 0, or in the nightly profile date and time, so that no night repeats another."""
+    given: int | None = config.getoption("--seed")
+    if given is None:
+        given = getattr(config, "workerinput", {}).get("seed")
+    if given is None:
+        given = night.seed_of_tonight() if settings.get_current_profile_name() == "nightly" else 0
+    return given
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The seed of the walks: 0, or in the nightly profile the date, so that no night repeats another."""
-    given = request.config.getoption("--seed")
-    nightly = request.config.getoption("--hypothesis-profile") == "nightly"
-    return given if given is not None else int(f"{datetime.now(UTC):%Y%m%d}") if nightly else 0
+    return request.config.stash[SEED]
+
+
+@pytest.fixture
+def tonight(request: pytest.FixtureRequest) -> tuple[night.Night, night.Tally]:
+    """The night that this run has spent its budget on, and what its workers have done in it."""
+    nightly: Any = request.config.pluginmanager.get_plugin("mm_sim-nightly")
+    assert nightly.night is not None
+    return nightly.night, night.settled(nightly.night, nightly.outcomes)
 
 
 @pytest.fixture

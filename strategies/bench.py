@@ -76,6 +76,29 @@ def certified_seconds(name: str, seeds: int) -> list[float]:
     return sorted(taken)
 
 
+#: What steers a walk: whether it keeps novel runs, and the share of runs with a PCT schedule.
+STEERED = {
+    "novelty, both schedules": (True, Walk.PCT),
+    "no novelty": (False, Walk.PCT),
+    "novelty, random stops only": (True, 0.0),
+    "novelty, PCT only": (True, 1.0),
+}
+
+
+def steps_to_a_loss(name: str, scope: Scope, seeds: int, longest: float = 10.0) -> dict[str, list[float]]:
+    """Rule calls to the first loss, in thousands, for each way to steer and each seed, sorted; inf: none in time."""
+    taken: dict[str, list[float]] = {}
+    for what, (novelty, pct) in STEERED.items():
+        for seed in range(seeds):
+            walk = Walk(load(name), "s390", scope, seed, novelty=novelty)
+            setattr(walk, "PCT", pct)  # noqa: B010
+            end = time.perf_counter() + longest
+            while (lost := walk.run()) is None and time.perf_counter() < end:
+                pass
+            taken.setdefault(what, []).append(float("inf") if lost is None else walk.calls / 1000)
+    return {what: sorted(of) for what, of in taken.items()}
+
+
 def search(name: str = "linux_2_6_26", **options: Any) -> Result:
     """A search of a small scope: every run of up to six steps."""
     bounds = Bounds(options.pop("scope", SMALL), SCOPES["race"].rules, steps=options.pop("steps", 6))
@@ -118,4 +141,6 @@ def measure(seeds: int) -> dict[str, float]:
             taken = certified_seconds(name, seeds)
             figures[f"{name}: seconds to the certified reproducer, median"] = taken[len(taken) // 2]
             figures[f"{name}: seconds to the certified reproducer, worst"] = taken[-1]
+            for what, of in steps_to_a_loss(name, SMALL, seeds).items():
+                figures[f"{name}: 1000 calls to a loss, median, {what}"] = of[len(of) // 2]
     return figures

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from strategies import bench as benchmarks
-from strategies import cost, explain, report, reproducer, timeline
+from strategies import cost, explain, night, report, reproducer, timeline
+from strategies.corpus import DEFAULT, Corpus, DatabaseError, Folder, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer
 from strategies.rules import stops, table
@@ -47,7 +49,7 @@ def _one_line() -> Iterator[None]:
     """Errors that are the caller's to mend, as one line."""
     try:
         yield
-    except (SeriesError, CheckpointError, BadReproducer, StaleReproducer, cost.CannotRun) as error:
+    except (SeriesError, CheckpointError, DatabaseError, BadReproducer, StaleReproducer, cost.CannotRun) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
         raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
@@ -157,14 +159,156 @@ def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
         out.print(f"               [bold]not as expected: {surprise}[/]", highlight=False, soft_wrap=True)
 
 
+_databases = click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    default=(DEFAULT,),
+    show_default=True,
+    metavar="DIR|redis://HOST|github:OWNER/REPOSITORY",
+    help="Where runs, losses and proofs are kept; may be given more than once.",
+)
+
+
 @main.command("list")
-def list_() -> None:
-    """The series, and what is expected of each."""
-    shown = Table("series", "expected on s390", "applies to", "posted", "what it changes")
-    for name in all_series.names():
-        kernel = all_series.load(name)
-        shown.add_row(name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
+@_databases
+def list_(databases: tuple[str, ...]) -> None:
+    """The series, what is expected of each, and what nights have proven of this version of it."""
+    shown = Table("series", "expected on s390", "applies to", "posted", "what it changes", "proven at night")
+    with _one_line():
+        store = Store(databases)
+        for name in all_series.names():
+            kernel = all_series.load(name)
+            proven = []
+            for arch in ARCHES:
+                records = night.proofs(store, night.source_of(kernel, arch), night.Job(name, arch, night.SEARCH))
+                done = [f"{r['name']} ({r['states']} states)" for r in records.values() if r["ended"] == "complete"]
+                proven += [f"{arch}: {', '.join(done)}"] if done else []
+            of = (name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
+            shown.add_row(*of, "; ".join(proven))
     Console().print(shown)
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return night.seconds(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no length of time; write 8h, 90m or 30s", param, ctx)
+
+
+@main.command()
+@click.argument("series", nargs=-1, metavar="[SERIES|FILE]...")
+@click.option("--budget", type=_Duration(), default="10m", show_default=True, metavar="TIME", help="8h, 90m, 30s.")
+@click.option("--arch", type=click.Choice([*ARCHES, "all"]), default="all", show_default=True)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([*night.WALKED, night.SEARCH]),
+    help="A machine to walk, or `search`; all if not given.",
+)
+@click.option("--seed", type=int, help="The seed of a night to be repeated.")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Worker processes.")
+@_databases
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=reproducer.FOLDER,
+    help="Where losses become tests.",
+)
+def fuzz(
+    series: tuple[str, ...],
+    budget: float,
+    arch: str,
+    scopes: tuple[str, ...],
+    seed: int | None,
+    jobs: int,
+    databases: tuple[str, ...],
+    folder: Path,
+) -> None:
+    """Walk and search for a given time, with what earlier nights have kept; losses become tests."""
+    chosen = [_load(name) and name for name in series or all_series.names()]
+    arches = list(ARCHES) if arch == "all" else [arch]
+    with _one_line():
+        tonight = night.plan(
+            chosen, budget, seed, jobs, databases, arches, scopes or (*night.WALKED, night.SEARCH), folder
+        )
+        lines, good = night.run(tonight, lambda line: click.echo(line, err=True), sys.stderr.isatty())
+    for line in lines:
+        click.echo(line)
+    raise SystemExit(not good)
+
+
+@main.command()
+@_databases
+@click.option("--merge", "others", multiple=True, metavar="DATABASE", help="Take over what another database has.")
+@click.option("--prune", type=click.IntRange(min=1), metavar="N", help="Keep N runs for each kind of machine.")
+@click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option("--show", metavar="SERIES", help="Print the runs kept for a series.")
+@click.option("--json", "as_json", is_flag=True)
+def corpus(
+    databases: tuple[str, ...],
+    others: tuple[str, ...],
+    prune: int | None,
+    picture: Path | None,
+    show: str | None,
+    as_json: bool,
+) -> None:
+    """What the nights have kept and reached; merge and prune it."""
+    out = Console()
+    with _one_line():
+        store = Store(databases)
+        for name in others:
+            if ":" not in name and not Path(name).is_dir():
+                raise BadInput(f"{name}: there is no such database")
+            other = Store([name])
+            new = night.merge(store, other, ((n, all_series.load(n)) for n in all_series.names()))
+            click.echo(f"{name}: {new} entries taken over")
+            for line in other.troubles():
+                click.echo(line, err=True)
+        kept: dict[str, dict[str, int]] = {}
+        for name in [show] if show is not None else all_series.names():
+            series, kernel = _load(name)
+            for arch in ARCHES:
+                for scope, size in night.WALKED.items():
+                    runs = Corpus(store, kernel, series, arch, scope, size)
+                    entries = store.all(runs.key)
+                    if prune is not None:
+                        entries = runs.pruned(entries, prune)
+                    if entries:
+                        kept.setdefault(series, {})[f"{arch} {scope}"] = len(entries)
+                    if show is not None:
+                        for entry in entries:
+                            click.echo(f"{arch} {scope}: {entry.data.get('reached')}")
+                            click.echo("".join(f"    {step}\n" for step in entry.data.get("steps") or ()), nl=False)
+        reached = night.coverage(store)
+        if prune is not None:
+            for part in store.parts:
+                if isinstance(part.database, Folder):
+                    click.echo(f"{part.name}: {part.database.tidy()} damaged entries deleted")
+        if picture is not None:
+            try:
+                night.plot(store, picture)
+            except ImportError as error:
+                raise BadInput("--plot needs matplotlib: pip install 'mm_sim[plot]'") from error
+        store.close()
+    if as_json:
+        click.echo(json.dumps({"kept": kept, "reached": reached}, indent=2))
+    elif show is None:
+        shown = Table("series", "runs kept", "nights", "steps", "abstract states", "new last night", "situations")
+        for name in sorted({*kept, *reached}):
+            nights = reached.get(name, {})
+            last = nights[max(nights)] if nights else None
+            steps = sum(at["steps"] for at in nights.values())
+            counts = (last["states"], last["new"] or "nothing", len(last["situations"])) if last else ("", "", "")
+            shown.add_row(name, *map(str, (sum(kept.get(name, {}).values()), len(nights), steps, *counts)))
+        out.print(shown)
+    for line in store.troubles():
+        click.echo(line, err=True)
+    raise SystemExit(2 if store.unsaved() else 0)
 
 
 @main.command("explain")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -104,13 +106,26 @@ def _import_order(name: str) -> tuple[int, str]:
 
 
 def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
-    """Write the stored test; None if one of this kind is there already, also when another worker was faster."""
+    """Write the stored test; None if one of this kind is there already, also when another worker was faster.
+
+    It is there whole or not at all: it is written beside its place and linked there.
+    """
     new = path(name, arch, found, folder)
+    if new.exists():
+        return None
+    source = text(name, arch, scope, found.steps, str(found))
+    handle, draft = tempfile.mkstemp(prefix=".part-", dir=folder)
     try:
-        with new.open("x", encoding="utf-8") as file:
-            file.write(text(name, arch, scope, found.steps, str(found)))
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(source)
+            file.flush()
+            os.fsync(handle)
+        os.chmod(draft, 0o644)
+        os.link(draft, new)
     except FileExistsError:
         return None
+    finally:
+        os.unlink(draft)
     return new
 
 

@@ -17,6 +17,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.system import SMALL, Loss, Scope
 from strategies import reproducer
 from strategies.backend import NAME, walking
+from strategies.corpus import DEFAULT, Folder
 from strategies.explore import SCOPES, Result, Search
 from strategies.machine import machine
 from strategies.minimise import Certificate, certify
@@ -61,12 +62,14 @@ _COMMON = settings(
 def register_profiles() -> None:
     """The profiles: `dev` and `ci` do the same run each time, `nightly` a longer one and another each night.
 
-    `nightly` also overrides what Hypothesis' own profile for CI sets. `plain` leaves the walk out.
+    `nightly` also overrides what Hypothesis' own profile for CI sets: no randomness and no database. `plain` leaves
+    the walk out.
     """
     same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
     settings.register_profile("dev", same, max_examples=28)
     settings.register_profile("ci", same, max_examples=28)
-    settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000)
+    kept = Folder(DEFAULT)
+    settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000, database=kept)
     settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)
 
 
@@ -142,7 +145,7 @@ class Verdict:
                     "steps": [reproducer.call(step) for step in found.steps],
                     "shortest": "proven" if found.proven else "found",
                     "proof": str(found),
-                    "scope": _scope_as_json(found.bounds.scope),
+                    "scope": scope_as_json(found.bounds.scope),
                 }
                 for found in self.losses
             ],
@@ -159,7 +162,7 @@ class Verdict:
         }
 
 
-def _scope_as_json(scope: Scope) -> dict[str, Any]:
+def scope_as_json(scope: Scope) -> dict[str, Any]:
     return {**asdict(replace(scope, files=())), "files": [repr(file) for file in scope.files]}
 
 

@@ -8,7 +8,7 @@ that looks like none before is kept, and later runs set out from there. The same
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -90,7 +90,8 @@ class Walk:
     """A walk over one kernel, architecture and scope.
 
     `steps` counts the steps that happened, `calls` also those that could not. `trace` has the steps of the last
-    run. `marks` counts the situations reached, `keys` the storage key instructions executed.
+    run. `marks` counts the situations reached, `keys` the storage key instructions executed. `first` has the run that
+    first came to each abstract state.
     """
 
     #: Chances to stop at a preemption point: run to completion, stop now and then, stop often.
@@ -103,6 +104,8 @@ class Walk:
     HORIZON = 120
     #: How many runs to keep for each abstract state: they differ in what it does not show.
     KEPT = 6
+    #: How many there may be in all; a dangerous one counts more than once. Then new ones take the place of others.
+    ROOM = 200_000
     #: Factors for the weight of a rule in one run.
     SWARM = (0, 1, 1, 3)
 
@@ -124,6 +127,7 @@ class Walk:
         self.calls = self.steps = self.runs = 0
         self.trace: list[Step] = []
         self.seen: dict[tuple[int, ...], int] = {}
+        self.first: list[tuple[tuple[int, ...], tuple[Step, ...]]] = []
         self.corpus: list[tuple[System, tuple[Step, ...]]] = [(System(kernel, arch, scope, self.marks), ())]
         by_rule: dict[str, list[tuple[Rule, tuple[Any, ...]]]] = {}
         for instance in instances(kernel, scope):
@@ -137,6 +141,37 @@ class Walk:
         changes = {int(draw() * self.HORIZON) for _ in range(self.DEPTH - 1)}
         points = count()
         return lambda: 0.0 if next(points) in changes else 1.0
+
+    def look(self, system: System, steps: list[Step]) -> None:
+        """Keep a quiet state that looks like few before: later runs set out from it."""
+        abstract = outline(system)
+        times = self.seen.get(abstract, 0)
+        if times < self.KEPT:
+            self.seen[abstract] = times + 1
+            kept = (clone(system), tuple(steps))
+            if not times:
+                self.first.append((abstract, kept[1]))
+            corpus = self.corpus
+            if len(corpus) < self.ROOM:
+                corpus += [kept] * danger(abstract)
+            else:
+                for _ in range(danger(abstract)):
+                    corpus[1 + int(self.random.random() * (len(corpus) - 1))] = kept
+
+    def adopt(self, steps: Sequence[Step]) -> bool:
+        """Set out also from the states on a run of an earlier walk; False if a step cannot happen here.
+
+        Raises Loss and KernelBug as `run` does.
+        """
+        system = clone(self.corpus[0][0])
+        self.trace = done = []
+        for step in steps:
+            done.append(step)
+            if not system.step(*step):
+                return False
+            if is_quiet(system):
+                self.look(system, done)
+        return True
 
     def run(self) -> Loss | None:
         """Do one run; what it lost, if anything. Raises KernelBug; `trace` has the steps in any case."""
@@ -184,11 +219,7 @@ class Walk:
                 if held:
                     held -= 1
                 if self.novelty and is_quiet(system):
-                    abstract = outline(system)
-                    times = self.seen.get(abstract, 0)
-                    if times < self.KEPT:
-                        self.seen[abstract] = times + 1
-                        corpus += [(clone(system), tuple(steps))] * danger(abstract)
+                    self.look(system, steps)
         except Loss as loss:
             return loss
         finally:

@@ -1,0 +1,60 @@
+"""What the tests of nights have in common: a series that loses at once, and a night small enough for a test."""
+
+import time
+from pathlib import Path
+
+from strategies.corpus import Store
+from strategies.night import Night, Outcome, Worker, plan
+
+FORGETFUL = '''
+from mm_sim.kernel import Kernel
+from mm_sim.page import Page
+from mm_sim.sched import Steps
+
+
+class Forgetful(Kernel):
+    """Forgets every modification when a page is unmapped: a store and a lumpy reclaim lose it."""
+
+    __slots__ = ()
+
+    title = "forgets"
+    posted = "nowhere"
+    applies_to = "2.6.26"
+    expected = "loses"
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        page.mapcount -= 1
+        page.PG_dirty = False
+        yield "page_remove_rmap: forgotten"
+'''
+
+
+def forgetful(folder: Path, expected: str = "loses") -> str:
+    """A series file that loses a page within a few steps."""
+    file = folder / "forgetful.py"
+    file.write_text(FORGETFUL.replace('"loses"', f'"{expected}"'))
+    return str(file)
+
+
+def small_night(
+    at: Path, *series: str, budget: float = 2.0, seed: int = 1, scopes: tuple[str, ...] = ("small",), **more: object
+) -> Night:
+    """A night on s390 whose database and tests are below `at`."""
+    (at / "tests").mkdir(exist_ok=True)
+    databases = more.get("databases", [str(at / "kept")])
+    assert isinstance(databases, list)
+    return plan(series or ("linux_2_6_26",), budget, seed, 1, databases, ["s390"], scopes, at / "tests")
+
+
+def work(night: Night, name: str = "w0") -> tuple[Outcome, Store]:
+    store = Store(night.databases)
+    return Worker(night, name, store).work(), store
+
+
+def until(true: object, seconds: float = 20.0) -> None:
+    """Wait until a function says True."""
+    assert callable(true)
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
