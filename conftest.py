@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--database",
         action="append",
         default=[],
-        metavar="DIR|redis://HOST|github:OWNER/REPOSITORY",
+        metavar="DIR|redis://HOST|github:OWNER/REPOSITORY/SERIES",
         help=f"where a night keeps runs, losses and proofs (default: {DEFAULT}); may be given more than once",
     )
     group.addoption(

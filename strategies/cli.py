@@ -112,7 +112,7 @@ def main() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(list(REQUIRED)),
-    default=["commit"],
+    default=["anon"],
     show_default=True,
     help="What is judged; may be given more than once.",
 )
@@ -165,7 +165,7 @@ _databases = click.option(
     multiple=True,
     default=(DEFAULT,),
     show_default=True,
-    metavar="DIR|redis://HOST|github:OWNER/REPOSITORY",
+    metavar="DIR|redis://HOST|github:OWNER/REPOSITORY/SERIES",
     help="Where runs, losses and proofs are kept; may be given more than once.",
 )
 
@@ -449,7 +449,7 @@ def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path)
 @main.command()
 @click.argument("series", metavar="SERIES|FILE")
 @click.option("--arch", type=click.Choice(list(ARCHES)), default="s390", show_default=True)
-@click.option("--scope", type=click.Choice(list(SCOPES)), default="commit", show_default=True)
+@click.option("--scope", type=click.Choice(list(SCOPES)), default="anon", show_default=True)
 @click.option("--processes", type=click.IntRange(1, 8), help="Instead of the scope's.")
 @click.option("--pages", type=click.IntRange(1, 32), help="Anonymous pages of each process.")
 @click.option("--frames", type=click.IntRange(min=1))
@@ -514,7 +514,7 @@ def search(
         for steps, _ in result.losses:
             told = timeline.text(timeline.trace(kernel, arch, bounds.scope, steps))
             out.print(f"\n{told}", highlight=False, markup=False, soft_wrap=True)
-    judged = scope if SCOPES[scope].scope.files else "commit"
+    judged = scope if SCOPES[scope].scope.files else "anon"
     raise SystemExit(result.ended == "loss" and expected_of(kernel, arch, judged) == "safe")
 
 

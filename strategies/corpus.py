@@ -202,13 +202,17 @@ def _open(spec: str) -> ExampleDatabase:
             ) from error
         return RedisExampleDatabase(server, expire_after=timedelta(days=365))
     if spec.startswith("github:"):
-        owner, slash, repository = spec.removeprefix("github:").partition("/")
-        if not (owner and slash and repository):
-            raise DatabaseError(f"{spec}: must read github:OWNER/REPOSITORY")
-        return ReadOnlyDatabase(GitHubArtifactDatabase(owner, repository, artifact_name="mm_sim"))
+        words = spec.removeprefix("github:").split("/")
+        if len(words) != 3 or not all(words):
+            raise DatabaseError(f"{spec}: must read github:OWNER/REPOSITORY/SERIES")
+        owner, repository, series = words
+        artifacts = Path(DEFAULT, "artifacts", *words)  # a folder for each: Hypothesis caches by date alone
+        return ReadOnlyDatabase(GitHubArtifactDatabase(owner, repository, f"mm_sim-{series}", path=artifacts))
     path = Path(spec)
     if path.exists() and not path.is_dir():
-        raise DatabaseError(f"{spec}: is a file; a database is a directory, redis://HOST or github:OWNER/REPOSITORY")
+        raise DatabaseError(
+            f"{spec}: is a file; a database is a directory, redis://HOST or github:OWNER/REPOSITORY/SERIES"
+        )
     return Folder(path)
 
 

@@ -86,12 +86,12 @@ _WRITTEN = ("fsync", "pageout_done", "resume", "store", "writeback")
 _RACE = ("exit", "fork", "pageout_done", "reclaim", "resume", "store")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
 
-#: Scopes by name. `commit` is what every test run proves of private anonymous memory, `tmpfs`, `file` (fsync and
+#: Scopes by name. `anon` is what every test run proves of private anonymous memory, `tmpfs`, `file` (fsync and
 #: write-back of a shared mapping) and `threads` (the same by two threads, with TLBs) what it proves of files;
-#: `race` is `commit` without bounds on steps and stops;
+#: `race` is `anon` without bounds on steps and stops;
 #: `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes do with a page each.
 SCOPES = {
-    "commit": Bounds(rules=_RACE, only=_LUMPY, steps=8, stops=1),
+    "anon": Bounds(rules=_RACE, only=_LUMPY, steps=8, stops=1),
     "race": Bounds(rules=_RACE, only=_LUMPY),
     "tmpfs": Bounds(
         Scope(files=(TMPFS,), slots=1),

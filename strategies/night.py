@@ -71,10 +71,10 @@ _TWO = (("reclaimer", (KSWAPD, DIRECT)), ("order", (4,)))
 #: What is searched, one after the other: from what every test run proves to what takes nights.
 SEARCHED = {
     **{name: SCOPES[name] for name in REQUIRED},
-    "two reclaimers": replace(SCOPES["commit"], only=_TWO, steps=8),
-    "three processes": replace(SCOPES["commit"], scope=WALKED["processes"], steps=8),
-    "two vmas": replace(SCOPES["commit"], scope=WALKED["vmas"], rules=(*(SCOPES["lock"].rules or ()),), steps=7),
-    "two stops": replace(SCOPES["commit"], stops=2),
+    "two reclaimers": replace(SCOPES["anon"], only=_TWO, steps=8),
+    "three processes": replace(SCOPES["anon"], scope=WALKED["processes"], steps=8),
+    "two vmas": replace(SCOPES["anon"], scope=WALKED["vmas"], rules=(*(SCOPES["lock"].rules or ()),), steps=7),
+    "two stops": replace(SCOPES["anon"], stops=2),
     "lock": SCOPES["lock"],
     "race": SCOPES["race"],
 }
@@ -91,7 +91,7 @@ def judged(scope: Scope) -> str:
 
 
 def judged_as(name: str) -> str:
-    """By which scope of REQUIRED a job is judged; a search by `commit`, with which it begins."""
+    """By which scope of REQUIRED a job is judged; a search by `anon`, with which it begins."""
     return judged(WALKED.get(name, SMALL))
 
 
@@ -260,7 +260,7 @@ def proofs(store: Store, source: str, job: Job) -> dict[str, dict[str, Any]]:
 
 def source_of(kernel: type[Kernel], arch: str) -> str:
     """A digest of all that a proof rests on."""
-    return str(Search(kernel, arch, SCOPES["commit"]).header()["source"])
+    return str(Search(kernel, arch, SCOPES["anon"]).header()["source"])
 
 
 @dataclass
@@ -728,7 +728,7 @@ class NightVerdict:
     def __str__(self) -> str:
         done = self.done
         losses = ", ".join(f"{times} in {where}()" for where, times in sorted(done["losses"].items()))
-        of = f", {self.scope}" if self.scope != "commit" else ""
+        of = f", {self.scope}" if self.scope != "anon" else ""
         required = len(REQUIRED[self.scope])
         new = f"{done['new']} of them new" if done["new"] else "nothing new"
         return (
@@ -745,7 +745,7 @@ def scopes_of(night: Night, all_: Tally) -> list[str]:
     return [scope for scope in REQUIRED if scope in judged_by]
 
 
-def verdict_of(night: Night, all_: Tally, series: str, arch: str, judged_by: str = "commit") -> NightVerdict:
+def verdict_of(night: Night, all_: Tally, series: str, arch: str, judged_by: str = "anon") -> NightVerdict:
     done = _nothing()
     states = 0
     for scope in (scope for scope in (*WALKED, SEARCH) if judged_as(scope) == judged_by):

@@ -24,7 +24,7 @@ from strategies.minimise import Certificate, certify
 from strategies.walk import Walk
 
 #: What every test run proves of a series in which it finds no loss.
-COMMIT = SCOPES["commit"]
+ANON = SCOPES["anon"]
 
 UNPATCHED = "linux_2_6_26"
 #: How many runs are walked in a scope with files or threads, after it was searched.
@@ -32,7 +32,7 @@ RUNS = 300
 
 #: Situations without which a verdict of "no loss" means nothing.
 REQUIRED: dict[str, tuple[str, ...]] = {
-    "commit": (
+    "anon": (
         "COW of a page in the swap cache",
         "SWAP_FAIL at a locked vma after another pte was unmapped",
         "clean drop from the swap cache",
@@ -90,7 +90,7 @@ class Verdict:
     marks: dict[str, int]
     keys: dict[str, int]
     searched: Result | None = None
-    scope: str = "commit"
+    scope: str = "anon"
 
     @property
     def word(self) -> str:
@@ -171,12 +171,12 @@ def seed_of(series: str, arch: str, seed: int) -> int:
     return zlib.crc32(f"{series} {arch} {seed}".encode())
 
 
-def expected_of(kernel: type[Kernel], arch: str, scope: str = "commit") -> str:
+def expected_of(kernel: type[Kernel], arch: str, scope: str = "anon") -> str:
     """What is expected of a series. Off s390 page_test_dirty() is always 0: what it loses, it loses on s390.
 
     Of files and threads nothing is expected but what the tool has said before (`Kernel.loses_in`).
     """
-    if scope != "commit":
+    if scope != "anon":
         return "loses" if arch in kernel.loses_in.get(scope, ()) else "safe"
     return "safe" if arch != "s390" and kernel.expected == "loses" else kernel.expected
 
@@ -190,7 +190,7 @@ def losses_of(found: Certificate) -> list[Certificate]:
 def judge(
     kernel: type[Kernel], series: str, arch: str, seed: int = 0, scope: Scope = SMALL, folder: Path | None = None
 ) -> Verdict:
-    """Run the state machine under the current profile of Hypothesis; search the scope COMMIT if nothing is lost.
+    """Run the state machine under the current profile of Hypothesis; search the scope ANON if nothing is lost.
 
     Raises KernelBug if the series breaks the kernel's bookkeeping.
     """
@@ -261,8 +261,8 @@ def _search(
     jobs: int = 1,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> None:
-    """Search the scope COMMIT of a series in which the walk found no loss."""
-    search = Search(kernel, verdict.arch, COMMIT)
+    """Search the scope ANON of a series in which the walk found no loss."""
+    search = Search(kernel, verdict.arch, ANON)
     verdict.searched = result = search.run(deadline, jobs=jobs, progress=progress)
     if result.ended == "loss":
         verdict.losses = losses_of(certify(kernel, verdict.arch, SMALL, result.losses[-1][0], deadline=deadline))
@@ -276,14 +276,14 @@ def judge_within(
     seed: int = 0,
     jobs: int = 1,
     progress: Callable[[str], None] = lambda text: None,
-    scope: str = "commit",
+    scope: str = "anon",
 ) -> Verdict:
-    """Walk, minimise, certify, and search the scope COMMIT if nothing is lost, within `budget` seconds.
+    """Walk, minimise, certify, and search the scope ANON if nothing is lost, within `budget` seconds.
 
     At most half of it is walked; less if every situation is reached. Raises KernelBug.
     """
     start = time.monotonic()
-    if scope != "commit":
+    if scope != "anon":
         return judge_scope(kernel, series, arch, scope, seed, start + budget, jobs, progress=progress)
     walk = Walk(kernel, arch, SMALL, seed_of(series, arch, seed))
     verdict = Verdict(series, arch, expected_of(kernel, arch), [], (0, 0, 0.0), walk.marks, walk.keys)

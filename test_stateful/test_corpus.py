@@ -207,7 +207,7 @@ def test_folder_is_read_by_hypothesis_own_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("github:nobody", "must read github:OWNER/REPOSITORY"),
+        ("github:nobody", "must read github:OWNER/REPOSITORY/SERIES"),
         ("redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0: "),
         (__file__, "is a file; a database is a directory"),
     ],
@@ -220,7 +220,7 @@ def test_database_that_cannot_be_opened_is_named(name: str, message: str) -> Non
 
 
 def test_artifacts_of_a_ci_are_read_only() -> None:
-    (part,) = Store(["github:owner/repository"]).parts
+    (part,) = Store(["github:owner/repository/zap_only"]).parts
     part.save(b"key", b"value")
     assert not part.failures
     assert not part.waiting

@@ -72,7 +72,7 @@ def test_what_was_walked_least_comes_first(tmp_path: Path) -> None:
 
 def test_search_proves_a_scope_and_goes_on_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = dict(list(nights.SEARCHED.items())[:1])
-    bounds = replace(first["commit"], steps=4)
+    bounds = replace(first["anon"], steps=4)
     monkeypatch.setattr(nights, "SEARCHED", {"a": bounds, "b": replace(bounds, steps=5)})
     monkeypatch.setattr(nights, "_LAST", 0.0)
     night = small_night(tmp_path, scopes=("search",), budget=5)

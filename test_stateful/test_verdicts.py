@@ -28,7 +28,7 @@ def test_verdict_is_as_expected(
 
 
 @pytest.mark.verdict
-@pytest.mark.parametrize("scope", [scope for scope in REQUIRED if scope != "commit"])
+@pytest.mark.parametrize("scope", [scope for scope in REQUIRED if scope != "anon"])
 @pytest.mark.parametrize("arch", ARCHES)
 def test_verdict_on_files_and_threads_is_as_expected(
     kernel: type[Kernel], series: str, arch: str, scope: str, record_verdict: Callable[[Verdict], None]
@@ -43,6 +43,6 @@ def test_verdict_on_files_and_threads_is_as_expected(
 
 def test_a_verdict_that_reached_nothing_proves_nothing() -> None:
     nothing = Verdict("any", "s390", "safe", [], (0, 0, 0.0), {}, {})
-    assert nothing.unreached() == list(REQUIRED["commit"])
+    assert nothing.unreached() == list(REQUIRED["anon"])
     assert "never reached" in str(nothing.surprise())
     assert "0 of 8 situations" in str(nothing)
