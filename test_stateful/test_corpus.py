@@ -1,7 +1,9 @@
 """Runs kept from night to night: as text, shortened, pruned, shared; and a database that fails for a while."""
 
 import json
+import shutil
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,12 @@ def test_artifacts_of_a_ci_are_read_only() -> None:
     part.save(b"key", b"value")
     assert not part.failures
     assert not part.waiting
+
+
+def test_artifact_of_a_ci_has_what_its_database_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Store(["there"]).put(b"key", {"n": 1})
+    here = tmp_path / ".mm_sim/artifacts/owner/repository/zap_only"
+    downloaded = f"{datetime.now(UTC).isoformat()}".replace(":", "_")
+    shutil.make_archive(str(here / downloaded), "zip", "there")
+    assert [entry.data for entry in Store(["github:owner/repository/zap_only"]).all(b"key")] == [{"n": 1}]
