@@ -114,7 +114,7 @@ class Verdict:
 
     def __str__(self) -> str:
         runs, steps, _ = self.walked
-        text = f"{self.series} on {self.arch}{', ' + self.scope if self.scope != 'commit' else ''}: {self.word}. "
+        text = f"{self.series} on {self.arch}{', ' + self.scope if self.scope != 'anon' else ''}: {self.word}. "
         for found in self.losses[:1]:
             loss = found.report.loss
             proof = str(found).partition(":")[0]

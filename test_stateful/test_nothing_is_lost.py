@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -66,6 +66,9 @@ def test_full_disk_keeps_what_was_there_and_says_so(tmp_path: Path) -> None:
         first.save(b"key", b"value")
         with pytest.raises(OSError, match="No space left"):
             first.save(b"key", b"x" * 100_000)
+        with suppress(OSError), (tmp_path / "kept" / "filler").open("wb", buffering=0) as filler:
+            while filler.write(b"x" * 4096):
+                pass
         night = small_night(tmp_path, budget=3)
         outcome, store = work(night)
         lines, _ = report(night, store, [outcome])
