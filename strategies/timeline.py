@@ -15,7 +15,7 @@ from typing import Any
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import GONE, HELPERS, SAFE, STORED, NotPossible, Report, Step, Watch, code_of, explain
-from mm_sim.names import FILES, KERNEL_TASKS
+from mm_sim.names import FILES, KERNEL_TASKS, SHM, TMPFS
 from mm_sim.sched import points
 from mm_sim.system import IDLE, Loss, Scope, System
 from mm_sim.view import ASIDE, MUST_READ, Change, View, Viewer, changes, telling
@@ -358,11 +358,10 @@ def words(run: Run) -> str:
     if report.knew:
         at = report.forgotten_at
         knew = " and ".join(report.knew)
-        older = "what is on disk" if loss.process >= FILES[0] else "its slot"
+        older = "its slot" if loss.process < FILES[0] else "what is on disk"
+        new = "modified" if loss.process in (TMPFS, SHM) else f"newer than {older}"
         kept = knew == STORED
-        said.append(
-            f"It was in {knew} alone." if kept else f"That it was newer than {older} was known to {knew} alone."
-        )
+        said.append(f"It was in {knew} alone." if kept else f"That it was {new} was known to {knew} alone.")
         wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
         how = (
             "cleared that"
@@ -370,6 +369,8 @@ def words(run: Run) -> str:
             else "did not look there, and nothing will any more"
         )
         said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
+    elif loss.disk:
+        said.append("No record by which fsync() finds a page ever said that it was new.")
     elif report.forgotten_by != report.destroyed_by:
         said.append(
             f"{report.forgotten_by} put it in the swap cache, and no record says that it is newer than its slot."

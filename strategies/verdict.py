@@ -66,8 +66,8 @@ def register_profiles() -> None:
     the walk out.
     """
     same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
-    settings.register_profile("dev", same, max_examples=28)
-    settings.register_profile("ci", same, max_examples=28)
+    settings.register_profile("dev", same, max_examples=36)
+    settings.register_profile("ci", same, max_examples=36)
     kept = Folder(DEFAULT)
     settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000, database=kept)
     settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)

@@ -1,12 +1,11 @@
 """easy loses tmpfs's page A on s390.
 
 tmpfs must read 1 at page A and would read 0. 1 was stored in step 2, store(A)
-by P1. That it was newer than what is on disk was known to the change bit of its
-storage key alone. In step 8, store(A) by P2, page_zap_rmap()
-(series/page_zap_rmap.py:21) did not look there, and nothing will any more: no
-record was left. In step 9, reclaim(tmpfs, A, 4) by kswapd,
-remove_from_page_cache_locked() (kernel/filemap.py:62) took the last copy: 1 is
-gone.
+by P1. That it was modified was known to the change bit of its storage key
+alone. In step 8, store(A) by P2, page_zap_rmap() (series/page_zap_rmap.py:21)
+did not look there, and nothing will any more: no record was left. In step 9,
+reclaim(tmpfs, A, 4) by kswapd, remove_from_page_cache_locked()
+(kernel/filemap.py:62) took the last copy: 1 is gone.
 
    CPU0: P1  CPU1: P2                              CPU2: kswapd
 1  load(A)

@@ -1,8 +1,8 @@
 """linux_2_6_26 loses ext2's page A on s390.
 
 ext2 must have 1 or newer on its disk at page A, and has 0. 1 was stored in step
-2, store(A) by P2. Nothing had to remember it: no older copy was on the way to
-be read. In step 3, fsync(ext2) by P2, it was said to be written all the same.
+2, store(A) by P2. No record by which fsync() finds a page ever said that it was
+new. In step 3, fsync(ext2) by P2, it was said to be written all the same.
 
    CPU0: P1                            CPU1: P2
 1  store(A)

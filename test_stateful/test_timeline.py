@@ -108,6 +108,17 @@ def test_words_say_when_a_page_was_never_known_to_be_new() -> None:
     assert "put it in the swap cache, and no record says that it is newer than its slot" in said
 
 
+def test_words_of_a_loss_on_disk_speak_of_what_fsync_looks_at() -> None:
+    said = " ".join(words(run_of("test_linux_2_6_26_4620c02013.py")).split())
+    assert "No record by which fsync() finds a page ever said that it was new." in said
+
+
+def test_words_do_not_give_tmpfs_a_disk() -> None:
+    said = " ".join(words(run_of("test_page_zap_rmap_5e2ab28d3d.py")).split())
+    assert "That it was modified was known to the change bit of its storage key alone." in said
+    assert "disk" not in said
+
+
 def test_loss_of_a_page_that_is_still_elsewhere_says_who_goes_without() -> None:
     assert words(run_of("test_linux_2_6_26_77845f7c1a.py")).endswith("left P2 without it.")
 
