@@ -111,7 +111,7 @@ BEYOND = (
         page_zap_rmap(). The state after the step that forgets:""",
         (
             "search easy_mprotect_fork --jobs 1",
-            _STORED + "easy_mprotect_fork_4079026c85.py --step 8 --compare linux_2_6_26",
+            _STORED + "easy_mprotect_fork_785bc97316.py --step 8 --compare linux_2_6_26",
         ),
     ),
     Mail(
