@@ -128,8 +128,8 @@ BEYOND = (
     Mail(
         "Two threads: a store before the page is marked dirty",
         """do_wp_page() and __do_fault() install a writable pte, drop the locks, and mark the page dirty then. The
-        other thread stores in between, without a fault, and fsync() finds nothing to write. No mend is known; ours
-        keeps the page locked over both, the series fault_page_locked.""",
+        other thread stores in between, without a fault, and fsync() finds nothing to write. Later kernels
+        lock the page over more of it (b827e496c893 and after); the series fault_page_locked marks it dirty first.""",
         (_STORED + "linux_2_6_26_4620c02013.py --timeline --compare fault_page_locked",),
     ),
     Mail(

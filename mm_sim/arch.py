@@ -5,7 +5,8 @@ by a user or by the kernel, goes through here. May import `page`, `mm` and `sche
 
 On x86 each CPU caches translations with their write permission and dirty state (`Task.tlb`), and sees a page table
 that another CPU has changed only after a flush. Who is alone in its mm needs none: what another CPU does to its ptes
-(reclaim, page_mkclean) is flushed in the same step, and what waits for a flush is done by the thread itself.
+(reclaim, page_mkclean) is flushed in the same step, and what waits for a flush is done by the thread itself, but for
+truncation, of whose pages nothing is promised.
 """
 
 from __future__ import annotations

@@ -295,8 +295,14 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
-    """The tracee is stopped."""
-    return process != tracee and s.kernel.tasks[tracee].steps is None and writable(s, tracee, page)
+    """The tracee is stopped, and no thread of the tracer."""
+    task = s.kernel.tasks[process]
+    return (
+        task.mm is not None
+        and task.mm is not s.kernel.tasks[tracee].mm
+        and s.kernel.tasks[tracee].steps is None
+        and writable(s, tracee, page)
+    )
 
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:

@@ -243,7 +243,8 @@ class Filemap(PageWriteback):
 
     def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
         """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once."""
-        for page in tuple(mapping.pages):
+        for index in range(len(mapping.pages)):
+            page = mapping.pages[index]
             if page is not None and page.mapping is mapping and page.PG_writeback:
                 page.count += 1
                 while page.PG_writeback:

@@ -330,6 +330,8 @@ class Memory(Shmem):
                 page.lock.release(task)
                 self.put_page(page)
                 return Fault.DONE
+        if dirty:
+            yield from self.shared_write_fault(page)
         yield "do_linear_fault: ptl"
         while not mm.ptl.acquire(task):
             yield mm.ptl
@@ -355,6 +357,11 @@ class Memory(Shmem):
         if not installed or copy is not None:
             self.put_page(page)
         return Fault.DONE
+
+    def shared_write_fault(self, page: Page) -> Steps[None]:
+        """Where a patch can mark the page dirty before its pte can be written through; 2.6.26 does nothing here."""
+        return
+        yield
 
     def fault_dirtied(self, mm: Mm, page: Page) -> Steps[None]:
         """The end of __do_fault() for a shared write, with a reference: unlocked, and only then marked dirty."""
@@ -513,7 +520,10 @@ class Memory(Shmem):
         return 0
 
     def access_process_vm(self, mm: Mm, address: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
-        """access_process_vm() with write and force, as for PTRACE_POKEDATA: False stands for -EIO."""
+        """access_process_vm() with write and force, as for PTRACE_POKEDATA: False stands for -EIO.
+
+        Left out: the private copy that `force` makes in a read-only shared mapping.
+        """
         task = self.current
         if not mm.mm_users:
             return False
@@ -523,7 +533,7 @@ class Memory(Shmem):
             yield mm.mmap_sem
         vma = mm.find_vma(address)
         page: Page | int = -EFAULT
-        if vma is not None:
+        if vma is not None and vma.vm_flags & (VM_WRITE | VM_SHARED) != VM_SHARED:
             page = yield from self.get_user_page(mm, vma, address, write=True, get=True)
         if type(page) is Page:
             yield "access_process_vm: page pinned"

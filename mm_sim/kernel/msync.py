@@ -7,7 +7,7 @@ from errno import EFAULT, EIO, ENOMEM
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.vmscan import Vmscan
-from mm_sim.mm import VM_SHARED
+from mm_sim.mm import VM_SHARED, VM_WRITE
 from mm_sim.page import Page
 from mm_sim.sched import Steps
 
@@ -50,7 +50,7 @@ class Msync(Vmscan):
             yield mm.mmap_sem
         vma = mm.find_vma(addr)
         page: Page | int = -EFAULT
-        if vma is not None:
+        if vma is not None and vma.vm_flags & VM_WRITE:
             page = yield from self.get_user_page(mm, vma, addr, write=True, get=True)
         mm.mmap_sem.up_read(task)
         if type(page) is not Page:

@@ -68,7 +68,8 @@ class PageWriteback(PageAlloc):
         Left out: nr_to_write, congestion, and that the pages are looked up fourteen at a time.
         """
         task = self.current
-        for page in tuple(mapping.pages):
+        for index in range(len(mapping.pages)):
+            page = mapping.pages[index]
             if page is None or page.mapping is not mapping or not page.tag_dirty:
                 continue
             page.count += 1

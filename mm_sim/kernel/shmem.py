@@ -30,7 +30,8 @@ class Shmem(Truncate):
         while mapping.tree_lock.busy() or self.tree_lock.busy():
             yield mapping.tree_lock if mapping.tree_lock.busy() else self.tree_lock
         index = page.index
-        if not (yield from self.add_to_swap_cache(page, swap)):
+        # what is being truncated stays: i_size stands for info->next_index, which follows it
+        if index >= mapping.i_size or not (yield from self.add_to_swap_cache(page, swap)):
             self.swap_free(swap)
             self.set_page_dirty(page)
             return False

@@ -64,6 +64,7 @@ class Truncate(Swapfile):
 
     def vmtruncate(self, mapping: AddressSpace, size: int) -> Steps[None]:
         """vmtruncate(), under i_mutex: the ptes go first for speed, and last for pages that were copied meanwhile."""
+        self.suspect = True
         if mapping.i_size < size:
             mapping.i_size = size
             return
@@ -104,7 +105,10 @@ class Truncate(Swapfile):
 
     def sys_unlink(self, mapping: AddressSpace) -> Steps[None]:
         """sys_unlink(), fs/namei.c: the name goes; the inode stays while somebody uses it."""
-        yield "sys_unlink: i_mutex"
         mapping.count += 1
+        yield "sys_unlink: i_mutex"
+        while not mapping.i_mutex.acquire(self.current):
+            yield mapping.i_mutex
         mapping.i_nlink = 0
+        mapping.i_mutex.release(self.current)
         yield from self.fput(mapping)
