@@ -197,7 +197,7 @@ def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> d
 #: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth; and what only
 #: happens with files and threads.
 CHANGEABLE = {
-    *("fault_dirtied", "mkclean_check_address", "wp_page_shared", "zap_end", "zap_file_pte"),
+    *("mkclean_check_address", "shared_write_fault", "wp_page_shared", "zap_end", "zap_file_pte"),
     *("copy_one_pte", "page_remove_rmap", "pte_modify", "set_new_page_uptodate"),
     *("vma_merge", "wp_remove_rmap", "zap_remove_rmap"),
 }

@@ -296,13 +296,9 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
     """The tracee is stopped, and no thread of the tracer."""
-    task = s.kernel.tasks[process]
-    return (
-        task.mm is not None
-        and task.mm is not s.kernel.tasks[tracee].mm
-        and s.kernel.tasks[tracee].steps is None
-        and writable(s, tracee, page)
-    )
+    traced = s.kernel.tasks[tracee]
+    tracer = s.kernel.tasks[process].mm
+    return tracer is not None and tracer is not traced.mm and traced.steps is None and writable(s, tracee, page)
 
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:

@@ -2,8 +2,8 @@
 
 do_wp_page() and __do_fault() install the writable pte, drop the locks and mark the page dirty then. Another thread
 can store in between, without a fault, and fsync() or msync() finds no dirty tag. Here the page is locked, marked
-dirty, and only then can be written to. Later kernels come near to that: b827e496c893 (2009) keeps the page locked over
-page_mkwrite() and the pte, and a default page_mkwrite() that marks the page dirty came in 2012.
+dirty, and only then can be written to. Later kernels come near to that: b827e496c893 (2009) keeps the page locked
+over page_mkwrite() and the pte, and a default page_mkwrite() that marks the page dirty came in 2012.
 """
 
 from typing import ClassVar
