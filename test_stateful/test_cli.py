@@ -171,6 +171,13 @@ def test_cost_as_table_and_json() -> None:
     assert patched["known_losses"] > 0
 
 
+def test_plot_where_it_cannot_be_written_says_so() -> None:
+    pytest.importorskip("matplotlib", reason="the picture needs the extra `plot`")
+    result = mm_sim("cost", "zap_only", "--plot", "/nowhere/x.png")
+    assert result.exit_code == 2
+    assert "/nowhere/x.png: No such file or directory" in result.output
+
+
 def test_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = mm_sim("cost", "zap_only", "--plot", str(tmp_path / "x.png"))
@@ -195,7 +202,6 @@ def test_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.Monkey
         (["explain", "zap_only", "--compare", "nothing"], "no series is called 'nothing'"),
         (["explain", "zap_only", "--html", "/nowhere/x.html"], "/nowhere/x.html: No such file or directory"),
         (["cost", "zap_onyl"], "did you mean zap_only?"),
-        (["cost", "zap_only", "--plot", "/nowhere/x.png"], "/nowhere/x.png: No such file or directory"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], message: str) -> None:

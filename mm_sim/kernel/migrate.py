@@ -82,7 +82,7 @@ class Migrate(Msync):
     def move_to_new_page(self, new: Page, page: Page) -> Steps[bool]:
         """move_to_new_page(), migrate_page(); tmpfs and disk files here use it, too.
 
-        The new page is locked, so nobody can see it between its move into the mapping and the copy.
+        Between its move into the mapping and the copy the new page is locked: who finds it waits.
         """
         new.lock.trylock(self.current)
         new.index = page.index
@@ -99,7 +99,7 @@ class Migrate(Msync):
         return moved
 
     def unmap_and_move(self, page: Page) -> Steps[bool]:
-        """unmap_and_move() with force, of an isolated page: True when it has moved."""
+        """unmap_and_move() with force, of an isolated page: True when it has moved. Left out: ten more tries."""
         task = self.current
         new = self.alloc_page()
         if new is None:

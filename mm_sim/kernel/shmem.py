@@ -82,10 +82,8 @@ class Shmem(Truncate):
                     page.lock.release(task)
                     self.put_page(page)
                     continue
-                while mapping.tree_lock.busy():
-                    yield mapping.tree_lock
-                while self.tree_lock.busy():
-                    yield self.tree_lock
+                while mapping.tree_lock.busy() or self.tree_lock.busy():
+                    yield mapping.tree_lock if mapping.tree_lock.busy() else self.tree_lock
                 if mapping.swap[index] is not swap or not self.add_to_page_cache(page, mapping, index):
                     page.lock.release(task)
                     self.put_page(page)
@@ -140,10 +138,8 @@ class Shmem(Truncate):
             if entry not in mapping.swap:
                 continue
             index = mapping.swap.index(entry)
-            while mapping.tree_lock.busy():
-                yield mapping.tree_lock
-            while self.tree_lock.busy():
-                yield self.tree_lock
+            while mapping.tree_lock.busy() or self.tree_lock.busy():
+                yield mapping.tree_lock if mapping.tree_lock.busy() else self.tree_lock
             if mapping.swap[index] is entry and self.add_to_page_cache(page, mapping, index):
                 yield from self.delete_from_swap_cache(page)
                 self.set_page_dirty(page)
