@@ -115,7 +115,27 @@ BEYOND = (
         ),
     ),
     Mail(
-        "2.6.26 breaks a promise of fsync()",
+        "Two processes: 2.6.26 breaks a promise of fsync()",
+        """set_page_dirty() first sets PG_dirty, then the dirty tag, by which write-back finds the page. One process
+        stands between the two after its fault; another maps the same page, faults, finds PG_dirty set, goes on,
+        stores, and calls fsync(), which finds no tag and says that all is written. The window is a few
+        instructions wide, longer if an interrupt comes in. Later kernels hold the page lock over both
+        (b827e496c893 and after); the series fault_page_locked marks the page dirty, under its lock, before it can be
+        written to.""",
+        (
+            _STORED + "linux_2_6_26_e027f028d6.py --timeline --compare fault_page_locked",
+            "search fault_page_locked --arch s390 --scope file --jobs 1",
+        ),
+    ),
+    Mail(
+        "Two threads: a store before the page is marked dirty",
+        """do_wp_page() and __do_fault() install a writable pte, drop the locks, and mark the page dirty then. The
+        other thread stores in between, without a fault, and fsync() finds nothing to write. fault_page_locked mends
+        this, too.""",
+        (_STORED + "linux_2_6_26_4620c02013.py --timeline --compare fault_page_locked",),
+    ),
+    Mail(
+        "One process: 2.6.26 breaks a promise of fsync() on x86",
         """page_mkclean() looks at a pte before it takes the ptl, and gives up if it is empty; mprotect() empties it
         for a moment. The page is then written with its pte left dirty, later stores fault no more, and fsync()
         does not find the page. Mended two months after the thread by 479db0bf408e, the series
@@ -124,13 +144,6 @@ BEYOND = (
             _STORED + "linux_2_6_26_f4d33ea8f3.py --timeline --compare dirty_tracking_race",
             "search dirty_tracking_race --arch x86 --scope file --jobs 1",
         ),
-    ),
-    Mail(
-        "Two threads: a store before the page is marked dirty",
-        """do_wp_page() and __do_fault() install a writable pte, drop the locks, and mark the page dirty then. The
-        other thread stores in between, without a fault, and fsync() finds nothing to write. Later kernels
-        lock the page over more of it (b827e496c893 and after); the series fault_page_locked marks it dirty first.""",
-        (_STORED + "linux_2_6_26_4620c02013.py --timeline --compare fault_page_locked",),
     ),
     Mail(
         "Two threads: stores between the unmap and the flush of the TLBs",

@@ -126,7 +126,7 @@ class X86(Arch):
     """Dirty and accessed bits in each pte, set by the CPU at an access through it.
 
     A store through a cached translation that is clean walks the page table, to set the dirty bit there. A cached
-    translation stays until it is flushed: to evict it earlier only makes the CPU look at the page table.
+    translation stays until it is flushed, or faults: to evict it earlier only makes the CPU look at the page table.
     """
 
     __slots__ = ()
@@ -159,6 +159,8 @@ class X86(Arch):
             return page
         pte = mm.pte[addr]
         if type(pte) is not Pte or not pte.bits & WRITE:
+            if tlb is not None:
+                tlb.pop(addr, None)
             return None
         page = pte.page
         mm.pte[addr] = pte = page.ptes[pte.bits | DIRTY | YOUNG]

@@ -29,16 +29,18 @@ def either(one: Value, other: Value) -> Value:
 class File:
     """A file, or what lies behind shared anonymous memory: for each page the value to be read.
 
-    A value is None past the end of the file, and after a failed write, which the next fsync(2) reports. `promised` is
+    A value is None past the end of the file, and after a failed write, which the next fsync(2) reports. `done` is the
+    newest whose store or system call is complete, which an fsync(2) that begins now has to find. `promised` is
     the oldest value that may be on the disk, 0 where none is promised; `syncs` has what the calls under way will
     promise if they succeed, `reads` what a read(2) under way may find.
     """
 
-    __slots__ = ("promised", "reads", "size", "syncs", "values")
+    __slots__ = ("done", "promised", "reads", "size", "syncs", "values")
 
     def __init__(self, pages: int, size: int) -> None:
         self.values: list[Value] = [0 if at < size else None for at in range(pages)]
         self.size = size
+        self.done = [0] * pages
         self.promised = [0] * pages
         self.syncs: list[list[int]] = []
         self.reads: list[list[Value]] = []
@@ -199,10 +201,10 @@ class Ghost:
     # stores and files
 
     def store(self, space: object, page: int, value: int) -> None:
-        self.store_in(self.spaces[space], page, value)
+        self.written(self.store_in(self.spaces[space], page, value), value)
 
-    def store_in(self, s: Space, page: int, value: int) -> None:
-        """A store to an address space that may have exited meanwhile, by who has pinned its page.
+    def store_in(self, s: Space, page: int, value: int) -> tuple[File, int] | None:
+        """A store to an address space that may have exited meanwhile, by who has pinned its page: the page of a file.
 
         Where a page is just being moved to, the store goes to that page or to what it replaces.
         """
@@ -210,17 +212,24 @@ class Ghost:
             if new == page:
                 self.maybe(s, old, value)
                 self.maybe(s, new, value)
-                return
+                return None
         if s.shared[page]:
             of = s.of[page]
             assert of is not None
             self.change(of[0], of[1], value)
-            return
+            return of
         s.values[page] = value
         s.own[page] = True
         for child in s.forks:
             child.values[page] = either(child.values[page], value)
             child.own[page] = True
+        return None
+
+    def written(self, of: tuple[File, int] | None, value: int) -> None:
+        """What has stored `value` to a page of a file is complete."""
+        if of is not None:
+            file, at = of
+            file.done[at] = max(file.done[at], value)
 
     def maybe(self, s: Space, page: int, value: int) -> None:
         """A store that may have gone to this page; whether a private mapping has its own copy now is open, too."""
@@ -242,17 +251,19 @@ class Ghost:
                     if view == of and not space.own[page]:
                         space.values[page] = value if space.shared[page] else either(space.values[page], value)
 
-    def write(self, file: object, at: int, value: int) -> None:
+    def write(self, file: object, at: int, value: int) -> tuple[File, int]:
         """write(2) has copied a page into the file; a file that ended before has zeroes in between."""
         f = self.files[file]
         for hole in range(f.size, at):
             self.change(f, hole, 0)
         f.size = max(f.size, at + 1)
         self.change(f, at, value)
+        return f, at
 
     def failed(self, file: object, at: int, value: int) -> None:
         """The device could not write `value`: it may be gone. The next fsync(2) or msync(2) is to say so."""
         f = self.files[file]
+        f.done[at] = 0
         for sync in f.syncs:
             sync[at] = 0
         if either(f.values[at], value) == f.values[at]:
@@ -262,7 +273,7 @@ class Ghost:
         """ftruncate(2) begins: nothing is promised of what is past the new end, nor of private copies of it."""
         f = self.files[file]
         for at in range(size, len(f.values)):
-            f.promised[at] = 0
+            f.done[at] = f.promised[at] = 0
             for sync in f.syncs:
                 sync[at] = 0
             for s in self.spaces.values():
@@ -287,9 +298,9 @@ class Ghost:
         return f.reads[-1]
 
     def sync_begins(self, file: object) -> list[int]:
-        """fsync(2) or msync(MS_SYNC) begins: what is in the file now is to be on the disk at its end."""
+        """fsync(2) or msync(MS_SYNC) begins: what has been written by now is to be on the disk at its end."""
         f = self.files[file]
-        sync = [value if isinstance(value, int) else 0 for value in f.values]
+        sync = [done if isinstance(value, int) else 0 for value, done in zip(f.values, f.done, strict=True)]
         f.syncs.append(sync)
         return sync
 

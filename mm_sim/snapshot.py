@@ -127,6 +127,7 @@ def clone(system: System, spare: System | None = None) -> System:
         assert isinstance(key, AddressSpace)
         ghosts[ghost] = twin_ghost = File(0, ghost.size)
         twin_ghost.values = ghost.values.copy()
+        twin_ghost.done = ghost.done.copy()
         twin_ghost.promised = ghost.promised.copy()
         result.ghost.files[files[key]] = twin_ghost
     for key, space in system.ghost.spaces.items():
@@ -318,7 +319,7 @@ class _Writer:
                 self.expected(value)
         for at, page in enumerate(file.pages):
             out.append(self.value(file.blocks[at]))
-            for oldest in (ghost.promised, *ghost.syncs):
+            for oldest in (ghost.done, ghost.promised, *ghost.syncs):
                 out.append(file.blocks[at] >= oldest[at])
                 if page is not None:
                     out.append(page.content >= oldest[at])
@@ -488,7 +489,7 @@ class _Writer:
     def gather(self, tlb: MmuGather) -> None:
         self.many(tlb.pages)
         self.many(tlb.delayed)
-        self.out.append(tlb.need_flush)
+        self.out.extend((tlb.need_flush, tlb.force_flush))
 
     def many(self, things: Sequence[object]) -> None:
         self.out.append(len(things))

@@ -183,13 +183,13 @@ class System:
         """What a load through `pte` would return in the end."""
         if type(pte) is Pte:
             return pte.page.content
-        if pte is None:
+        if type(pte) is Migration and pte.page.PG_anon:
+            return pte.page.content  # nobody stores to either page until the entry is gone
+        if pte is None or type(pte) is Migration:
             vma = mm.find_vma(addr) if self.kernel.files else None
             if vma is None or vma.vm_file is None:
                 return ZERO
             return self.peek_file(vma.vm_file, addr - vma.vm_start + vma.vm_pgoff)
-        if type(pte) is Migration:
-            return pte.page.content
         assert type(pte) is SwapSlot
         page = pte.page
         return page.content if page is not None and page.PG_uptodate else pte.content
@@ -199,7 +199,7 @@ class System:
         if at >= file.i_size:
             return PAST_END
         page: Page | None = file.pages[at]
-        if page is not None and page.PG_uptodate:
+        if page is not None and (page.PG_uptodate or page.PG_dirty):  # write() has locked a new page still
             return page.content
         slot = file.swap[at]
         if slot is not None:

@@ -87,9 +87,10 @@ _RACE = ("exit", "fork", "pageout_done", "reclaim", "resume", "store")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
 
 #: Scopes by name. `anon` is what every test run proves of private anonymous memory, `tmpfs`, `file` (fsync and
-#: write-back of a shared mapping) and `threads` (the same by two threads, with TLBs) what it proves of files;
-#: `race` is `anon` without bounds on steps and stops;
-#: `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes do with a page each.
+#: write-back of a shared mapping) and `threads` (the same by two threads, with TLBs) what it proves of files; `pins`,
+#: with direct I/O, ptrace and migration, it proves of one series, and a nightly of all; `race` is `anon` without
+#: bounds on steps and stops; `lock` has no interleavings, but mlock and mprotect; `yardstick` all that two processes
+#: do with a page each.
 SCOPES = {
     "anon": Bounds(rules=_RACE, only=_LUMPY, steps=8, stops=1),
     "race": Bounds(rules=_RACE, only=_LUMPY),
@@ -101,10 +102,17 @@ SCOPES = {
         stops=0,
     ),
     "file": Bounds(
-        Scope(files=(EXT2,), slots=0), rules=(*_WRITTEN, "mprotect", "reclaim"), only=_LUMPY, steps=8, stops=1
+        Scope(files=(EXT2,), slots=0), rules=(*_WRITTEN, "fork", "mprotect"), only=_LUMPY, steps=8, stops=1
     ),
     "threads": Bounds(
         Scope(files=(EXT2,), slots=0, also=("threads",)), rules=(*_WRITTEN, "munmap"), only=_LUMPY, steps=8, stops=1
+    ),
+    "pins": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("pins", "migration")),
+        rules=(*_WRITTEN, "fork", "ptrace", "read_direct", "move_pages"),
+        only=_LUMPY,
+        steps=6,
+        stops=1,
     ),
     "lock": Bounds(rules=(*_RACE, "mlock", "mprotect", "munlock"), only=_LUMPY, stops=0),
     "yardstick": Bounds(

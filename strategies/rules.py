@@ -33,7 +33,7 @@ from mm_sim.names import (
     SWAPOFF,
     Name,
 )
-from mm_sim.page import Page
+from mm_sim.page import ZERO, Page
 from mm_sim.sched import Steps
 from mm_sim.system import Loss, Rule, Scope, System
 
@@ -282,15 +282,19 @@ def can_read_direct(s: System, process: int, page: int) -> bool:
 def read_direct(s: System, process: int, page: int) -> Steps[None]:
     """The buffer's content is open until the call returns; then it must be what the device had."""
     mm = _mm(s, process)
+    value = ZERO
+    went = None
 
     def copy_from_device() -> int:
-        s.last_value += 1
-        s.ghost.store(mm, page, s.last_value)
-        return s.last_value
+        nonlocal value, went
+        s.last_value = value = s.last_value + 1
+        went = s.ghost.store_in(s.ghost.spaces[mm], page, value)
+        return value
 
     s.ghost.taking(mm, page)
     yield from s.kernel.sys_read_direct(page, copy_from_device)
     s.ghost.taken(mm, page)
+    s.ghost.written(went, value)
     s.kernel.suspect = True
 
 
@@ -304,15 +308,19 @@ def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     mm = _mm(s, tracee)
     space = s.ghost.spaces[mm]
+    value = ZERO
+    went = None
 
     def copy_from_user() -> int:
-        s.last_value += 1
-        s.ghost.store_in(space, page, s.last_value)
-        return s.last_value
+        nonlocal value, went
+        s.last_value = value = s.last_value + 1
+        went = s.ghost.store_in(space, page, value)
+        return value
 
     space.busy[page] += 1
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
     space.busy[page] -= 1
+    s.ghost.written(went, value)
     s.kernel.suspect = True
 
 
@@ -334,13 +342,17 @@ def named(s: System, process: int, file: int) -> bool:
 def write(s: System, process: int, file: int, at: int) -> Steps[None]:
     mapping = _file(s, file)
     mapping.count += 1
+    value = ZERO
+    went = None
 
     def copy_from_user() -> int:
-        s.last_value += 1
-        s.ghost.write(mapping, at, s.last_value)
-        return s.last_value
+        nonlocal value, went
+        s.last_value = value = s.last_value + 1
+        went = s.ghost.write(mapping, at, value)
+        return value
 
     yield from s.kernel.generic_file_write(mapping, at, copy_from_user)
+    s.ghost.written(went, value)
     yield from s.kernel.fput(mapping)
 
 

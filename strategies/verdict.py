@@ -45,6 +45,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "tmpfs": ("clean drop from the page cache", "tmpfs page moved to swap"),
     "file": ("clean drop from the page cache", "page_mkclean() while somebody holds the ptl"),
     "threads": ("clean drop from the page cache",),
+    "pins": ("clean drop from the page cache", "set_page_dirty_lock() of a page that is clean"),
 }
 
 _COMMON = settings(

@@ -52,7 +52,7 @@ def outline(system: System) -> tuple[int, ...]:
                     bits |= SHARED
                 if type(pte) is Pte and not page.PG_anon:
                     bits |= CACHED | FILE
-                    if pte.bits & WRITE and not page.PG_dirty:
+                    if pte.bits & WRITE and not (page.PG_dirty and page.tag_dirty):
                         bits |= NEWER
             seen.append(bits)
     for file in system.kernel.files:
@@ -60,7 +60,8 @@ def outline(system: System) -> tuple[int, ...]:
             bits = FILE
             if page is not None:
                 bits |= CACHED | page.PG_writeback | page.PG_dirty << 1 | page.tag_dirty << 2
-                if page.content != file.blocks[at] and not page.PG_dirty and not page.PG_writeback:
+                found = page.tag_dirty if file.accounts_dirty else page.PG_dirty
+                if page.content != file.blocks[at] and not found and not page.PG_writeback:
                     bits |= NEWER
                 if page.mapcount > 1:
                     bits |= SHARED

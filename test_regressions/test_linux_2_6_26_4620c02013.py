@@ -38,7 +38,7 @@ REPRODUCER = Reproducer(
         "linux_2_6_26": "step 3 loses ext2's page A: do_page_fault",
         "a4b526b3ba63": "step 3 loses ext2's page A: do_page_fault",
         "delay_rmap": "no loss",
-        "dirty_tracking_race": "step 3 loses ext2's page A: do_page_fault",
+        "dirty_tracking_race": "no loss",
         "easy": "step 3 loses ext2's page A: do_page_fault",
         "easy_cow": "step 3 loses ext2's page A: do_page_fault",
         "easy_mprotect": "step 3 loses ext2's page A: do_page_fault",

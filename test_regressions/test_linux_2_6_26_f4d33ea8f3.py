@@ -3,7 +3,7 @@
 ext2 must have 2 or newer on its disk at page A, and has 1. 2 was stored in step
 6, store(A) by P1. That it was newer than what is on disk was known to PG_dirty
 alone. In step 3, writeback(ext2) by pdflush, clear_page_dirty_for_io()
-(kernel/page_writeback.py:55) cleared that: no record was left. In step 8,
+(kernel/page_writeback.py:67) cleared that: no record was left. In step 8,
 fsync(ext2) by P1, it was said to be written all the same.
 
    CPU0: P1                                     CPU1: pdflush                    I/O
@@ -49,9 +49,9 @@ REPRODUCER = Reproducer(
         "dirty_tracking_race": "no loss; step 7, pageout_done, cannot happen here",
         "easy": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "easy_cow": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect": "no loss",
-        "easy_mprotect_fork": "no loss",
-        "fault_page_locked": "no loss; step 7, pageout_done, cannot happen here",
+        "easy_mprotect": "step 8 loses ext2's page A: clear_page_dirty_for_io",
+        "easy_mprotect_fork": "step 8 loses ext2's page A: clear_page_dirty_for_io",
+        "fault_page_locked": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "mmu_gather_flush": "no loss; step 7, pageout_done, cannot happen here",
         "mremap_anon_vma": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "no_clear_uptodate": "step 8 loses ext2's page A: clear_page_dirty_for_io",

@@ -109,6 +109,27 @@ def test_write_fault_on_ext2_marks_the_page_dirty_after_the_pte_is_writable() ->
     assert cached(state).tag_dirty
 
 
+def test_who_finds_pg_dirty_set_does_not_wait_for_the_tag() -> None:
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    state.store(process=P1, page=A, stop="set_page_dirty: PG_dirty set")
+    state.store(process=P2, page=A)
+    assert cached(state).PG_dirty
+    assert not cached(state).tag_dirty
+    state.resume(task=P1)
+    assert cached(state).tag_dirty
+
+
+def test_page_that_was_truncated_meanwhile_gets_no_tag() -> None:
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    state.store(process=P1, page=A, stop="set_page_dirty: PG_dirty set")
+    page = cached(state)
+    state.truncate(process=P2, file=ext2, size=0)
+    state.resume(task=P1)
+    assert not page.tag_dirty
+
+
 def test_page_mkwrite_of_xfs_marks_the_page_dirty_before_there_is_a_pte() -> None:
     state = linux(xfs)
     state.store(process=P1, page=A, stop="do_linear_fault: page_mkwrite")
@@ -122,6 +143,18 @@ def test_page_mkwrite_of_xfs_marks_the_page_dirty_before_the_pte_becomes_writabl
     state.store(process=P1, page=A, stop="do_wp_page: page_mkwrite")
     assert cached(state).PG_dirty
     assert not bits(state) & WRITE
+
+
+def test_page_mkwrite_lets_a_page_pass_that_begins_where_the_file_ends() -> None:
+    state = linux(xfs)
+    state.fork(process=P1, child=P2)
+    state.store(process=P1, page=A, stop="block_page_mkwrite: page lock")
+    state.truncate(process=P2, file=xfs, size=0, stop="vmtruncate: unmapped")
+    state.resume(task=P1, stop="do_linear_fault: page_mkwrite")
+    assert not cached(state).PG_dirty
+    state.resume(task=P1)
+    state.resume(task=P2)
+    assert mm_of(state, P1).pte[A] is None
 
 
 @both_arches
@@ -220,6 +253,18 @@ def test_write_sets_the_change_bit_and_marks_the_page_dirty() -> None:
         assert page.key_c == known
         assert page.PG_dirty
         assert page.tag_dirty
+
+
+def test_write_makes_a_new_page_uptodate_once_it_is_dirty_and_does_not_say_that_it_was_used() -> None:
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=ext2, at=A, stop="set_page_dirty: PG_dirty set")
+    assert not cached(state).PG_uptodate
+    state.read(process=P2, file=ext2, at=A)
+    assert state.system.kernel.tasks[P2].waits is cached(state).lock
+    state.resume(task=P1)
+    assert cached(state).PG_uptodate
+    assert not cached(state).PG_referenced
 
 
 def test_write_to_tmpfs_unlocks_the_page_and_then_marks_it_dirty() -> None:
@@ -373,6 +418,14 @@ def test_fsync_of_tmpfs_writes_nothing() -> None:
     assert cached(state).PG_dirty
 
 
+def test_fsync_of_tmpfs_waits_for_a_write() -> None:
+    state = linux(tmpfs)
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=tmpfs, at=A, stop="generic_file_write: page locked")
+    state.fsync(process=P2, file=tmpfs)
+    assert state.system.kernel.tasks[P2].waits is file_of(state).i_mutex
+
+
 def test_write_back_of_a_page_that_is_not_mapped_leaves_the_change_bit_and_so_a_spurious_write() -> None:
     state = linux(ext2)
     state.read(process=P1, file=ext2, at=A)
@@ -402,6 +455,17 @@ def test_fsync_misses_a_store_through_a_pte_whose_page_is_not_yet_marked_dirty()
     """Two threads: 2.6.26 says that it has written what the other thread has stored, and has not."""
     state = linux(ext2, pages=2, also=("threads",))
     state.store(process=P1, page=A, stop="do_linear_fault: page unlocked")
+    state.store(process=P2, page=A)
+    with pytest.raises(Loss) as caught:
+        state.fsync(process=P2, file=ext2)
+    assert caught.value.disk
+
+
+def test_fsync_misses_a_store_to_a_page_that_another_process_has_not_yet_tagged() -> None:
+    """2.6.26 again, without threads."""
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    state.store(process=P1, page=A, stop="set_page_dirty: PG_dirty set")
     state.store(process=P2, page=A)
     with pytest.raises(Loss) as caught:
         state.fsync(process=P2, file=ext2)
@@ -504,6 +568,14 @@ def test_truncation_takes_the_ptes_the_private_copies_and_the_page_cache(arch: s
     assert file_of(state).pages == [None, None]
     assert len(state.system.kernel.free) == 4
     assert state.system.peek_file(file_of(state), A) == PAST_END
+
+
+def test_truncation_forgets_what_was_read_back_from_swap_before_it() -> None:
+    state = linux(tmpfs, pages=2)
+    state.store(process=P1, page=A)
+    assert file_of(state).SHMEM_PAGEIN
+    state.truncate(process=P1, file=tmpfs, size=1)
+    assert not file_of(state).SHMEM_PAGEIN
 
 
 def test_load_past_the_end_is_given_up() -> None:

@@ -205,6 +205,10 @@ def test_file_that_was_cut_and_made_longer_reads_as_zeroes() -> None:
 # fsync(2), msync(2)
 
 
+def write(ghost: Ghost, value: int) -> None:
+    ghost.written(ghost.write(FILE, 0, value), value)
+
+
 def sync(ghost: Ghost, ok: bool = True) -> list[int]:
     ghost.sync_ends(FILE, ghost.sync_begins(FILE), ok)
     return ghost.files[FILE].promised
@@ -212,23 +216,34 @@ def sync(ghost: Ghost, ok: bool = True) -> list[int]:
 
 def test_fsync_promises_what_was_in_the_file_when_it_began() -> None:
     ghost = one_file()
-    ghost.write(FILE, 0, 1)
+    write(ghost, 1)
     promise = ghost.sync_begins(FILE)
-    ghost.write(FILE, 0, 2)
+    write(ghost, 2)
     ghost.sync_ends(FILE, promise, promise=True)
     assert ghost.files[FILE].promised == [1]
 
 
+def test_fsync_promises_nothing_of_a_write_that_has_not_returned() -> None:
+    ghost = one_file()
+    write(ghost, 1)
+    under_way = ghost.write(FILE, 0, 2)
+    promise = ghost.sync_begins(FILE)
+    ghost.written(under_way, 2)
+    ghost.sync_ends(FILE, promise, promise=True)
+    assert ghost.files[FILE].promised == [1]
+    assert sync(ghost) == [2]
+
+
 def test_fsync_that_fails_promises_nothing() -> None:
     ghost = one_file()
-    ghost.write(FILE, 0, 1)
+    write(ghost, 1)
     assert sync(ghost, ok=False) == [0]
 
 
 def test_what_was_promised_stays_promised() -> None:
     ghost = one_file()
     early = ghost.sync_begins(FILE)
-    ghost.write(FILE, 0, 1)
+    write(ghost, 1)
     assert sync(ghost) == [1]
     ghost.sync_ends(FILE, early, promise=True)
     assert ghost.files[FILE].promised == [1]
@@ -237,16 +252,16 @@ def test_what_was_promised_stays_promised() -> None:
 def test_after_a_failed_write_nothing_is_to_be_read_unless_something_newer_was_stored() -> None:
     for newer, found in ((None, None), (2, 2)):
         ghost = one_file()
-        ghost.write(FILE, 0, 1)
+        write(ghost, 1)
         if newer is not None:
-            ghost.write(FILE, 0, newer)
+            write(ghost, newer)
         ghost.failed(FILE, 0, 1)
         assert of_file(ghost) == [found]
 
 
 def test_write_that_fails_during_fsync_is_not_promised() -> None:
     ghost = one_file()
-    ghost.write(FILE, 0, 1)
+    write(ghost, 1)
     promise = ghost.sync_begins(FILE)
     ghost.failed(FILE, 0, 1)
     assert promise == [0]
@@ -254,7 +269,7 @@ def test_write_that_fails_during_fsync_is_not_promised() -> None:
 
 def test_truncation_takes_the_promise_back() -> None:
     ghost = one_file()
-    ghost.write(FILE, 0, 1)
+    write(ghost, 1)
     assert sync(ghost) == [1]
     ghost.truncating(FILE, 0)
     assert ghost.files[FILE].promised == [0]

@@ -7,7 +7,7 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.mm import Mm
-from mm_sim.names import NOBODY, P1, P2, RW, A, B, R, direct, kswapd, swapoff
+from mm_sim.names import NOBODY, P1, P2, PAGES, RW, A, B, R, direct, kswapd, swapoff
 from mm_sim.page import DIRTY, WRITE, Page, Pte, PteVal, SwapSlot
 from mm_sim.series import load
 from mm_sim.system import Scope
@@ -79,6 +79,17 @@ def test_fork_write_protects_both_and_x86_keeps_the_dirty_bit_in_both() -> None:
         assert isinstance(value, Pte)
         assert value.bits & (WRITE | DIRTY) == DIRTY
     assert page_of(state, P1).mapcount == 2
+
+
+def test_fork_drops_both_ptls_after_four_ptes() -> None:
+    state = linux(pages=5, frames=6)
+    for page in PAGES[:5]:
+        state.store(process=P1, page=page)
+    state.fork(process=P1, child=P2, stop="copy_pte_range: ptl")
+    state.resume(task=P1, stop="copy_pte_range: ptl")
+    parent, child = state.system.kernel.mms
+    assert parent.ptl.owner is child.ptl.owner is None
+    assert [pte is not None for pte in child.pte] == [True] * 4 + [False]
 
 
 def test_store_after_fork_copies_and_the_other_process_reuses() -> None:

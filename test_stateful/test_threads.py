@@ -131,7 +131,7 @@ def test_stale_translation_takes_stores_until_the_flush_and_not_after() -> None:
     state = linux("x86", "threads")
     state.store(process=P2, page=A)
     page = page_of(state)
-    state.munmap(process=P1, page=A, stop="tlb_finish_mmu: TLBs not yet flushed")
+    state.munmap(process=P1, page=A, stop="tlb_flush: TLBs not yet flushed")
     assert mm_of(state, P1).pte[A] is None
     state.store(process=P2, page=A)
     assert page.content == 2
@@ -147,6 +147,23 @@ def test_store_through_a_clean_translation_sets_the_dirty_bit_of_the_pte() -> No
     state.load(process=P2, page=A)
     state.store(process=P2, page=A)
     assert pte(state).bits & DIRTY
+
+
+def test_fault_drops_the_translation() -> None:
+    state = linux("x86", "threads", files=(ext2,))
+    state.load(process=P2, page=A)
+    assert task(state, P2).tlb
+    state.store(process=P2, page=A, stop="do_page_fault: mmap_sem")
+    assert not task(state, P2).tlb
+
+
+@pytest.mark.parametrize(("name", "references"), [("linux_2_6_26", 2), ("mmu_gather_flush", 1)])
+def test_forced_flush_gives_a_dirty_file_page_back_before_the_page_tables_go(name: str, references: int) -> None:
+    state = Live(load(name), "x86", Scope(files=(ext2,), also=("threads",)))
+    state.store(process=P1, page=A)
+    page = page_of(state)
+    state.munmap(process=P1, page=A, stop="free_pgtables: anon_vma lock")
+    assert page.count == references
 
 
 def test_mprotect_is_seen_by_the_other_thread_once_the_tlbs_are_flushed() -> None:
@@ -278,6 +295,19 @@ def test_migration_keeps_a_clean_page_clean_and_a_read_only_pte_read_only() -> N
     state.move_pages(process=P1, page=A)
     assert not page_of(state).PG_dirty
     assert not pte(state).bits & WRITE
+
+
+def test_store_through_one_pte_reaches_who_still_has_the_migration_entry() -> None:
+    state = linux("x86", "migration", files=(tmpfs,))
+    state.fork(process=P1, child=P2)
+    for process in (P1, P2):
+        state.store(process=process, page=A)
+    state.move_pages(process=P2, page=A, stop="remove_migration_ptes: next vma")
+    assert isinstance(mm_of(state, P2).pte[A], Migration)
+    state.store(process=P1, page=A)
+    state.resume(task=P2)
+    state.load(process=P2, page=A)
+    assert page_of(state, P2).content == 3
 
 
 def test_page_in_the_swap_cache_migrates_by_way_of_swap_ptes() -> None:

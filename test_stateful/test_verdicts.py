@@ -9,6 +9,7 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
+from mm_sim.series import load
 from strategies.reproducer import FOLDER, Told, told
 from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
 
@@ -28,7 +29,7 @@ def test_verdict_is_as_expected(
 
 
 @pytest.mark.verdict
-@pytest.mark.parametrize("scope", [scope for scope in REQUIRED if scope != "anon"])
+@pytest.mark.parametrize("scope", ["tmpfs", "file", "threads", pytest.param("pins", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("arch", ARCHES)
 def test_verdict_on_files_and_threads_is_as_expected(
     kernel: type[Kernel], series: str, arch: str, scope: str, record_verdict: Callable[[Verdict], None]
@@ -39,6 +40,13 @@ def test_verdict_on_files_and_threads_is_as_expected(
         losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
         raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
     assert verdict.word != "no loss found"
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_pinned_and_migrated_pages_are_safe_once_the_promise_of_fsync_is(arch: str) -> None:
+    verdict = judge_scope(load("dirty_tracking_race"), "dirty_tracking_race", arch, "pins")
+    assert (verdict.word, verdict.surprise()) == ("proven", None)
+    assert bool(verdict.marks.get("page migrated")) == (arch == "x86")
 
 
 def test_a_verdict_that_reached_nothing_proves_nothing() -> None:

@@ -27,7 +27,11 @@ class Kernel(Migrate):
     applies_to: ClassVar[str]
     expected: ClassVar[str]
     #: Where else it loses, by scope of the search: the architectures. 2.6.26 does lose what fsync() has promised.
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"file": ("x86",), "threads": ("s390", "x86")}
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "file": ("s390", "x86"),
+        "pins": ("s390", "x86"),
+        "threads": ("s390", "x86"),
+    }
     #: Rules that a series brings beside those of the table.
     rules: ClassVar[tuple[Rule, ...]] = ()
 

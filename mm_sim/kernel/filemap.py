@@ -111,7 +111,10 @@ class Filemap(PageWriteback):
         yield "block_write_full_page: submitted"
 
     def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
-        """end_buffer_async_write(): a failed write leaves the old block, AS_EIO, and the page clean."""
+        """end_buffer_async_write(): a failed write leaves the old block, AS_EIO, and the page clean.
+
+        Left out: PG_error, by which whoever waits for the page hears of it, too, and later ones once more.
+        """
         mapping = page.mapping
         assert type(mapping) is AddressSpace
         if uptodate:
@@ -123,13 +126,13 @@ class Filemap(PageWriteback):
         self.suspect = True
 
     def block_page_mkwrite(self, page: Page, mapping: AddressSpace) -> Steps[bool]:
-        """block_page_mkwrite(): False if the page was truncated."""
+        """block_page_mkwrite(): False if the page was truncated, but for one that begins where the file ends."""
         yield "block_page_mkwrite: page lock"
         while not page.lock.acquire(self.current):
             yield page.lock
-        valid = page.mapping is mapping and page.index < mapping.i_size
-        if valid:
-            self.set_page_dirty(page)
+        valid = page.mapping is mapping and page.index <= mapping.i_size
+        if valid and page.index < mapping.i_size:
+            yield from self.set_page_dirty(page)
         page.lock.release(self.current)
         return valid
 
@@ -163,7 +166,7 @@ class Filemap(PageWriteback):
         """generic_file_buffered_write() of one whole page, under i_mutex. False stands for -ENOMEM.
 
         `copy_from_user` is called at the moment of the copy. A tmpfs page is unlocked before it is marked dirty
-        (shmem_write_end()).
+        (shmem_write_end()); another is uptodate only after that (__block_commit_write()).
         """
         task = self.current
         yield "generic_file_write: i_mutex"
@@ -185,17 +188,16 @@ class Filemap(PageWriteback):
             self.mark("write() to a page that is not mapped")
         self.arch.write(page, copy_from_user())
         self.suspect = True
-        self.set_page_uptodate(page)
         if mapping.shmem:
             mapping.i_size = max(mapping.i_size, index + 1)
             page.lock.release(task)
             yield "shmem_write_end: page unlocked"
             self.set_page_dirty(page)
         else:
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
+            self.set_page_uptodate(page)
             mapping.i_size = max(mapping.i_size, index + 1)
             page.lock.release(task)
-        self.mark_page_accessed(page)
         self.put_page(page)
         mapping.i_mutex.release(task)
         return True
@@ -256,10 +258,9 @@ class Filemap(PageWriteback):
         return not error
 
     def do_fsync(self, mapping: AddressSpace) -> Steps[bool]:
-        """do_fsync(), fs/sync.c; on tmpfs simple_sync_file(), which does nothing. False stands for -EIO."""
-        if mapping.shmem:
-            return True
-        yield from self.write_cache_pages(mapping, sync=True)  # filemap_fdatawrite()
+        """do_fsync(), fs/sync.c; on tmpfs nothing is written (simple_sync_file()). False stands for -EIO."""
+        if not mapping.shmem:
+            yield from self.write_cache_pages(mapping, sync=True)  # filemap_fdatawrite()
         yield "do_fsync: i_mutex"
         while not mapping.i_mutex.acquire(self.current):
             yield mapping.i_mutex

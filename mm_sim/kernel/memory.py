@@ -25,14 +25,15 @@ class Fault(Enum):
 class MmuGather:
     """struct mmu_gather on x86 SMP: pages to give back once the TLBs are flushed.
 
-    `delayed` is for a patch: mapped pages whose page_remove_rmap() waits for the flush, too.
+    Two are for patches: `force_flush` asks for the flush before the ptl is dropped, `delayed` has mapped pages whose
+    page_remove_rmap() waits for it, too.
     """
 
-    __slots__ = ("delayed", "need_flush", "pages")
+    __slots__ = ("delayed", "force_flush", "need_flush", "pages")
 
     def __init__(self) -> None:
         self.pages: list[Page] = []
-        self.need_flush = False
+        self.need_flush = self.force_flush = False
         self.delayed: list[Page] = []
 
 
@@ -79,21 +80,28 @@ class Memory(Shmem):
         self.set_pte_at(dst_mm, addr, pte.clear(self.arch.pte_young))
 
     def copy_page_range(self, dst_mm: Mm, src_mm: Mm, vma: Vma) -> Steps[None]:
-        """copy_page_range() down to copy_pte_range(): both ptls are held over the whole range.
+        """copy_page_range() down to copy_pte_range(): both ptls are held over four ptes, as if others want them.
 
         A vma without an anon_vma is left to the child's faults.
         """
         if vma.anon_vma is None:
             return
         task = self.current
-        yield "copy_pte_range: ptl"
-        while not dst_mm.ptl.acquire(task):
-            yield dst_mm.ptl
-        while not src_mm.ptl.acquire_nested(task):
-            yield src_mm.ptl
+        progress = 32
         for addr in range(vma.vm_start, vma.vm_end):
-            if addr > vma.vm_start:
+            if progress >= 32:
+                progress = 0
+                if addr > vma.vm_start:
+                    src_mm.ptl.release(task)
+                    dst_mm.ptl.release(task)
+                yield "copy_pte_range: ptl"
+                while not dst_mm.ptl.acquire(task):
+                    yield dst_mm.ptl
+                while not src_mm.ptl.acquire_nested(task):
+                    yield src_mm.ptl
+            else:
                 yield "copy_pte_range: next pte"
+            progress += 1 if src_mm.pte[addr] is None else 8
             if src_mm.pte[addr] is not None:
                 self.copy_one_pte(dst_mm, src_mm, vma, addr)
         src_mm.ptl.release(task)
@@ -105,10 +113,10 @@ class Memory(Shmem):
         """The call of page_remove_rmap() in zap_pte_range(), apart for the patches that change it."""
         return self.page_remove_rmap(page)
 
-    def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> None:
+    def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> Steps[None]:
         """What zap_pte_range() does for a page of a file only: the bits of the pte go to the page."""
         if ptent.bits & DIRTY:
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
         if ptent.bits & YOUNG:
             page.PG_referenced = True
 
@@ -135,7 +143,7 @@ class Memory(Shmem):
                     continue
                 self.set_pte_at(mm, address, None)
                 if not page.PG_anon:
-                    self.zap_file_pte(tlb, page, ptent)
+                    yield from self.zap_file_pte(tlb, page, ptent)
                 yield from self.zap_remove_rmap(page, ptent)
                 yield from self.tlb_remove_page(tlb, page)
             elif ptent is not None and check_mapping is None:
@@ -158,17 +166,27 @@ class Memory(Shmem):
         else:
             yield from self.free_page_and_swap_cache(page)
 
+    def tlb_flush(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
+        """tlb_flush(), where there is another CPU's TLB to flush."""
+        if mm.tlbs and tlb.need_flush:
+            yield "tlb_flush: TLBs not yet flushed"
+            self.flush_tlb_mm(mm)
+        tlb.need_flush = False
+
+    def free_pages_and_swap_cache(self, tlb: MmuGather) -> Steps[None]:
+        """free_pages_and_swap_cache(), mm/swap_state.c: the batch is given back."""
+        for page in tlb.pages:
+            yield from self.free_swap_cache(page)
+        for page in tlb.pages:
+            self.put_page(page)
+        tlb.pages.clear()
+
     def tlb_finish_mmu(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
-        """tlb_finish_mmu(), free_pages_and_swap_cache(): the TLBs are flushed and the batch is given back."""
+        """tlb_finish_mmu(), tlb_flush_mmu()"""
         if tlb.pages:
-            if mm.tlbs and tlb.need_flush:
-                yield "tlb_finish_mmu: TLBs not yet flushed"
-                self.flush_tlb_mm(mm)
+            yield from self.tlb_flush(tlb, mm)
             yield "tlb_finish_mmu: TLBs flushed"
-            for page in tlb.pages:
-                yield from self.free_swap_cache(page)
-            for page in tlb.pages:
-                self.put_page(page)
+            yield from self.free_pages_and_swap_cache(tlb)
 
     def unmap_vmas(
         self, tlb: MmuGather, vmas: list[Vma], start: int, end: int, check_mapping: AddressSpace | None = None
@@ -292,12 +310,15 @@ class Memory(Shmem):
             yield "do_wp_page: shared pte writable"
             while page.lock.busy():  # wait_on_page_locked()
                 yield page.lock
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
         self.put_page(page)
         return ret
 
     def do_linear_fault(self, mm: Mm, vma: Vma, address: int, write: bool) -> Steps[Fault]:
-        """do_linear_fault(), __do_fault(): a page of a file, or for a private write a copy of it."""
+        """do_linear_fault(), __do_fault(): a page of a file, or for a private write a copy of it.
+
+        A page that can be written to is unlocked first, and then marked dirty.
+        """
         task = self.current
         mapping = vma.vm_file
         assert mapping is not None
@@ -348,13 +369,14 @@ class Memory(Shmem):
                 self.page_add_file_rmap(page)
         elif copy is not None:
             self.put_page(copy)
-        if installed and dirty:
-            page.count += 1
-            yield from self.fault_dirtied(mm, page)
-        else:
-            mm.ptl.release(task)
-            page.lock.release(task)
+        mm.ptl.release(task)
+        page.lock.release(task)
         if not installed or copy is not None:
+            self.put_page(page)
+        elif dirty:
+            page.count += 1
+            yield "do_linear_fault: page unlocked"
+            yield from self.set_page_dirty(page)
             self.put_page(page)
         return Fault.DONE
 
@@ -363,17 +385,10 @@ class Memory(Shmem):
         return
         yield
 
-    def fault_dirtied(self, mm: Mm, page: Page) -> Steps[None]:
-        """The end of __do_fault() for a shared write, with a reference: unlocked, and only then marked dirty."""
-        mm.ptl.release(self.current)
-        page.lock.release(self.current)
-        yield "do_linear_fault: page unlocked"
-        self.set_page_dirty(page)
-        self.put_page(page)
-
     def migration_entry_wait(self, mm: Mm, address: int, entry: Migration) -> Steps[Fault]:
         """migration_entry_wait(), mm/migrate.c: until the page is unlocked; then the access faults again."""
         page = entry.page
+        yield "migration_entry_wait: ptl"
         while not mm.ptl.acquire(self.current):
             yield mm.ptl
         waits = mm.pte[address] is entry
@@ -490,8 +505,8 @@ class Memory(Shmem):
             page = pte.page
             if get:
                 page.count += 1
-            if write and not pte.bits & self.arch.pte_dirty and not page.PG_dirty:
-                self.set_page_dirty(page)
+            if write and not pte.bits & self.arch.pte_dirty:
+                yield from self.set_page_dirty(page)
             self.mark_page_accessed(page)
         mm.ptl.release(self.current)
         return page

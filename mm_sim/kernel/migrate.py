@@ -38,10 +38,12 @@ class Migrate(Msync):
             return
         lock = mapping.lock if new.PG_anon else mapping.i_mmap_lock  # type: ignore[union-attr]
         vmas = mapping.head if new.PG_anon else mapping.i_mmap  # type: ignore[union-attr]
+        yield "remove_migration_ptes: rmap lock"
         while not lock.acquire(self.current):
             yield lock
         for vma in vmas:
             yield from self.remove_migration_pte(vma, old, new)
+            yield "remove_migration_ptes: next vma"
         lock.release(self.current)
 
     def migrate_page_move_mapping(self, new: Page, page: Page) -> Steps[bool]:
@@ -73,7 +75,7 @@ class Migrate(Msync):
             self.set_page_uptodate(new)
         if page.PG_dirty:
             yield from self.clear_page_dirty_for_io(page)
-            self.set_page_dirty(new)
+            yield from self.set_page_dirty(new)
         page.PG_swapcache = False
         page.private = None
         page.mapping = None

@@ -17,7 +17,10 @@ class Mmap(Memory):
     __slots__ = ()
 
     def vma_adjust(self, vma: Vma, start: int, end: int, pgoff: int, insert: Vma | None = None) -> Steps[None]:
-        """vma_adjust(): move the ends of `vma`; what it grows over shrinks or goes, `insert` is linked in."""
+        """vma_adjust(): move the ends of `vma`; what it grows over shrinks or goes, `insert` is linked in.
+
+        In case 6 of vma_merge() the kernel does this twice, for one vma that goes after the other; here it is once.
+        """
         mm = vma.vm_mm
         mapping = vma.vm_file
         i = mm.mmap.index(vma)
@@ -40,6 +43,7 @@ class Mmap(Memory):
                 anon_vma = following.anon_vma
                 importer = following
         if mapping is not None:
+            yield "vma_adjust: i_mmap lock"
             while not mapping.i_mmap_lock.acquire(self.current):
                 yield mapping.i_mmap_lock
         anon_vma = vma.anon_vma or anon_vma
@@ -82,6 +86,7 @@ class Mmap(Memory):
         """vma_link()"""
         mapping, anon_vma = vma.vm_file, vma.anon_vma
         if mapping is not None:
+            yield "vma_link: i_mmap lock"
             while not mapping.i_mmap_lock.acquire(self.current):
                 yield mapping.i_mmap_lock
         if anon_vma is not None:

@@ -28,7 +28,7 @@ class PageIo(SwapState):
         page.swap_slot().content = page.io if uptodate else GARBAGE
         if not uptodate:
             self.mark("swap write failed")
-            self.set_page_dirty(page)
+            self.set_page_dirty(page)  # no file's page any more: nothing is left to run
         page.PG_writeback = False
 
     def swap_readpage(self, page: Page) -> Steps[None]:

@@ -23,22 +23,34 @@ class PageWriteback(PageAlloc):
         mapping = page.mapping
         return mapping if type(mapping) is AddressSpace and not page.PG_swapcache else None
 
-    def set_page_dirty(self, page: Page) -> None:
-        """set_page_dirty(): PG_dirty, and for a page of a disk file the dirty tag by which write-back finds it.
+    def set_page_dirty(self, page: Page) -> Steps[None] | tuple[()]:
+        """set_page_dirty(): PG_dirty, at the call; what is left for a page of a disk file is to be run: its tag.
 
-        tree_lock is not waited for: the caller's reference keeps remove_mapping() from holding it for this page. Left
-        out: buffers, the inode's own dirty list, and the tag of swapper_space, which nobody looks for.
+        Who finds PG_dirty set goes on, though the tag may not be there yet. Left out: buffers, the inode's own dirty
+        list, the tag of swapper_space, which nobody looks for, and balance_dirty_pages(), which makes writers wait.
         """
-        page.PG_dirty = True
-        mapping = page.mapping
-        if type(mapping) is AddressSpace and mapping.accounts_dirty:
+        if not page.PG_dirty:
+            page.PG_dirty = True
+            mapping = page.mapping
+            if type(mapping) is AddressSpace and mapping.accounts_dirty:
+                return self.tag_page_dirty(page, mapping)
+        return ()
+
+    def tag_page_dirty(self, page: Page, mapping: AddressSpace) -> Steps[None]:
+        """The end of __set_page_dirty(), fs/buffer.c: the dirty tag by which write-back finds the page."""
+        yield "set_page_dirty: PG_dirty set"
+        while mapping.tree_lock.busy():
+            yield mapping.tree_lock
+        if page.mapping is mapping:  # it may have been truncated
             page.tag_dirty = True
 
     def set_page_dirty_lock(self, page: Page) -> Steps[None]:
         """set_page_dirty_lock()"""
         while not page.lock.acquire(self.current):
             yield page.lock
-        self.set_page_dirty(page)
+        if not page.PG_dirty:
+            self.mark("set_page_dirty_lock() of a page that is clean")
+        yield from self.set_page_dirty(page)
         page.lock.release(self.current)
 
     def clear_page_dirty_for_io(self, page: Page) -> Steps[bool]:
@@ -49,7 +61,7 @@ class PageWriteback(PageAlloc):
         mapping = self.page_mapping(page)
         if mapping is not None and mapping.accounts_dirty:
             if (yield from self.page_mkclean(page)):
-                self.set_page_dirty(page)
+                yield from self.set_page_dirty(page)
             yield "clear_page_dirty_for_io: ptes cleaned"
         was_dirty = page.PG_dirty
         page.PG_dirty = False

@@ -127,7 +127,9 @@ class Rmap(PageIo):
         return referenced
 
     def page_referenced_anon(self, page: Page) -> Steps[int]:
-        """page_referenced_anon()"""
+        """page_referenced_anon(). Left out, as for files: the count of ptes still to be found, which ends the loop
+        early, perhaps too early if the page is mapped once more meanwhile; it is then taken for older than it is.
+        """
         anon_vma = yield from self.page_lock_anon_vma(page)
         if anon_vma is None:
             return 0
@@ -143,6 +145,7 @@ class Rmap(PageIo):
 
     def page_referenced_file(self, page: Page, mapping: AddressSpace) -> Steps[int]:
         """page_referenced_file(): a locked shared vma counts without a look at its pte."""
+        yield "page_referenced_file: i_mmap lock"
         while not mapping.i_mmap_lock.acquire(self.current):
             yield mapping.i_mmap_lock
         referenced = 0
@@ -155,6 +158,7 @@ class Rmap(PageIo):
                 referenced += 1
                 break
             referenced += one
+            yield "page_referenced_file: next vma"
         mapping.i_mmap_lock.release(self.current)
         return referenced
 
@@ -269,7 +273,7 @@ class Rmap(PageIo):
             yield "page_remove_rmap: key tested"
             self.arch.page_clear_dirty(page)
             yield "page_remove_rmap: key cleared"
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
 
     def try_to_unmap_one(self, page: Page, vma: Vma, migration: bool = False) -> Steps[Swap]:
         """try_to_unmap_one(). Left out: update_hiwater_rss() and the other counters of the mm."""
@@ -288,7 +292,7 @@ class Rmap(PageIo):
             self.flush_tlb_page(mm, address)
         yield "try_to_unmap_one: pte cleared"
         if pte.bits & DIRTY:
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
         if page.PG_swapcache:
             entry = page.swap_slot()
             self.swap_duplicate(entry)
@@ -323,6 +327,7 @@ class Rmap(PageIo):
 
     def try_to_unmap_file(self, page: Page, mapping: AddressSpace, migration: bool) -> Steps[Swap]:
         """try_to_unmap_file(): the vmas of the file, under i_mmap_lock. Left out: nonlinear mappings."""
+        yield "try_to_unmap_file: i_mmap lock"
         while not mapping.i_mmap_lock.acquire(self.current):
             yield mapping.i_mmap_lock
         ret = Swap.AGAIN

@@ -133,7 +133,10 @@ class Shmem(Truncate):
             yield from self.truncate_inode_pages(mapping, size)
 
     def shmem_unuse(self, entry: SwapSlot, page: Page) -> Steps[bool]:
-        """shmem_unuse(), shmem_unuse_inode(): True if a file had the slot; then the page is unlocked and released."""
+        """shmem_unuse(), shmem_unuse_inode(): True if a file had the slot; then the page is unlocked and released.
+
+        Left out: -EEXIST, which needs a filesystem stacked upon tmpfs, and igrab(), which spares a file that goes.
+        """
         for mapping in self.files:
             if entry not in mapping.swap:
                 continue

@@ -87,6 +87,8 @@ class Truncate(Swapfile):
         yield "do_truncate: i_mutex"
         while not mapping.i_mutex.acquire(self.current):
             yield mapping.i_mutex
+        if 0 < size < mapping.i_size:
+            mapping.SHMEM_PAGEIN = False  # shmem_notify_change()
         yield from self.vmtruncate(mapping, size)
         mapping.i_mutex.release(self.current)
         yield from self.fput(mapping)

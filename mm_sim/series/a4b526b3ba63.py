@@ -22,4 +22,4 @@ class A4b526b3ba63(NoClearUptodate):
             yield "page_remove_rmap: key tested"
             self.arch.page_clear_dirty(page)
             yield "page_remove_rmap: key cleared"
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)

@@ -1,13 +1,12 @@
 """The mend of 2022: a dirty file page stays mapped, for page_mkclean(), until the TLBs are flushed.
 
 With the flush alone, write-back may still clean the page between page_remove_rmap() and the flush: it sees a page
-that is not mapped, so it takes no ptl and waits for nobody.
+that is not mapped, so it takes no ptl and waits for nobody. Nothing is put off where zap_pte_range() gathers nothing.
 """
 
 from typing import ClassVar
 
 from mm_sim.kernel.memory import MmuGather
-from mm_sim.mm import Mm
 from mm_sim.page import DIRTY, Page, Pte
 from mm_sim.sched import Steps
 from mm_sim.series.mmu_gather_flush import MmuGatherFlush
@@ -22,21 +21,16 @@ class DelayRmap(MmuGatherFlush):
     expected = "safe"
     loses_in: ClassVar[dict[str, tuple[str, ...]]] = {}
 
-    def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> None:
-        super().zap_file_pte(tlb, page, ptent)
-        if ptent.bits & DIRTY:
+    def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> Steps[None]:
+        if ptent.bits & DIRTY and self.arch.gathers:
             tlb.delayed.append(page)
+        return super().zap_file_pte(tlb, page, ptent)
 
     def zap_remove_rmap(self, page: Page, ptent: Pte) -> Steps[None]:
-        if page.PG_anon or not ptent.bits & DIRTY:
+        if page.PG_anon or not (ptent.bits & DIRTY and self.arch.gathers):
             yield from self.page_remove_rmap(page)
 
-    def zap_end(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
-        if mm.tlbs and tlb.need_flush and tlb.delayed:
-            yield "zap_pte_range: TLBs not yet flushed"
-            self.flush_tlb_mm(mm)
-            tlb.need_flush = False
+    def zap_flushed(self, tlb: MmuGather) -> Steps[None]:
         for page in tlb.delayed:
             yield from self.page_remove_rmap(page)
         tlb.delayed.clear()
-        mm.ptl.release(self.current)

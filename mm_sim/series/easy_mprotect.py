@@ -14,6 +14,6 @@ class EasyMprotect(Easy):
     expected = "loses"
 
     def pte_modify(self, oldpte: Pte, vma: Vma) -> Pte:
-        if oldpte.bits & WRITE:
+        if oldpte.page.PG_anon and oldpte.bits & WRITE:
             self.set_page_dirty(oldpte.page)
         return super().pte_modify(oldpte, vma)

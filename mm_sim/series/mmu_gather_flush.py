@@ -6,11 +6,12 @@ write-back may clean it in between.
 
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.mm import Mm
+from mm_sim.page import DIRTY, Page, Pte
 from mm_sim.sched import Steps
-from mm_sim.series.fault_page_locked import FaultPageLocked
+from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 
 
-class MmuGatherFlush(FaultPageLocked):
+class MmuGatherFlush(DirtyTrackingRace):
     __slots__ = ()
 
     title = "mm: split 'tlb_flush_mmu()' into tlb flushing and memory freeing parts"
@@ -18,9 +19,22 @@ class MmuGatherFlush(FaultPageLocked):
     applies_to = "3.15"
     expected = "safe"
 
+    def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> Steps[None]:
+        if ptent.bits & DIRTY:
+            tlb.force_flush = True
+        return super().zap_file_pte(tlb, page, ptent)
+
     def zap_end(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
-        if mm.tlbs and tlb.need_flush and any(not page.PG_anon for page in tlb.pages):  # force_flush
-            yield "zap_pte_range: TLBs not yet flushed"
-            self.flush_tlb_mm(mm)
-            tlb.need_flush = False
+        force_flush = tlb.force_flush
+        tlb.force_flush = False
+        if force_flush:
+            yield from self.tlb_flush(tlb, mm)
+            yield from self.zap_flushed(tlb)
         mm.ptl.release(self.current)
+        if force_flush:
+            yield from self.free_pages_and_swap_cache(tlb)
+
+    def zap_flushed(self, tlb: MmuGather) -> Steps[None]:
+        """Under the ptl, once the TLBs are flushed."""
+        return
+        yield
