@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from math import inf
+from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as with_seed
 from hypothesis.stateful import run_state_machine_as_test
 
 from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import load, names
 from mm_sim.snapshot import clone, state_key
-from mm_sim.system import SMALL, Scope
+from mm_sim.system import SMALL, Loss, Scope
 from strategies.explore import SCOPES, Bounds, Result, Search
 from strategies.machine import machine
 from strategies.minimise import certify
 from strategies.reproducer import Live
 from strategies.walk import Walk
+
+_GENERATED = settings(
+    backend="hypothesis",
+    stateful_step_count=50,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def walk_rates(scope: Scope, seconds: float, length: int) -> tuple[float, float]:
@@ -41,17 +53,8 @@ def hypothesis_rate(examples: int) -> float:
         inner(self, *args)
 
     setattr(tested, "do", counted)  # noqa: B010
-    chosen = settings(
-        max_examples=examples,
-        stateful_step_count=50,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     start = time.perf_counter()
-    run_state_machine_as_test(tested, settings=chosen)
+    run_state_machine_as_test(tested, settings=settings(_GENERATED, max_examples=examples, derandomize=True))
     return calls / (time.perf_counter() - start)
 
 
@@ -76,27 +79,90 @@ def certified_seconds(name: str, seeds: int) -> list[float]:
     return sorted(taken)
 
 
-#: What steers a walk: whether it keeps novel runs, and the share of runs with a PCT schedule.
-STEERED = {
-    "novelty, both schedules": (True, Walk.PCT),
-    "no novelty": (False, Walk.PCT),
-    "novelty, random stops only": (True, 0.0),
-    "novelty, PCT only": (True, 1.0),
+class Way(NamedTuple):
+    """How a walk is steered: whether it keeps novel runs, its share of PCT schedules, whether it has a corpus."""
+
+    novelty: bool = True
+    pct: float = Walk.PCT
+    corpus: bool = False
+
+
+WAYS = {
+    "novelty and the corpus of an earlier walk": Way(corpus=True),
+    "novelty": Way(),
+    "novelty, random stops only": Way(pct=0.0),
+    "novelty, PCT only": Way(pct=1.0),
+    "no novelty": Way(novelty=False),
 }
+PLAIN = "plain Hypothesis"
+#: What is looked for: a loss of a series on an architecture in a scope of SCOPES. The first two are of two kinds.
+TARGETS = (
+    ("page_zap_rmap", "s390", "anon"),
+    ("easy_mprotect", "s390", "anon"),
+    ("page_zap_rmap", "s390", "tmpfs"),
+    ("fault_page_locked", "x86", "file"),
+    ("dirty_tracking_race", "x86", "threads"),
+)
+#: Rule calls of the earlier walk that leaves a corpus.
+EARLIER = 200_000
 
 
-def steps_to_a_loss(name: str, scope: Scope, seeds: int, longest: float = 10.0) -> dict[str, list[float]]:
-    """Rule calls to the first loss, in thousands, for each way to steer and each seed, sorted; inf: none in time."""
-    taken: dict[str, list[float]] = {}
-    for what, (novelty, pct) in STEERED.items():
-        for seed in range(seeds):
-            walk = Walk(load(name), "s390", scope, seed, novelty=novelty)
-            setattr(walk, "PCT", pct)  # noqa: B010
-            end = time.perf_counter() + longest
-            while (lost := walk.run()) is None and time.perf_counter() < end:
-                pass
-            taken.setdefault(what, []).append(float("inf") if lost is None else walk.calls / 1000)
-    return {what: sorted(of) for what, of in taken.items()}
+def walk_to_a_loss(series: str, arch: str, scope: str, way: Way, seed: int, longest: float) -> tuple[float, float]:
+    """Rule calls, in thousands, and seconds of CPU time to the first loss; inf if there is none in `longest`."""
+    kernel, machine_of = load(series), SCOPES[scope].scope
+    walk = Walk(kernel, arch, machine_of, seed, novelty=way.novelty)
+    setattr(walk, "PCT", way.pct)  # noqa: B010
+    earlier = Walk(kernel, arch, machine_of, seed + 1_000_000)
+    while way.corpus and earlier.calls < EARLIER:
+        earlier.run()
+    start = time.process_time()
+    try:
+        for _, steps in earlier.first:
+            walk.adopt(steps)
+        while walk.run() is None:
+            if time.process_time() - start > longest:
+                return inf, inf
+    except Loss:  # adopted
+        pass
+    return walk.calls / 1000, time.process_time() - start
+
+
+class _Enough(KeyboardInterrupt):
+    """Ends a run of Hypothesis at once, as Ctrl-C does."""
+
+
+def hypothesis_to_a_loss(series: str, arch: str, scope: str, seed: int, longest: float) -> tuple[float, float]:
+    """The same with Hypothesis' own generation in place of the walk."""
+    tested = machine(load(series), series, arch, SCOPES[scope].scope)
+    inner: Callable[..., None] = tested.do
+    start = time.process_time()
+    calls = 0
+    lost = False
+
+    def counted(self: object, *args: object) -> None:
+        nonlocal calls, lost
+        calls += 1
+        try:
+            inner(self, *args)
+        except Loss:
+            lost = True
+        if lost or time.process_time() - start > longest:
+            raise _Enough
+
+    setattr(tested, "do", counted)  # noqa: B010
+    chosen = settings(_GENERATED, max_examples=10**9)
+    with suppress(_Enough):
+        run_state_machine_as_test(with_seed(seed)(tested), settings=chosen)
+    return (calls / 1000, time.process_time() - start) if lost else (inf, inf)
+
+
+def steering(seeds: int, longest: float) -> Iterator[tuple[str, str, list[tuple[float, float]]]]:
+    """For each target and way, by seed: what walk_to_a_loss() says, sorted."""
+    for target in TARGETS:
+        for name, way in WAYS.items():
+            found = sorted(walk_to_a_loss(*target, way, seed, longest) for seed in range(seeds))
+            yield " ".join(target), name, found
+        yield " ".join(target), PLAIN, sorted(hypothesis_to_a_loss(*target, seed, longest) for seed in range(seeds))
 
 
 def search(name: str = "linux_2_6_26", **options: Any) -> Result:
@@ -141,6 +207,4 @@ def measure(seeds: int) -> dict[str, float]:
             taken = certified_seconds(name, seeds)
             figures[f"{name}: seconds to the certified reproducer, median"] = taken[len(taken) // 2]
             figures[f"{name}: seconds to the certified reproducer, worst"] = taken[-1]
-            for what, of in steps_to_a_loss(name, SMALL, seeds).items():
-                figures[f"{name}: 1000 calls to a loss, median, {what}"] = of[len(of) // 2]
     return figures

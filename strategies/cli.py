@@ -570,8 +570,19 @@ def _unknown_rule(rule: str, known: list[str]) -> NoReturn:
     show_default=True,
     help="Walks for each losing series; docs/benchmarks.md has 30.",
 )
-def bench(as_json: bool, seeds: int) -> None:
+@click.option("--steering", is_flag=True, help="What steers the walk, instead: it takes a quarter of an hour.")
+def bench(as_json: bool, seeds: int, steering: bool) -> None:
     """Speed, as ratios of one run on one machine."""
+    if steering:
+        shown = Table("loss", "walk", "1000 calls: median", "worst", "CPU seconds: median", "worst", "none")
+        rows = list(benchmarks.steering(seeds, longest=10.0))
+        for target, way, found in rows:
+            half = found[len(found) // 2]
+            none = sum(calls == float("inf") for calls, _ in found)
+            figures_of = (f"{it:,.1f}" for pair in zip(half, found[-1], strict=True) for it in pair)
+            shown.add_row(target, way, *figures_of, str(none))
+        click.echo(json.dumps(rows, indent=2)) if as_json else Console().print(shown)
+        return
     figures = benchmarks.measure(seeds)
     if as_json:
         click.echo(json.dumps(figures, indent=2))

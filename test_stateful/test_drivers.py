@@ -1,5 +1,7 @@
 """The state machine, the walk as a backend, and the minimiser, on a kernel that loses quickly."""
 
+from math import inf
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import FlakyBackendFailure
@@ -15,6 +17,7 @@ from mm_sim.sched import Steps
 from mm_sim.series import load
 from mm_sim.system import SMALL, Loss, Scope
 from strategies.backend import NAME, WalkProvider, walking
+from strategies.bench import TARGETS, Way, hypothesis_to_a_loss, walk_to_a_loss
 from strategies.machine import Machine, machine
 from strategies.minimise import minimise
 from strategies.reproducer import Live, StaleReproducer, call
@@ -152,3 +155,18 @@ def test_nobody_holds_only_what_no_page_table_refers_to() -> None:
     state = Live(Kernel)
     with pytest.raises(StaleReproducer, match="cannot happen"):
         state.reclaim(reclaimer=kswapd, holder=NOBODY, page=A, order=4)
+
+
+# bench
+
+
+def test_the_way_to_a_loss_is_told_in_thousands_of_calls_and_in_seconds() -> None:
+    calls, seconds = walk_to_a_loss(*TARGETS[0], Way(), seed=0, longest=60.0)
+    assert 0.1 < calls < inf
+    assert 0.0 < seconds < inf
+
+
+def test_where_nothing_is_lost_in_time_the_way_is_infinite() -> None:
+    nothing = ("linux_2_6_26", "s390", "anon")
+    assert walk_to_a_loss(*nothing, Way(), seed=0, longest=0.1) == (inf, inf)
+    assert hypothesis_to_a_loss(*nothing, seed=0, longest=0.1) == (inf, inf)
