@@ -69,7 +69,7 @@ class Space:
 
     def copy(self) -> Space:
         """The same mappings, and nobody busy with them."""
-        new = Space(0)
+        new = Space.__new__(Space)  # a clone of a state makes many
         new.mapped = self.mapped.copy()
         new.values = self.values.copy()
         new.writable = self.writable.copy()
@@ -77,6 +77,8 @@ class Space:
         new.of = self.of.copy()
         new.shared = self.shared.copy()
         new.own = self.own.copy()
+        new.forks = []
+        new.moves = []
         return new
 
 

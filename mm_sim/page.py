@@ -109,7 +109,7 @@ class Page:
             Pte(self, YOUNG | DIRTY),
             Pte(self, YOUNG | DIRTY | WRITE),
         )
-        self.migration = (Migration(self, False), Migration(self, True))
+        self.migration: tuple[Migration, Migration] | None = None
 
     def busy(self) -> bool:
         """What wait_on_page_writeback() waits for."""
@@ -117,6 +117,12 @@ class Page:
 
     def owners(self) -> tuple[Task, ...]:
         return ()
+
+    def make_migration_entry(self, write: bool) -> Migration:
+        """make_migration_entry(), include/linux/swapops.h: like a pte unique, so `is` is pte_same()."""
+        if self.migration is None:
+            self.migration = (Migration(self, False), Migration(self, True))
+        return self.migration[write]
 
     def swap_slot(self) -> SwapSlot:
         """page_private() of a page in the swap cache."""

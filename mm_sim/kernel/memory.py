@@ -64,7 +64,7 @@ class Memory(Shmem):
             return
         if type(pte) is Migration:
             if not vma.vm_flags & VM_SHARED:
-                pte = pte.page.migration[False]
+                pte = pte.page.make_migration_entry(write=False)
                 self.set_pte_at(src_mm, addr, pte)
             self.set_pte_at(dst_mm, addr, pte)
             return

@@ -37,7 +37,7 @@ class Mprotect(Mmap):
                 yield "change_pte_range: pte cleared"
                 self.set_pte_at(mm, address, self.pte_modify(oldpte, vma))
             elif type(oldpte) is Migration:
-                self.set_pte_at(mm, address, oldpte.page.migration[False])
+                self.set_pte_at(mm, address, oldpte.page.make_migration_entry(write=False))
         mm.ptl.release(task)
         if mm.tlbs:
             yield "change_protection: TLBs not yet flushed"

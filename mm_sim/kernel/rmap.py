@@ -298,7 +298,7 @@ class Rmap(PageIo):
             self.swap_duplicate(entry)
             self.set_pte_at(mm, address, entry)
         elif migration:
-            self.set_pte_at(mm, address, page.migration[pte.bits & WRITE])
+            self.set_pte_at(mm, address, page.make_migration_entry(bool(pte.bits & WRITE)))
         elif page.PG_anon:
             raise KernelBug(f"{page!r} is anonymous and not in the swap cache: nowhere to find it again")
         yield from self.page_remove_rmap(page)
