@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,12 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
-from strategies import night, report
+from strategies import night, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.reproducer import Told
+from strategies.tally import Tally
 from strategies.verdict import Verdict, register_profiles
+from strategies.worker import Outcome, Worker
 
 register_profiles()
 
@@ -92,16 +93,16 @@ class Nightly:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.outcomes: list[night.Outcome] = []
-        self.night: night.Night | None = None
+        self.outcomes: list[Outcome] = []
+        self.night: plan.Night | None = None
         sent = getattr(config, "workerinput", {}).get("night")
         if sent is not None:
-            self.night = night.Night(**json.loads(sent))
+            self.night = plan.Night(**json.loads(sent))
         elif (budget := config.getoption("--budget")) is not None and not hasattr(config, "workerinput"):
             try:
-                self.night = night.plan(
+                self.night = plan.plan(
                     _chosen(config),
-                    night.seconds(budget),
+                    plan.seconds(budget),
                     config.stash[SEED],
                     _workers(config),
                     config.getoption("--database"),
@@ -109,7 +110,7 @@ class Nightly:
                 self.lines = night.begin(self.night)
             except ValueError:
                 pytest.exit(f"--budget {budget}: is no length of time; write 8h, 90m or 30s", returncode=2)
-            except DatabaseError as error:
+            except (DatabaseError, SeriesError) as error:
                 pytest.exit(str(error), returncode=2)
 
     @pytest.hookimpl(optionalhook=True)
@@ -122,7 +123,7 @@ class Nightly:
     def pytest_testnodedown(self, node: Any) -> None:
         sent = getattr(node, "workeroutput", {}).get("night")
         if sent is not None:
-            self.outcomes.append(night.Outcome(**json.loads(sent)))
+            self.outcomes.append(Outcome(**json.loads(sent)))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
@@ -131,16 +132,16 @@ class Nightly:
             return (yield)
         worker = getattr(self.config, "workerinput", {}).get("workerid")
         if worker is not None:
-            outcome = night.Worker(chosen, worker).work()
+            outcome = Worker(chosen, worker).work()
             self.config.workeroutput["night"] = json.dumps(asdict(outcome))  # type: ignore[attr-defined]
             self.outcomes.append(outcome)
             return (yield)
         terminal: Any = self.config.pluginmanager.get_plugin("terminalreporter")
         for line in ("", *self.lines):
             terminal.write_line(line)
-        with night.Progress(chosen, terminal.write_line, sys.stderr.isatty()):
+        with night.Progress(chosen, terminal.write_line, terminal.isatty):
             if not self.config.getoption("numprocesses", None):
-                self.outcomes.append(night.Worker(chosen, "main").work())
+                self.outcomes.append(Worker(chosen, "main").work())
             return (yield)
 
     @pytest.hookimpl(trylast=True)
@@ -161,7 +162,7 @@ def _workers(config: pytest.Config) -> int:
 
 
 def _chosen(config: pytest.Config) -> list[str]:
-    return list(config.getoption("--series")) or list(all_series.names())
+    return [plan.called(name) for name in config.getoption("--series") or all_series.names()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -206,7 +207,7 @@ def _seed(config: pytest.Config) -> int:
     if given is None:
         given = getattr(config, "workerinput", {}).get("seed")
     if given is None:
-        given = night.seed_of_tonight() if settings.get_current_profile_name() == "nightly" else 0
+        given = plan.seed_of_tonight() if settings.get_current_profile_name() == "nightly" else 0
     return given
 
 
@@ -216,7 +217,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def tonight(request: pytest.FixtureRequest) -> tuple[night.Night, night.Tally]:
+def tonight(request: pytest.FixtureRequest) -> tuple[plan.Night, Tally]:
     """The night that this run has spent its budget on, and what its workers have done in it."""
     nightly: Any = request.config.pluginmanager.get_plugin("mm_sim-nightly")
     assert nightly.night is not None

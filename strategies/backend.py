@@ -10,7 +10,7 @@ once the feature flags (an integer), the index of the rule, one integer for each
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager as ContextManager
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
@@ -28,25 +28,24 @@ _STOP = 2**-16
 
 
 class WalkProvider(PrimitiveProvider):
-    """One provider for a whole test function; what it walks is set by `walking`."""
+    """One provider for a whole test function; `walking` and `playing` say from where it has its losses."""
 
     lifetime = "test_function"
-    target: ClassVar[tuple[type[Machine], Walk, int] | None] = None
+    target: ClassVar[tuple[type[Machine], Callable[[], list[Step] | None]] | None] = None
 
     def __init__(self, conjecturedata: Any, /) -> None:
         super().__init__(conjecturedata)
-        assert self.target is not None, "the backend mm-walk is used inside walking()"
-        self.machine, self.walk, self.runs = self.target
+        assert self.target is not None, "the backend mm-walk is used inside walking() or playing()"
+        self.machine, self.next_loss = self.target
         self.choices: deque[int] = deque()
         self.steps_left = 0
 
     def per_test_case_context_manager(self) -> ContextManager[None]:
         self.choices.clear()
         self.steps_left = 0
-        for _ in range(self.runs):
-            if self.walk.run() is not None:
-                self.play(self.machine.certify(self.walk.trace).steps)
-                break
+        steps = self.next_loss()
+        if steps is not None:
+            self.play(steps)
         return nullcontext()
 
     def play(self, steps: list[Step]) -> None:
@@ -109,9 +108,25 @@ class WalkProvider(PrimitiveProvider):
 def walking(machine: type[Machine], seed: int, runs: int = 200) -> Iterator[Walk]:
     """Within it the backend walks `machine` from `seed`, `runs` runs for each test case."""
     walk = Walk(machine.kernel, machine.arch, machine.scope, seed, marks=machine.marks)
-    WalkProvider.target = (machine, walk, runs)
-    try:
+
+    def next_loss() -> list[Step] | None:
+        lost = any(walk.run() is not None for _ in range(runs))
+        return machine.certify(walk.trace).steps if lost else None
+
+    with _from(machine, next_loss):
         yield walk
+
+
+def playing(machine: type[Machine], steps: list[Step]) -> ContextManager[None]:
+    """Within it the backend plays these steps to `machine`, as they are."""
+    return _from(machine, lambda: steps)
+
+
+@contextmanager
+def _from(machine: type[Machine], next_loss: Callable[[], list[Step] | None]) -> Iterator[None]:
+    WalkProvider.target = (machine, next_loss)
+    try:
+        yield
     finally:
         WalkProvider.target = None
 

@@ -28,7 +28,7 @@ from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from strategies import bench as benchmarks
-from strategies import cost, explain, night, report, reproducer, timeline
+from strategies import cost, explain, night, plan, report, reproducer, tally, timeline
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Folder, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer
@@ -181,7 +181,7 @@ def list_(databases: tuple[str, ...]) -> None:
             kernel = all_series.load(name)
             proven = []
             for arch in ARCHES:
-                records = night.proofs(store, night.source_of(kernel, arch), night.Job(name, arch, night.SEARCH))
+                records = tally.proofs(store, tally.source_of(kernel, arch), plan.Job(name, arch, plan.SEARCH))
                 done = [f"{r['name']} ({r['states']} states)" for r in records.values() if r["ended"] == "complete"]
                 proven += [f"{arch}: {', '.join(done)}"] if done else []
             of = (name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
@@ -194,7 +194,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return night.seconds(str(value))
+            return plan.seconds(str(value))
         except ValueError:
             self.fail(f"{value!r} is no length of time; write 8h, 90m or 30s", param, ctx)
 
@@ -207,7 +207,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice([*night.WALKED, night.SEARCH]),
+    type=click.Choice(plan.ALL),
     help="A machine to walk, or `search`; all if not given.",
 )
 @click.option("--seed", type=int, help="The seed of a night to be repeated.")
@@ -230,12 +230,10 @@ def fuzz(
     folder: Path,
 ) -> None:
     """Walk and search for a given time, with what earlier nights have kept; losses become tests."""
-    chosen = [_load(name) and name for name in series or all_series.names()]
     arches = list(ARCHES) if arch == "all" else [arch]
     with _one_line():
-        tonight = night.plan(
-            chosen, budget, seed, jobs, databases, arches, scopes or (*night.WALKED, night.SEARCH), folder
-        )
+        chosen = [plan.called(name) for name in series or all_series.names()]
+        tonight = plan.plan(chosen, budget, seed, jobs, databases, arches, scopes or plan.ALL, folder)
         lines, good = night.run(tonight, lambda line: click.echo(line, err=True), sys.stderr.isatty())
     for line in lines:
         click.echo(line)
@@ -265,15 +263,18 @@ def corpus(
             if ":" not in name and not Path(name).is_dir():
                 raise BadInput(f"{name}: there is no such database")
             other = Store([name])
-            new = night.merge(store, other, ((n, all_series.load(n)) for n in all_series.names()))
+            new = tally.merge(store, other, ((n, all_series.load(n)) for n in all_series.names()))
             click.echo(f"{name}: {new} entries taken over")
             for line in other.troubles():
                 click.echo(line, err=True)
         kept: dict[str, dict[str, int]] = {}
+        old = 0
         for name in [show] if show is not None else all_series.names():
             series, kernel = _load(name)
+            if prune is not None:
+                old += tally.forget_proofs(store, series, [tally.source_of(kernel, arch) for arch in ARCHES])
             for arch in ARCHES:
-                for scope, size in night.WALKED.items():
+                for scope, size in plan.WALKED.items():
                     runs = Corpus(store, kernel, series, arch, scope, size)
                     entries = store.all(runs.key)
                     if prune is not None:
@@ -284,14 +285,15 @@ def corpus(
                         for entry in entries:
                             click.echo(f"{arch} {scope}: {entry.data.get('reached')}")
                             click.echo("".join(f"    {step}\n" for step in entry.data.get("steps") or ()), nl=False)
-        reached = night.coverage(store)
+        reached = tally.coverage(store)
         if prune is not None:
+            click.echo(f"{old} proofs of other versions of the model deleted")
             for part in store.parts:
                 if isinstance(part.database, Folder):
                     click.echo(f"{part.name}: {part.database.tidy()} damaged entries deleted")
         if picture is not None:
             try:
-                night.plot(store, picture)
+                tally.plot(store, picture)
             except ImportError as error:
                 raise BadInput("--plot needs matplotlib: pip install 'mm_sim[plot]'") from error
         store.close()

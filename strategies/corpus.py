@@ -2,7 +2,7 @@
 
 A database is a directory, a Redis server, or the artifacts of a CI (read-only), and several of them at once: workers
 that are given the same one share what they find. Entries are data: they are parsed and checked, never evaluated.
-May use `mm_sim`, and of `strategies` the rules, the walk and how a step is written.
+May use `mm_sim`, and of `strategies` the rules, the walk, and how a step is written and left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import tempfile
 import time
 import zlib
@@ -27,11 +28,13 @@ from hypothesis.database import (
     MultiplexedDatabase,
     ReadOnlyDatabase,
 )
+from hypothesis.errors import HypothesisWarning
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.snapshot import is_quiet
 from mm_sim.system import Loss, Rule, Scope, System
+from strategies.minimise import delete_chunks
 from strategies.reproducer import call
 from strategies.rules import domains, stops, table
 from strategies.walk import danger, outline
@@ -48,6 +51,8 @@ except ImportError:
 DEFAULT = ".mm_sim"
 #: How many runs of one series, architecture and scope are kept.
 BOUND = 100
+#: How many abstract states of them are counted.
+STATES = 200_000
 #: Seconds before a database that failed is tried again.
 _PATIENCE = 2.0
 
@@ -84,7 +89,7 @@ class Folder(DirectoryBasedExampleDatabase):
                     os.replace(draft, path)
                     return
                 except FileNotFoundError:  # its last entry was deleted just now, and the folder with it
-                    path.parent.mkdir(exist_ok=True)
+                    path.parent.mkdir()
         except BaseException:
             with suppress(OSError):
                 os.unlink(draft)
@@ -98,7 +103,10 @@ class Folder(DirectoryBasedExampleDatabase):
         for path in paths:
             try:
                 value = path.read_bytes()
-            except FileNotFoundError:  # somebody has just deleted it
+            except (
+                FileNotFoundError,
+                IsADirectoryError,
+            ):  # somebody has just deleted it, or put something else there
                 continue
             if path == self._value_path(key, value):
                 self.damaged.discard(path)
@@ -137,7 +145,7 @@ class Patient(ExampleDatabase):
         self.flush()
 
     def delete(self, key: bytes, value: bytes) -> None:
-        if self.waiting.pop((key, value), None) is None:
+        if self.waiting.pop((key, value), None) != "save":
             self.waiting[key, value] = "delete"
         self.flush()
 
@@ -146,7 +154,7 @@ class Patient(ExampleDatabase):
         found: dict[bytes, None] = {}
         try:
             found = dict.fromkeys(self.database.fetch(key))
-        except (OSError, RedisError) as error:
+        except (OSError, RedisError, HypothesisWarning) as error:
             self.failed(error)
         for (of, value), what in self.waiting.items():
             if of == key:
@@ -222,6 +230,11 @@ class Entry(NamedTuple):
     value: bytes
     data: dict[str, Any]
 
+    @property
+    def reached(self) -> str:
+        """What a kept run comes to."""
+        return str(self.data.get("reached"))
+
 
 class Store:
     """The databases a night is given, as one; what cannot be stored now waits in memory and is stored later."""
@@ -290,14 +303,14 @@ def read_step(kernel: type[Kernel], scope: Scope, text: str) -> Step:
     """A step from the text that `reproducer.call` writes: names and strings only. Raises Stale."""
     try:
         node = ast.parse(text, mode="eval").body
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+            raise ValueError
+        given = {word.arg: ast.unparse(word.value) for word in node.keywords}
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Stale(f"{text!r} is no step") from error
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
-        raise Stale(f"{text!r} is no step")
     rule, points = _table(cast(Any, kernel)).get(node.func.id, (None, frozenset()))
     if rule is None:
         raise Stale(f"there is no rule {node.func.id}")
-    given = {word.arg: ast.unparse(word.value) for word in node.keywords}
     stop_text = given.pop("stop", "None")
     stop = next((point for point in points if repr(point) == stop_text), "")
     if stop == "" or given.keys() != rule.arguments.keys():
@@ -327,6 +340,17 @@ def state_name(abstract: tuple[int, ...]) -> str:
     return "state " + ".".join(map(str, abstract))
 
 
+def rank(reached: str) -> tuple[bool, int, int]:
+    """What is kept first: situations, then the states with most at stake.
+
+    Among equals a hash decides, so that long runs have their share, and two nights keep the same.
+    """
+    numbers = reached.removeprefix("state ").split(".")
+    is_state = reached.startswith("state ") and all(re.fullmatch("[0-9]{1,9}", number) for number in numbers)
+    stake = danger(tuple(map(int, numbers))) if is_state and len(numbers) > 1 else 0
+    return is_state, -stake, zlib.crc32(reached.encode())
+
+
 def shorten(
     kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step], reached: Callable[[System], bool]
 ) -> list[Step] | None:
@@ -349,17 +373,7 @@ def shorten(
     best = attempt(steps)
     if best is None:
         return None
-    size = len(best) // 2
-    while size:
-        start = 0
-        while start < len(best):
-            shorter = attempt(best[:start] + best[start + size :])
-            if shorter is not None and len(shorter) < len(best):
-                best = shorter
-            else:
-                start += size
-        size //= 2
-    return best
+    return delete_chunks(best, attempt)
 
 
 def reaches_state(abstract: tuple[int, ...]) -> Callable[[System], bool]:
@@ -393,22 +407,18 @@ class Corpus:
         self.store.delete(self.key, entry.value)
 
     def pruned(self, entries: Iterable[Entry], bound: int = BOUND) -> list[Entry]:
-        """The shortest run for each thing reached: situations first, then the states with most at stake."""
+        """The shortest run for each thing reached, in the order of `rank`."""
 
-        def rank(entry: Entry) -> tuple[int, int, int, bytes]:
-            reached = str(entry.data.get("reached"))
-            numbers = reached.removeprefix("state ").split(".")
-            is_state = reached.startswith("state ") and all(number.isdigit() for number in numbers)
-            stake = danger(tuple(map(int, numbers))) if is_state and len(numbers) > 1 else 0
-            return is_state, -stake, len(entry.data.get("steps") or ()), entry.value
+        def order(entry: Entry) -> tuple[bool, int, int, int, bytes]:
+            steps = entry.data.get("steps")
+            return *rank(entry.reached), len(steps) if isinstance(steps, list) else 0, entry.value
 
         kept: dict[str, Entry] = {}
-        for entry in sorted(entries, key=rank):
-            reached = str(entry.data.get("reached"))
-            if reached in kept or len(kept) >= bound:
+        for entry in sorted(entries, key=order):
+            if entry.reached in kept or len(kept) >= bound:
                 self.drop(entry)
             else:
-                kept[reached] = entry
+                kept[entry.reached] = entry
         return list(kept.values())
 
     def keep(self, steps: Sequence[Step], reached: str, test: Callable[[System], bool]) -> bool:
@@ -421,16 +431,18 @@ class Corpus:
     def add_states(self, seen: Iterable[tuple[int, ...]]) -> tuple[int, int]:
         """Count abstract states as seen: how many no night had seen before, and how many there are now.
 
-        All are saved before the entries that hold a part of them are deleted: a kill between loses none.
+        All are saved before the entries that hold a part of them are deleted: a kill between loses none. Of more
+        than STATES only those whose hash comes first are counted: a sample.
         """
         entries = self.store.all(self.states_key)
-        known = {str(name) for entry in entries for name in entry.data.get("states") or ()}
+        lists = [entry.data.get("states") for entry in entries]
+        known = {str(name) for names in lists if isinstance(names, list) for name in names}
         names = {f"{zlib.crc32(state_name(abstract).encode()):08x}" for abstract in seen}
-        new = len(names - known)
-        known |= names
+        every = sorted(known | names)[:STATES]
+        new = len(names.intersection(every) - known)
         if new or len(entries) > 1:
-            value = self.store.put(self.states_key, {"states": sorted(known)})
+            value = self.store.put(self.states_key, {"states": every})
             for entry in entries:
                 if entry.value != value:
                     self.store.delete(self.states_key, entry.value)
-        return new, len(known)
+        return new, len(every)

@@ -31,7 +31,7 @@ import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import EXT2, KSWAPD, PRIVATE, TASKS, TMPFS
-from mm_sim.sched import Task, points, run
+from mm_sim.sched import KernelBug, Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
@@ -165,7 +165,8 @@ class Search:
     """A search of one kernel on one architecture.
 
     A loss that `wanted` accepts ends it. Without `reduce` other tasks run at every point; unless `symmetric`,
-    processes keep their names. `free` says that states are put in their normal form.
+    processes keep their names. `free` says that states are put in their normal form. `broken` has the steps to a
+    KernelBug met in this process.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class Search:
         self.layer = [Node(Base((), self.root), (), key, order, 0)]
         self.next: list[Node] = []
         self.found: list[list[Step]] = []
+        self.broken: list[Step] = []
         self.spare: System | None = None
         self.at_hand: deque[Base] = deque()
 
@@ -284,7 +286,11 @@ class Search:
         for rule, arguments in todo:
             if system is None:
                 system = self.build(base, steps)
-            self.follow(system, node, rule, arguments)
+            try:
+                self.follow(system, node, rule, arguments)
+            except KernelBug:
+                self.broken = [*base.path, *steps, Step(rule, arguments, None)]
+                raise
             system = None
 
     def follow(self, system: System, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:

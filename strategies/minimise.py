@@ -7,7 +7,7 @@ that forgot the page, stays the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -51,23 +51,30 @@ def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -
         best, report = done, found
         return True
 
-    def chunks() -> None:
-        size = len(best) // 2
-        while size:
-            start = 0
-            while start < len(best):
-                if not attempt(best[:start] + best[start + size :]):
-                    start += size
-            size //= 2
-
     values = domains(scope)
     everything = [Step(rule, arguments, None) for rule, arguments in instances(kernel, scope)]
     while True:
-        chunks()
+        delete_chunks(best, lambda candidate: best if attempt(candidate) else None)
         if any(attempt(candidate) for candidate in _deletions(best, values)):
             continue
         if not any(attempt(candidate) for candidate in _changes(best, values, everything)):
             return best, report
+
+
+def delete_chunks(steps: Sequence[Step], attempt: Callable[[list[Step]], list[Step] | None]) -> list[Step]:
+    """Fewer of the steps: halves, quarters, ... of them are left out, where `attempt` says what is then a run."""
+    best = list(steps)
+    size = len(best) // 2
+    while size:
+        start = 0
+        while start < len(best):
+            found = attempt(best[:start] + best[start + size :])
+            if found is None:
+                start += size
+            else:
+                best = found
+        size //= 2
+    return best
 
 
 def _others(step: Step, values: dict[str, tuple[Any, ...]]) -> Iterator[Step]:

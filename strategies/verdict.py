@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import ExampleDatabase
 from hypothesis.stateful import run_state_machine_as_test
 
 from mm_sim.kernel import Kernel
 from mm_sim.system import SMALL, Loss, Scope
 from strategies import reproducer
-from strategies.backend import NAME, walking
+from strategies.backend import NAME, playing, walking
 from strategies.corpus import DEFAULT, Folder
 from strategies.explore import SCOPES, Result, Search
-from strategies.machine import machine
+from strategies.machine import Machine, machine
 from strategies.minimise import Certificate, certify
 from strategies.walk import Walk
 
@@ -209,6 +210,14 @@ def judge(
         if folder is not None and verdict.losses:
             reproducer.store(series, arch, SMALL, verdict.losses[0], folder)
     return verdict
+
+
+def save_example(tested: type[Machine], found: Certificate, database: ExampleDatabase) -> None:
+    """Have Hypothesis save a loss as if it had found it: the next run of this machine with the database begins with it."""
+    tested.certificate = found
+    once = settings(_COMMON, backend=NAME, database=database, max_examples=10, phases=[Phase.generate])
+    with playing(tested, found.steps), suppress(Loss):
+        run_state_machine_as_test(tested, settings=once)
 
 
 def judge_scope(

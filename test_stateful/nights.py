@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from strategies.corpus import Store
-from strategies.night import Night, Outcome, Worker, plan
+from strategies.plan import Night, plan
+from strategies.worker import Outcome, Worker
 
 FORGETFUL = '''
 from mm_sim.kernel import Kernel
@@ -46,9 +47,19 @@ def small_night(
     return plan(series or ("linux_2_6_26",), budget, seed, 1, databases, ["s390"], scopes, at / "tests")
 
 
+def kept(at: Path) -> Store:
+    """What the nights of `small_night` have stored so far."""
+    return Store([str(at / "kept")])
+
+
 def work(night: Night, name: str = "w0") -> tuple[Outcome, Store]:
     store = Store(night.databases)
     return Worker(night, name, store).work(), store
+
+
+def work_away(night: Night, name: str) -> None:
+    """What a process of a test does."""
+    Worker(night, name).work()
 
 
 def until(true: object, seconds: float = 20.0) -> None:

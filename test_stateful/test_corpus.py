@@ -24,9 +24,9 @@ from strategies.corpus import (
     read_step,
     shorten,
 )
-from strategies.night import merge
 from strategies.reproducer import Replay, call
 from strategies.rules import instances, stops
+from strategies.tally import merge
 from strategies.walk import Walk
 
 KERNEL = load("linux_2_6_26")

@@ -5,13 +5,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from mm_sim.series import load
-from strategies import night as nights
+from mm_sim.series import SeriesError, load
+from mm_sim.system import Loss
+from strategies import deepen, plan
 from strategies.corpus import Store
-from strategies.night import Job, Tally, coverage, progress, proofs, report, seconds, tallies, verdict_of
-from test_stateful.nights import forgetful, small_night, work
+from strategies.explore import SCOPES, Search
+from strategies.machine import machine
+from strategies.night import progress, report, verdicts_of
+from strategies.plan import Job, seconds, seed_of
+from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
+from strategies.worker import Worker
+from test_stateful.nights import forgetful, kept, small_night, work
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
@@ -53,7 +60,7 @@ def test_loss_of_a_series_that_should_be_safe_makes_the_night_red(tmp_path: Path
 
 def test_safe_series_that_reached_nothing_makes_the_night_red(tmp_path: Path) -> None:
     night = small_night(tmp_path)
-    verdict = verdict_of(night, Tally(night.name, "w0", 0.0), "linux_2_6_26", "s390")
+    (verdict,) = verdicts_of(night, Tally(night.name, "w0", 0.0), "linux_2_6_26", "s390")
     assert "never reached" in str(verdict.surprise())
 
 
@@ -65,24 +72,116 @@ def test_night_that_reached_nothing_new_says_so(tmp_path: Path) -> None:
 
 def test_what_was_walked_least_comes_first(tmp_path: Path) -> None:
     night = small_night(tmp_path, scopes=("small", "vmas"))
-    worker = nights.Worker(night, "w0")
+    worker = Worker(night, "w0")
     worker.tally.of(Job("linux_2_6_26", "s390", "small"))["seconds"] = 9.0
     assert worker.next_job(60.0) == Job("linux_2_6_26", "s390", "vmas")
 
 
+def test_series_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    with pytest.raises(SeriesError, match="more than one series is called zap_only"):
+        small_night(tmp_path, "zap_only", "elsewhere/zap_only.py")
+
+
+ANON = SCOPES["anon"]
+
+
+def searched(monkeypatch: pytest.MonkeyPatch, **steps: int) -> None:
+    """Let a night search `anon` up to so many steps, one scope after the other."""
+    monkeypatch.setitem(plan.SEARCHED, "anon", {name: replace(ANON, steps=n) for name, n in steps.items()})
+
+
 def test_search_proves_a_scope_and_goes_on_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = dict(list(nights.SEARCHED.items())[:1])
-    bounds = replace(first["anon"], steps=4)
-    monkeypatch.setattr(nights, "SEARCHED", {"a": bounds, "b": replace(bounds, steps=5)})
-    monkeypatch.setattr(nights, "_LAST", 0.0)
-    night = small_night(tmp_path, scopes=("search",), budget=5)
-    _, store = work(night)
-    job = night.jobs()[0]
-    source = nights.source_of(load("linux_2_6_26"), "s390")
-    assert {name: proof["ended"] for name, proof in proofs(store, source, job).items()} == dict.fromkeys(
-        "ab", "complete"
-    )
+    searched(monkeypatch, a=4, b=5)
+    night = small_night(tmp_path, scopes=("search anon",), budget=5)
+    outcome, store = work(night)
+    (job,) = night.jobs()
+    source = source_of(load("linux_2_6_26"), "s390")
+    done = proofs(store, source, job)
+    assert {name: proof["ended"] for name, proof in done.items()} == {"a": "complete", "b": "complete"}
     assert proofs(store, "another version of the model", job) == {}
+    lines, good = report(night, store, [outcome])
+    assert good, "a night that is to search need not walk: " + "; ".join(lines)
+
+
+def test_search_that_meets_a_loss_makes_the_night_red(tmp_path: Path) -> None:
+    night = small_night(tmp_path, forgetful(tmp_path, expected="safe"), scopes=("search anon",), budget=30)
+    outcome, store = work(night)
+    lines, good = report(night, store, [outcome])
+    assert not good
+    assert any("is expected to be safe, and loses" in line for line in lines)
+
+
+def test_loss_that_is_expected_is_searched_for_until_it_is_met(tmp_path: Path) -> None:
+    night = small_night(tmp_path, forgetful(tmp_path), scopes=("search anon",), budget=30)
+    outcome, store = work(night)
+    assert report(night, store, [outcome])[1]
+    (job,) = night.jobs()
+    assert outcome.tally["jobs"][str(job)]["losses"]
+    worker = Worker(night, "w1")
+    assert deepen.deepen(job, night, store, worker.tally, worker.finds, time.monotonic()) == deepen.CLOSED
+
+
+def test_search_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched(monkeypatch, a=6)
+    night = small_night(tmp_path, scopes=("search anon",))
+    (job,) = night.jobs()
+    slices = 0
+    while not (done := proofs(kept(tmp_path), source_of(load("linux_2_6_26"), "s390"), job)):
+        worker = Worker(night, f"w{slices}")
+        assert deepen.deepen(job, night, worker.store, worker.tally, worker.finds, 0.0) == deepen.OPEN
+        slices += 1
+    assert slices > 2
+    assert done["a"]["states"] == Search(load("linux_2_6_26"), "s390", replace(ANON, steps=6)).run().states
+    assert not list(tmp_path.glob("kept/checkpoints/*.jsonl"))
+
+
+def test_search_that_another_worker_is_at_is_left_to_it(tmp_path: Path) -> None:
+    night = small_night(tmp_path, scopes=("search anon", "search file"))
+    one, other = night.jobs()
+    worker = Worker(night, "w0")
+    with deepen._only_one(tmp_path / "kept/checkpoints/linux_2_6_26-s390-anon.lock") as mine:
+        assert mine
+        worker.search(one, time.monotonic())
+    assert worker.next_job(60.0) == other
+
+
+@pytest.mark.parametrize("name", list(plan.SEARCHED))
+def test_larger_searches_begin_with_what_every_test_run_proves(name: str) -> None:
+    first, *larger = plan.SEARCHED[name].items()
+    assert first == (name, SCOPES[name])
+    assert all(set(bounds.scope.files) >= set(SCOPES[name].scope.files) for _, bounds in larger)
+    assert larger
+
+
+def test_loss_of_a_night_is_what_hypothesis_begins_with(tmp_path: Path) -> None:
+    series = forgetful(tmp_path)
+    work(small_night(tmp_path, series))
+    again = machine(load(series), series, "s390")
+    reuse = settings(
+        settings.get_profile("plain"), phases=[Phase.reuse], database=kept(tmp_path).database, max_examples=10
+    )
+    with pytest.raises(Loss):
+        run_state_machine_as_test(again, settings=reuse)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def test_situations_reached_for_the_first_time_are_named_once(tmp_path: Path) -> None:
+    for first in (True, False):
+        night = small_night(tmp_path, scopes=("threads",), budget=1)
+        tally = Tally(night.name, "host w0 1", night.end)
+        tally.of(night.jobs()[0])["situations"]["clean drop from the page cache"] = 3
+        kept(tmp_path).put(TALLIES, asdict(tally))
+        lines, _ = report(night, kept(tmp_path), [])
+        said = "linux_2_6_26: reached for the first time: clean drop from the page cache"
+        assert (said in lines) == first
+        assert ("This night reached nothing new." in lines) != first
+
+
+def test_coverage_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra for pictures is not installed")
+    work(small_night(tmp_path, budget=1))
+    work(small_night(tmp_path, budget=1))
+    plot(kept(tmp_path), tmp_path / "coverage.png")
+    assert (tmp_path / "coverage.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_progress_is_one_line(tmp_path: Path) -> None:
@@ -94,9 +193,9 @@ def test_progress_is_one_line(tmp_path: Path) -> None:
 
 def test_seeds_differ_by_job_and_shard_and_repeat() -> None:
     jobs = [Job("a", "s390", "small"), Job("a", "x86", "small")]
-    seeds = {nights.seed_of(7, job, shard) for job in jobs for shard in ("w0 1", "w0 2", "w1 1")}
+    seeds = {seed_of(7, job, shard) for job in jobs for shard in ("w0 1", "w0 2", "w1 1")}
     assert len(seeds) == 6
-    assert nights.seed_of(7, jobs[0], "w0 1") in seeds
+    assert seed_of(7, jobs[0], "w0 1") in seeds
 
 
 def test_nightly_profile_overrides_the_ci_profile_of_hypothesis() -> None:
@@ -111,8 +210,8 @@ def test_tallies_of_a_night_that_is_over_become_one(tmp_path: Path) -> None:
     for name in ("w0", "w1"):
         tally = Tally(night.name, f"host {name} 1", night.end)
         tally.of(night.jobs()[0])["steps"] = 5
-        store.put(nights.TALLIES, asdict(tally))
-    nights.compact(store, night.end + 10_000)
+        store.put(TALLIES, asdict(tally))
+    compact(store, night.end + 10_000)
     ((one,),) = tallies(store).values()
     assert one.jobs["linux_2_6_26 s390 small"]["steps"] == 10
     assert coverage(store)["linux_2_6_26"][night.name]["steps"] == 10

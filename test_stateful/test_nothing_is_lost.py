@@ -13,12 +13,8 @@ from pathlib import Path
 import pytest
 
 from strategies.corpus import Folder, Store
-from strategies.night import Night, Worker, report
-from test_stateful.nights import forgetful, small_night, until, work
-
-
-def worker(night: Night, name: str) -> None:
-    Worker(night, name).work()
+from strategies.night import report
+from test_stateful.nights import forgetful, small_night, until, work, work_away
 
 
 @contextmanager
@@ -42,7 +38,7 @@ def test_killed_worker_leaves_only_whole_entries(tmp_path: Path) -> None:
     night = small_night(tmp_path, budget=60)
     kept = tmp_path / "kept"
     for seed in range(4):
-        process = get_context("fork").Process(target=worker, args=(night, f"w{seed}"))
+        process = get_context("fork").Process(target=work_away, args=(night, f"w{seed}"))
         process.start()
         before = entries(kept)
         until(lambda before=before: entries(kept).keys() - before)
@@ -136,7 +132,7 @@ def test_entry_that_was_damaged_is_written_again(tmp_path: Path) -> None:
 @pytest.mark.nightly
 def test_two_nights_at_once_share_a_corpus(tmp_path: Path) -> None:
     night = small_night(tmp_path, budget=4)
-    processes = [get_context("fork").Process(target=worker, args=(night, name)) for name in ("w0", "w1")]
+    processes = [get_context("fork").Process(target=work_away, args=(night, name)) for name in ("w0", "w1")]
     for process in processes:
         process.start()
     for process in processes:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from strategies.corpus import DatabaseError, Store
-from strategies.night import Night, Worker, report, tonight
-from test_stateful.nights import small_night, until
+from strategies.night import report
+from strategies.tally import tonight
+from test_stateful.nights import small_night, until, work_away
 
 pytest.importorskip("redis", reason="the redis client is not installed")
 pytestmark = [
@@ -31,19 +32,9 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = [
-            "--port",
-            "0",
-            "--unixsocket",
-            "redis.sock",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-            "--save",
-        ]
+        options = "--port 0 --unixsocket redis.sock --appendonly yes --appendfsync always --save"
         self.process = subprocess.Popen(
-            ["redis-server", *options, "--save", ""],
+            ["redis-server", *options.split(), ""],
             cwd=self.path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -71,13 +62,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
     one.kill()
 
 
-def worker(night: Night, name: str) -> None:
-    Worker(night, name).work()
-
-
 def test_workers_share_a_server_that_is_killed_and_comes_back(tmp_path: Path, server: Server) -> None:
     night = small_night(tmp_path, budget=8, databases=[server.url])
-    processes = [get_context("fork").Process(target=worker, args=(night, f"w{n}")) for n in range(2)]
+    processes = [get_context("fork").Process(target=work_away, args=(night, f"w{n}")) for n in range(2)]
     for process in processes:
         process.start()
     until(lambda: len(tonight(night, Store([server.url])).jobs) > 0)

@@ -1,0 +1,94 @@
+"""The searches of a night: each goes on from its checkpoint, then with the next larger scope.
+
+What was searched to its end is recorded with the version of the model, and is not searched again while that lasts.
+May use all of `strategies` but the command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mm_sim.sched import KernelBug
+from strategies.corpus import Store
+from strategies.explore import CheckpointError, Search
+from strategies.finds import Finds
+from strategies.plan import SEARCHED, WALKED, Job, Night, judged_as, kernel_of
+from strategies.tally import PROOFS, Tally, proofs, source_of, tonight
+from strategies.verdict import expected_of
+
+#: States that a search may keep, about 250 bytes each and as much again while they wait.
+STATES = 1_000_000
+#: What `deepen` says of a job: there is more to do, somebody else on this machine is at it, nothing is left tonight.
+OPEN, TAKEN, CLOSED = "open", "taken", "closed"
+
+
+def deepen(job: Job, night: Night, store: Store, tally: Tally, finds: Finds, end: float) -> str:
+    """Go on until `end` (of time.monotonic()) with the first scope that was not searched to its end."""
+    kernel = kernel_of(job.series)
+    of = judged_as(job.scope)
+    folder = Path(night.checkpoints)
+    with _only_one(folder / f"{job.name}-{job.arch}-{of}.lock") as mine:
+        if not mine:
+            return TAKEN
+        source = source_of(kernel, job.arch)
+        past = proofs(store, source, job)
+        name = next((name for name in SEARCHED[of] if name not in past), None)
+        if name is None or _has_lost(job, of, tonight(night, store)):
+            return CLOSED
+        bounds = SEARCHED[of][name]
+        checkpoint = folder / f"{job.name}-{job.arch}-{name.replace(',', '').replace(' ', '-')}.jsonl"
+        searching = Search(kernel, job.arch, bounds)
+        try:
+            if checkpoint.exists():
+                searching.load(checkpoint)
+        except CheckpointError:
+            tally.say(f"{job}: a checkpoint that does not fit was dropped")
+            searching = Search(kernel, job.arch, bounds)
+        try:
+            result = searching.run(end, STATES, checkpoint=checkpoint)
+        except CheckpointError as error:
+            tally.say(str(error))
+            return OPEN
+        except KernelBug as error:
+            finds.failed(job, bounds.scope, searching.broken, error)
+            return CLOSED
+        if result.ended == "loss":
+            steps, report = result.losses[-1]
+            finds.failed(job, bounds.scope, steps, report.loss)
+            return CLOSED
+        if result.ended in ("complete", "out of memory"):
+            record = {"series": job.name, "arch": job.arch, "name": name, "scope": str(bounds), "source": source}
+            done = {"ended": result.ended, "states": result.states, "depth": result.depth}
+            store.put(PROOFS, {**record, **done})
+            tally.say(f"{job}: {name}: {result.ended}, {result.states} states")
+            with suppress(OSError):
+                checkpoint.unlink(missing_ok=True)
+        return OPEN
+
+
+def _has_lost(job: Job, of: str, stand: Tally) -> bool:
+    """Whether a loss was met tonight that larger scopes have too; by a walk, if it is expected."""
+    walked = [scope for scope in WALKED if judged_as(scope) == of]
+    expected = expected_of(kernel_of(job.series), job.arch, of) == "loses"
+    return bool(stand.losses(job.series, job.arch, [job.scope, *(walked if expected else ())]))
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[bool]:
+    """Whether nobody else on this machine has this lock; it goes with the process that holds it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError:  # nothing can be written here, so nobody is in the way
+        yield True
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
