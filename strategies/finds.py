@@ -135,7 +135,7 @@ class Finds:
     def keep(self, series: str, arch: str, scope: Scope, found: Certificate) -> str:
         """Store a loss of a new kind, and write its test; where that fails it is at least printed.
 
-        In the machine of the verdict it is also saved as Hypothesis does it: the next run of that test begins with it.
+        In the machine of the verdict it is saved as Hypothesis does, too: the next run of that test begins with it.
         """
         kernel, name, function = kernel_of(series), Path(series).stem, found.report.forgotten_by.function
         test = reproducer.path(series, arch, found).name

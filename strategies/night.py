@@ -1,7 +1,7 @@
 """A night as a whole: its workers are started, its progress is told, and in the end its verdicts.
 
-Workers share what they find through a `Store` and nothing else, on one machine or many. May use all of `strategies` but
-the command.
+Workers share what they find through a `Store` and nothing else, on one machine or many. May use all of `strategies`
+but the command.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class NightVerdict:
         required = len(REQUIRED[self.scope])
         new = f"{done['new']} of them new" if done["new"] else "nothing new"
         return (
-            f"{said}{done['runs']} runs, {done['steps']} steps in {done['seconds']:.0f} s; {done['states']} abstract states, {new}; "
-            f"{required - len(self.unreached())} of {required} situations"
+            f"{said}{done['runs']} runs, {done['steps']} steps in {done['seconds']:.0f} s; "
+            f"{done['states']} abstract states, {new}; {required - len(self.unreached())} of {required} situations"
         )
 
 
@@ -126,9 +126,7 @@ def progress(night: Night, all_: Tally, before: tuple[float, int]) -> tuple[str,
     for of in all_.jobs.values():
         add(done, of)
     rate = (done["steps"] - before[1]) / max(now - before[0], 1e-9)
-    unreached = {
-        situation for verdict in all_verdicts(night, all_) if verdict.walked for situation in verdict.unreached()
-    }
+    unreached = {name for verdict in all_verdicts(night, all_) if verdict.walked for name in verdict.unreached()}
     losses = ", ".join(f"{where} {times}" for where, times in sorted(done["losses"].items()))
     line = (
         f"{_clock(now - night.begin)} gone, {_clock(night.end - now)} left: {max(rate, 0):.0f} steps/s, "

@@ -1,7 +1,7 @@
 """What a night is to do: the machines it walks, the scopes it searches, its jobs, its time and its seeds.
 
-All of it is plain data, the same for all workers of a night. May use `mm_sim`, and of `strategies` the scopes and what
-is expected in them.
+All of it is plain data, the same for all workers of a night. May use `mm_sim`, and of `strategies` the scopes and
+what is expected in them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 from socket import gethostname
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
@@ -45,14 +45,14 @@ WALKED = {
 _TWO = (("reclaimer", (KSWAPD, DIRECT)), ("order", (4,)))
 
 
-def _with(name: str, *rules: str, **other: int) -> Bounds:
+def _with(name: str, *rules: str, **size: Any) -> Bounds:
     """A scope with more rules, and a machine of another size."""
     bounds = SCOPES[name]
-    return replace(bounds, scope=replace(bounds.scope, **other), rules=(*(bounds.rules or ()), *rules))
+    return replace(bounds, scope=replace(bounds.scope, **size), rules=(*(bounds.rules or ()), *rules))
 
 
-#: What is searched, for each scope in which a series is judged: first what every test run proves, then larger ones, up to
-#: what takes nights.
+#: What is searched, for each scope in which a series is judged: first what every test run proves, then larger ones,
+#: up to what takes nights.
 SEARCHED: dict[str, dict[str, Bounds]] = {
     "anon": {
         "anon": SCOPES["anon"],

@@ -19,8 +19,8 @@ from strategies.plan import SEARCHED, WALKED, Job, Night
 TALLIES, LOSSES, BUGS, PROOFS = map(key, ("tallies", "losses", "bugs", "proofs"))
 #: Seconds after its end in which a night may still be written to; nights whose tallies are kept.
 _OVER, _NIGHTS = 3600, 200
-#: What is added up for a job, and what is counted by name. `new` of the `states` no night had reached before; `bad` is
-#: not as expected.
+#: What is added up for a job, and what is counted by name. `new` of the `states` no night had reached before; `bad`
+#: is not as expected.
 _SUMS = ("seconds", "runs", "steps", "new")
 _COUNTS = ("situations", "losses", "bugs", "bad")
 
@@ -199,7 +199,7 @@ def proofs(store: Store, source: str, job: Job) -> dict[str, dict[str, Any]]:
     }
 
 
-def forget_proofs(store: Store, series: str, sources: Iterable[str]) -> int:
+def forget_proofs(store: Store, series: str, sources: list[str]) -> int:
     """Delete what was proven of a series with other versions of the model; how many proofs that were."""
     old = [e for e in store.all(PROOFS) if e.data.get("series") == series and e.data.get("source") not in sources]
     for entry in old:

@@ -213,7 +213,7 @@ def judge(
 
 
 def save_example(tested: type[Machine], found: Certificate, database: ExampleDatabase) -> None:
-    """Have Hypothesis save a loss as if it had found it: the next run of this machine with the database begins with it."""
+    """Have Hypothesis save a loss as if it had found it: the next run of this machine begins with it."""
     tested.certificate = found
     once = settings(_COMMON, backend=NAME, database=database, max_examples=10, phases=[Phase.generate])
     with playing(tested, found.steps), suppress(Loss):

@@ -1,7 +1,7 @@
 """One process of a night: it takes the job that has had least, works on it for a slice of time, and takes the next.
 
-What it has done stands in its own tally in the store, and is written after each slice: a worker that is killed loses its
-slice. May use all of `strategies` but the command.
+What it has done stands in its own tally in the store, and is written after each slice: a worker that is killed loses
+its slice. May use all of `strategies` but the command.
 """
 
 from __future__ import annotations
