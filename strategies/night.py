@@ -45,11 +45,14 @@ def settled(night: Night, outcomes: Iterable[Outcome]) -> Tally:
 def _alive(worker: str) -> bool:
     """Whether a worker of this machine still runs; of another machine nobody waits for it."""
     host, _, pid = worker.split(" ")
+    if host != gethostname():
+        return False
     try:
         os.kill(int(pid), 0)
+        stat = Path("/proc", pid, "stat")  # whom nobody has waited for after its end has state Z
+        return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
     except OSError:
         return False
-    return host == gethostname()
 
 
 def stand_of(night: Night, store: Store, outcomes: Iterable[Outcome] = ()) -> Tally:

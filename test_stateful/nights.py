@@ -1,5 +1,8 @@
 """What the tests of nights have in common: a series that loses at once, and a night small enough for a test."""
 
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -69,3 +72,21 @@ def until(true: object, seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def checkout(at: Path) -> Path:
+    """A copy of the project that a night of `pytest --budget` may write its tests to."""
+    root = Path(__file__).parent.parent
+    for name in ("mm_sim", "strategies", "test_stateful"):
+        shutil.copytree(root / name, at / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(root / name, at)
+    (at / "test_regressions").mkdir()
+    return at
+
+
+def pytest_night(at: Path, *options: str) -> subprocess.Popen[str]:
+    """A night of pytest, in a checkout of its own."""
+    verdicts = "test_stateful/test_night_verdicts.py"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--database={at / 'kept'}", verdicts]
+    return subprocess.Popen([*command, *options], cwd=at, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -18,7 +18,7 @@ from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
 from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
 from strategies.worker import Worker
-from test_stateful.nights import forgetful, kept, small_night, work
+from test_stateful.nights import checkout, forgetful, kept, pytest_night, small_night, work
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_loss_becomes_a_test_and_is_recognised_the_next_night(tmp_path: Path) ->
     series = forgetful(tmp_path)
     stored: set[str] = set()
     for _ in range(2):
-        night = small_night(tmp_path, series, budget=3)
+        night = small_night(tmp_path, series, budget=8)
         outcome, store = work(night)
         lines, good = report(night, store, [outcome])
         assert good, lines
@@ -215,6 +215,20 @@ def test_tallies_of_a_night_that_is_over_become_one(tmp_path: Path) -> None:
     ((one,),) = tallies(store).values()
     assert one.jobs["linux_2_6_26 s390 small"]["steps"] == 10
     assert coverage(store)["linux_2_6_26"][night.name]["steps"] == 10
+
+
+@pytest.mark.nightly
+def test_night_of_pytest_is_as_expected_and_ends_on_time(tmp_path: Path) -> None:
+    at = checkout(tmp_path)
+    begin = time.time()
+    night = pytest_night(at, "-n", "2", "--budget", "75s", "--series", "a4b526b3ba63", "--seed", "1")
+    said, _ = night.communicate(timeout=180)
+    assert night.returncode == 0, said
+    assert time.time() - begin < 75 + 60
+    assert "2 passed" in said.splitlines()[-1]
+    assert "night 1: 28 jobs, 2 workers" in said
+    assert said.count(" gone, ") == 1, "a line each minute"
+    assert "a4b526b3ba63 on s390: losses: none" in said
 
 
 def test_lengths_of_time() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -12,9 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from strategies.corpus import Folder, Store
+from mm_sim.series import load
+from mm_sim.system import SMALL
+from strategies import plan
+from strategies.corpus import BOUND, Corpus, Folder, Store
+from strategies.deepen import OPEN, deepen
+from strategies.explore import SCOPES, Search
 from strategies.night import report
-from test_stateful.nights import forgetful, small_night, until, work, work_away
+from strategies.tally import tallies
+from strategies.worker import Worker
+from test_stateful.nights import checkout, forgetful, kept, pytest_night, small_night, until, work, work_away
 
 
 @contextmanager
@@ -131,13 +139,68 @@ def test_entry_that_was_damaged_is_written_again(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_two_nights_at_once_share_a_corpus(tmp_path: Path) -> None:
-    night = small_night(tmp_path, budget=4)
-    processes = [get_context("fork").Process(target=work_away, args=(night, name)) for name in ("w0", "w1")]
+    nights = [small_night(tmp_path, budget=6, seed=seed, scopes=("small", "search anon")) for seed in (1, 2)]
+    processes = [get_context("fork").Process(target=work_away, args=(night, "w0")) for night in nights]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    store = Store(night.databases)
-    assert report(night, store, [])[1]
-    assert not store.troubles()
+    for night in nights:
+        store = kept(tmp_path)
+        lines, good = report(night, store, [])
+        assert good, lines
+        assert not store.troubles()
+    runs, dropped = Corpus(store, load("linux_2_6_26"), "linux_2_6_26", "s390", "small", SMALL).load()
+    assert 0 < len(runs) <= BOUND
+    assert not dropped
+
+
+@pytest.mark.nightly
+def test_search_that_is_killed_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plan.SEARCHED, "anon", {"race": SCOPES["race"]})
+    night = small_night(tmp_path, scopes=("search anon",), budget=60)
+    (job,) = night.jobs()
+    checkpoint = tmp_path / "kept/checkpoints/linux_2_6_26-s390-race.jsonl"
+
+    def search(seconds: float) -> None:
+        worker = Worker(night, "w0")
+        assert deepen(job, night, worker.store, worker.tally, worker.finds, time.monotonic() + seconds) == OPEN
+
+    search(1.0)
+    before = checkpoint.read_bytes()
+    process = get_context("fork").Process(target=search, args=(60.0,))
+    process.start()
+    time.sleep(2.0)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert checkpoint.read_bytes() == before
+    search(1.0)
+    goes_on = Search(load("linux_2_6_26"), "s390", SCOPES["race"])
+    goes_on.load(checkpoint)
+    assert goes_on.result.seconds > 1.5
+
+
+@pytest.mark.nightly
+def test_worker_of_xdist_that_is_killed_is_replaced_and_makes_the_night_red(tmp_path: Path) -> None:
+    at = checkout(tmp_path)
+    night = pytest_night(at, "-n", "2", "--budget", "30s", "--series", "linux_2_6_26")
+    begin = time.time()
+    until(lambda: len(working(at)) == 2, seconds=60)
+    killed = working(at).pop()
+    os.kill(int(killed.split(" ")[2]), signal.SIGKILL)
+    said, _ = night.communicate(timeout=120)
+    assert night.returncode == 1, said
+    assert time.time() - begin < 30 + 20
+    assert f"worker '{killed.split(' ')[1]}' crashed" in said
+    assert re.search(r"\d failed.* in ", said.splitlines()[-1])
+    assert killed in working(at)
+    assert len(working(at)) == 3
+
+
+def working(at: Path) -> list[str]:
+    """The workers of the night there was."""
+    return [tally.worker for of in tallies(kept(at)).values() for tally in of]
