@@ -19,8 +19,8 @@ from strategies.plan import SEARCHED, WALKED, Job, Night, judged_as, kernel_of
 from strategies.tally import PROOFS, Tally, proofs, source_of, tonight
 from strategies.verdict import expected_of
 
-#: States that a search may keep, about 250 bytes each and as much again while they wait.
-STATES = 1_000_000
+#: States that a search may keep: 1 GB where most of them wait to be expanded, and some seconds for a checkpoint.
+STATES = 500_000
 #: What `deepen` says of a job: there is more to do, somebody else on this machine is at it, nothing is left tonight.
 OPEN, TAKEN, CLOSED = "open", "taken", "closed"
 

@@ -7,11 +7,15 @@ its slice. May use all of `strategies` but the command.
 from __future__ import annotations
 
 import os
+import signal
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from socket import gethostname
+from types import FrameType
 from typing import Any
 
 from mm_sim.loss import Step
@@ -28,8 +32,31 @@ from strategies.walk import Walk
 #: Seconds before the end in which no search is taken up any more, if there is something to walk; a search has to load
 #: and save its checkpoint, so its slices are longer.
 _LAST, _LONGER = 10.0, 5
+#: Seconds that a slice may take longer than it was given, for certificates, and seconds after the end of the night.
+_LONGEST, _LATE = 600.0, 30.0
 #: Share of a slice that goes into shortening the runs that are kept.
 _KEEPING = 0.1
+
+
+class TooLong(Exception):
+    """What was begun does not end: a series may loop for ever."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TooLong in the midst of whatever goes on after so many seconds. Only for the main thread."""
+
+    def too_long(number: int, frame: FrameType | None) -> None:
+        where = frame.f_code.co_name if frame else "?"
+        raise TooLong(f"not done after {seconds:.0f} s, but in {where}()")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass
@@ -104,10 +131,11 @@ class Worker:
         done["seconds"] += seconds
         self.write()
         try:
-            if job.scope in SEARCHES:
-                self.search(job, start + seconds)
-            else:
-                self.walk(job, start + seconds)
+            with _at_most(min(seconds + _LONGEST, self.stop - start + _LATE)):
+                if job.scope in SEARCHES:
+                    self.search(job, start + seconds)
+                else:
+                    self.walk(job, start + seconds)
         except Exception as error:  # a bug of the tool must not end the night; it makes it red
             where = traceback.extract_tb(error.__traceback__)[-1]
             self.tally.bad(

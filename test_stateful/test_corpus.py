@@ -144,6 +144,22 @@ def test_states_are_new_once(tmp_path: Path) -> None:
     assert len(kept.store.all(kept.states_key)) == 1
 
 
+@pytest.mark.parametrize("wrong", [5, "x", None, [5], {}])
+def test_entry_of_the_wrong_type_is_dropped_and_never_an_error(tmp_path: Path, wrong: object) -> None:
+    kept = corpus(tmp_path)
+    kept.store.put(kept.key, {"reached": wrong, "steps": wrong})
+    kept.store.put(kept.states_key, {"states": wrong})
+    assert kept.load() == ([], 1)
+    assert kept.add_states([(1, 1)])[0] == 1
+
+
+def test_states_beyond_the_bound_are_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strategies.corpus.STATES", 10)
+    kept = corpus(tmp_path)
+    assert kept.add_states([(n, 1) for n in range(20)]) == (10, 10)
+    assert kept.add_states([(n, 1) for n in range(20)]) == (0, 10)
+
+
 def test_databases_are_merged_and_merging_again_changes_nothing(tmp_path: Path) -> None:
     here, there = corpus(tmp_path / "here"), corpus(tmp_path / "there")
     there.keep(drop_from_the_swap_cache().steps, SITUATION, reaches_situation(SITUATION))
@@ -197,6 +213,17 @@ def test_what_a_database_does_not_take_is_handed_on_when_it_does() -> None:
     patient.flush(now=True)
     assert set(moody.fetch(b"k")) == {b"one"}
     assert str(patient) == "moody: failed 2 times (it is down), nothing was lost"
+
+
+def test_what_is_deleted_twice_while_a_database_is_down_is_deleted() -> None:
+    moody = Moody()
+    moody.inner.save(b"k", b"one")
+    patient = Patient(moody, "moody")
+    patient.delete(b"k", b"one")
+    patient.delete(b"k", b"one")
+    moody.down = False
+    patient.flush(now=True)
+    assert set(moody.fetch(b"k")) == set()
 
 
 def test_folder_is_read_by_hypothesis_own_database(tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_safe_series_that_reached_nothing_makes_the_night_red(tmp_path: Path) ->
     assert "never reached" in str(verdict.surprise())
 
 
+def test_series_that_loops_for_ever_does_not_hold_up_the_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = Path(forgetful(tmp_path))
+    series.write_text(series.read_text().replace("page.mapcount -= 1", "while True:\n            pass"))
+    monkeypatch.setattr("strategies.worker._LATE", 0.5)
+    night = small_night(tmp_path, str(series))
+    outcome, store = work(night)
+    assert time.time() < night.end + 10
+    lines, good = report(night, store, [outcome])
+    assert not good
+    assert any("but in page_remove_rmap()" in line for line in lines)
+
+
 def test_night_that_reached_nothing_new_says_so(tmp_path: Path) -> None:
     night = small_night(tmp_path)
     lines, _ = report(night, Store(night.databases), [])
@@ -202,6 +216,16 @@ def test_nightly_profile_overrides_the_ci_profile_of_hypothesis() -> None:
     nightly = settings.get_profile("nightly")
     assert not nightly.derandomize
     assert nightly.database is not None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"jobs": {"a": {}}}, {"slices": "x"}, {"said": {"a": "b"}}, {"night": 3}, {"end": None}, {"more": 1}]
+)
+def test_tally_that_is_none_is_passed_over_and_counted(tmp_path: Path, wrong: dict[str, object]) -> None:
+    store = kept(tmp_path)
+    store.put(TALLIES, {**asdict(Tally("night", "host w0 1", 0.0)), **wrong})
+    assert tallies(store) == {}
+    assert store.garbage == 1
 
 
 def test_tallies_of_a_night_that_is_over_become_one(tmp_path: Path) -> None:

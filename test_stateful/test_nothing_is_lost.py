@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -135,6 +136,23 @@ def test_entry_that_was_damaged_is_written_again(tmp_path: Path) -> None:
     folder.save(b"key", b"value")
     assert list(folder.fetch(b"key")) == [b"value"]
     assert not folder.damaged
+
+
+def test_something_else_in_the_place_of_an_entry_is_passed_over(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.save(b"key", b"value")
+    (file,) = tmp_path.glob("*/*")
+    (file.parent / "directory").mkdir()
+    assert list(folder.fetch(b"key")) == [b"value"]
+
+
+def test_directory_that_is_removed_in_the_night_is_made_again(tmp_path: Path) -> None:
+    store = kept(tmp_path)
+    store.put(b"key", {"n": 1})
+    shutil.rmtree(tmp_path / "kept")
+    store.put(b"key", {"n": 2})
+    assert [entry.data for entry in store.all(b"key")] == [{"n": 2}]
+    assert not store.troubles()
 
 
 @pytest.mark.nightly
