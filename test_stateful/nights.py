@@ -65,6 +65,14 @@ def work_away(night: Night, name: str) -> None:
     Worker(night, name).work()
 
 
+def fuzz(at: Path, *options: str) -> subprocess.Popen[str]:
+    """A night of `mm-sim fuzz` on s390, with the database and the folder of `small_night`."""
+    (at / "tests").mkdir(exist_ok=True)
+    where = [f"--database={at / 'kept'}", f"--folder={at / 'tests'}", "--arch=s390", "--scope=small"]
+    command = [sys.executable, "-c", "from strategies.cli import main; main()", "fuzz", *where, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def until(true: object, seconds: float = 20.0) -> None:
     """Wait until a function says True."""
     assert callable(true)

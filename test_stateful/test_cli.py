@@ -8,10 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mm_sim.kernel import Kernel
-from mm_sim.series import names
+from mm_sim.series import load, names
 from strategies.cli import _bounds, main
+from strategies.corpus import Store
 from strategies.explore import SCOPES
 from strategies.reproducer import FOLDER
+from strategies.tally import PROOFS, source_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,6 +26,19 @@ def test_list_names_every_series() -> None:
     result = CliRunner(env={"COLUMNS": "250"}).invoke(main, ["list"])
     assert result.exit_code == 0
     assert all(name in result.output for name in names())
+
+
+def test_list_shows_what_is_proven_and_prune_forgets_what_another_model_has_proven(tmp_path: Path) -> None:
+    store = Store([str(tmp_path)])
+    of = {"series": "linux_2_6_26", "arch": "s390", "name": "anon", "scope": str(SCOPES["anon"]), "ended": "complete"}
+    now = source_of(load("linux_2_6_26"), "s390")
+    for source, states in ((now, 123456), ("another model", 654321)):
+        store.put(PROOFS, {**of, "source": source, "states": states})
+    shown = CliRunner(env={"COLUMNS": "250"}).invoke(main, ["list", "--database", str(tmp_path)])
+    assert "s390: anon (123456 states)" in shown.output
+    assert "654321" not in shown.output
+    assert "1 proofs of other versions" in mm_sim("corpus", "--prune", "9", "--database", str(tmp_path)).output
+    assert [entry.data["source"] for entry in store.all(PROOFS)] == [now]
 
 
 def test_judge_shows_the_loss_and_its_certificate() -> None:

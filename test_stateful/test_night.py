@@ -18,7 +18,7 @@ from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
 from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
 from strategies.worker import Worker
-from test_stateful.nights import checkout, forgetful, kept, pytest_night, small_night, work
+from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, small_night, work
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
@@ -253,6 +253,19 @@ def test_night_of_pytest_is_as_expected_and_ends_on_time(tmp_path: Path) -> None
     assert "night 1: 28 jobs, 2 workers" in said
     assert said.count(" gone, ") == 1, "a line each minute"
     assert "a4b526b3ba63 on s390: losses: none" in said
+
+
+@pytest.mark.nightly
+def test_night_of_mm_sim_ends_on_time_with_the_losses_it_found(tmp_path: Path) -> None:
+    begin = time.time()
+    night = fuzz(tmp_path, "--budget=20s", "--jobs=2", forgetful(tmp_path))
+    said, _ = night.communicate(timeout=120)
+    assert night.returncode == 0, said
+    assert time.time() - begin < 20 + 60
+    new = {line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("new kind of loss")}
+    assert new
+    assert new <= {file.name for file in (tmp_path / "tests").iterdir()}
+    assert "<-- lost" in said
 
 
 def test_lengths_of_time() -> None:

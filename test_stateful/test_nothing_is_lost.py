@@ -23,7 +23,7 @@ from strategies.explore import SCOPES, Search
 from strategies.night import report
 from strategies.tally import tallies
 from strategies.worker import Worker
-from test_stateful.nights import checkout, forgetful, kept, pytest_night, small_night, until, work, work_away
+from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, small_night, until, work, work_away
 
 
 @contextmanager
@@ -217,6 +217,28 @@ def test_worker_of_xdist_that_is_killed_is_replaced_and_makes_the_night_red(tmp_
     assert re.search(r"\d failed.* in ", said.splitlines()[-1])
     assert killed in working(at)
     assert len(working(at)) == 3
+
+
+@pytest.mark.nightly
+def test_worker_of_mm_sim_that_is_killed_is_replaced_and_makes_the_night_red(tmp_path: Path) -> None:
+    night = fuzz(tmp_path, "--budget=20s", "--jobs=2", "linux_2_6_26")
+    until(lambda: len(working(tmp_path)) == 2, seconds=60)
+    os.kill(int(working(tmp_path)[0].split(" ")[2]), signal.SIGKILL)
+    said, _ = night.communicate(timeout=120)
+    assert night.returncode == 1, said
+    assert "died (exit status -9); what it stored is kept" in said
+    assert len(working(tmp_path)) == 3
+
+
+@pytest.mark.nightly
+def test_night_that_is_interrupted_says_what_it_did(tmp_path: Path) -> None:
+    night = fuzz(tmp_path, "--budget=10m", "--jobs=1", "linux_2_6_26")
+    until(lambda: len(working(tmp_path)) == 1, seconds=60)
+    night.send_signal(signal.SIGINT)
+    said, _ = night.communicate(timeout=60)
+    assert night.returncode == 1, said
+    assert "linux_2_6_26 on s390: losses: none" in said
+    assert "worker w0 had to be ended; what it stored is kept" in said
 
 
 def working(at: Path) -> list[str]:
