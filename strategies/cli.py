@@ -29,7 +29,7 @@ from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from strategies import bench as benchmarks
 from strategies import cost, explain, night, plan, report, reproducer, tally, timeline
-from strategies.corpus import DEFAULT, Corpus, DatabaseError, Folder, Store
+from strategies.corpus import DEFAULT, Corpus, DatabaseError, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer
 from strategies.rules import stops, table
@@ -288,9 +288,7 @@ def corpus(
         reached = tally.coverage(store)
         if prune is not None:
             click.echo(f"{old} proofs of other versions of the model deleted")
-            for part in store.parts:
-                if isinstance(part.database, Folder):
-                    click.echo(f"{part.name}: {part.database.tidy()} damaged entries deleted")
+            click.echo(f"{store.tidy()} damaged entries deleted")
         if picture is not None:
             try:
                 tally.plot(store, picture)

@@ -243,7 +243,8 @@ class Store:
         self.specs = list(specs)
         self.parts = [Patient(_open(spec), spec) for spec in specs]
         self.database = MultiplexedDatabase(*self.parts)
-        self.garbage = 0
+        #: What could not be read: keys and values.
+        self.garbage: set[tuple[bytes, bytes]] = set()
 
     def put(self, key: bytes, data: dict[str, Any]) -> bytes:
         value = json.dumps(data, sort_keys=True).encode()
@@ -264,7 +265,7 @@ class Store:
             if isinstance(data, dict):
                 found.append(Entry(value, data))
             else:
-                self.garbage += 1
+                self.garbage.add((key, value))
         return found
 
     def close(self) -> None:
@@ -274,8 +275,19 @@ class Store:
     def troubles(self) -> list[str]:
         said = [str(part) for part in self.parts if str(part)]
         if self.garbage:
-            said.append(f"{', '.join(self.specs)}: {self.garbage} entries could not be read, and were passed over")
+            said.append(
+                f"{', '.join(self.specs)}: {len(self.garbage)} entries could not be read, and were passed over"
+            )
         return said
+
+    def tidy(self) -> int:
+        """Delete what is damaged and what could not be read; how many entries that were."""
+        for key, value in self.garbage:
+            self.delete(key, value)
+        damaged = sum(part.database.tidy() for part in self.parts if isinstance(part.database, Folder))
+        deleted = damaged + len(self.garbage)
+        self.garbage.clear()
+        return deleted
 
     def unsaved(self) -> int:
         """How many entries no database has taken."""

@@ -6,7 +6,6 @@ May use all of `strategies` but the command.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,6 +78,8 @@ def _has_lost(job: Job, of: str, stand: Tally) -> bool:
 @contextmanager
 def _only_one(path: Path) -> Iterator[bool]:
     """Whether nobody else on this machine has this lock; it goes with the process that holds it."""
+    import fcntl  # not everywhere, and only nights need it
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")

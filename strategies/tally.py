@@ -84,7 +84,7 @@ def tallies(store: Store) -> dict[str, list[Tally]]:
             tally = Tally(**entry.data)
             total([tally], tally.night + tally.worker)  # raises where anything is not of its type
         except (TypeError, ValueError, KeyError, AttributeError):
-            store.garbage += 1
+            store.garbage.add((TALLIES, entry.value))
             continue
         known = best.get((tally.night, tally.worker))
         if known is None or known.slices <= tally.slices:

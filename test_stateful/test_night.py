@@ -224,8 +224,10 @@ def test_nightly_profile_overrides_the_ci_profile_of_hypothesis() -> None:
 def test_tally_that_is_none_is_passed_over_and_counted(tmp_path: Path, wrong: dict[str, object]) -> None:
     store = kept(tmp_path)
     store.put(TALLIES, {**asdict(Tally("night", "host w0 1", 0.0)), **wrong})
-    assert tallies(store) == {}
-    assert store.garbage == 1
+    assert tallies(store) == tallies(store) == {}
+    assert store.troubles() == [f"{tmp_path / 'kept'}: 1 entries could not be read, and were passed over"]
+    assert store.tidy() == 1
+    assert store.all(TALLIES) == []
 
 
 def test_tallies_of_a_night_that_is_over_become_one(tmp_path: Path) -> None:
