@@ -79,7 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEED] = _seed(config)
     if config.getoption("--database"):
         try:
-            kept = Store(config.getoption("--database")).database
+            opened = Store if hasattr(config, "workerinput") else Store.open
+            kept = opened(config.getoption("--database")).database
         except DatabaseError as error:
             pytest.exit(str(error), returncode=2)
         settings.register_profile("nightly", settings.get_profile("nightly"), database=kept)

@@ -176,7 +176,7 @@ def list_(databases: tuple[str, ...]) -> None:
     """The series, what is expected of each, and what nights have proven of this version of it."""
     shown = Table("series", "expected on s390", "applies to", "posted", "what it changes", "proven at night")
     with _one_line():
-        store = Store(databases)
+        store = Store.open(databases)
         for name in all_series.names():
             kernel = all_series.load(name)
             proven = []
@@ -258,11 +258,11 @@ def corpus(
     """What the nights have kept and reached; merge and prune it."""
     out = Console()
     with _one_line():
-        store = Store(databases)
+        store = Store.open(databases)
         for name in others:
             if ":" not in name and not Path(name).is_dir():
                 raise BadInput(f"{name}: there is no such database")
-            other = Store([name])
+            other = Store.open([name])
             new = tally.merge(store, other, ((n, all_series.load(n)) for n in all_series.names()))
             click.echo(f"{name}: {new} entries taken over")
             for line in other.troubles():

@@ -170,8 +170,8 @@ class Progress(threading.Thread):
 
 
 def begin(night: Night) -> list[str]:
-    """What is done once before the workers start; what is to be said before."""
-    store = Store(night.databases)
+    """What is done once before the workers start; what is to be said before. Raises DatabaseError."""
+    store = Store.open(night.databases)
     for part in store.parts:
         if isinstance(part.database, Folder):
             part.database.drafts()

@@ -243,7 +243,7 @@ def test_folder_is_read_by_hypothesis_own_database(tmp_path: Path) -> None:
 )
 def test_database_that_cannot_be_opened_is_named(name: str, message: str) -> None:
     with pytest.raises(DatabaseError) as error:
-        Store([name])
+        Store.open([name])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -10,11 +10,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from strategies.corpus import DatabaseError, Store
+from mm_sim.series import load
+from mm_sim.system import SMALL, Loss
+from strategies.corpus import Corpus, DatabaseError, Store
+from strategies.machine import machine
 from strategies.night import report
-from strategies.tally import tonight
-from test_stateful.nights import small_night, until, work_away
+from strategies.tally import LOSSES, tonight
+from test_stateful.nights import forgetful, small_night, until, work, work_away
 
 pytest.importorskip("redis", reason="the redis client is not installed")
 pytestmark = [
@@ -43,7 +48,7 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            Store([self.url])
+            Store.open([self.url])
         except DatabaseError:
             return False
         return True
@@ -79,3 +84,27 @@ def test_workers_share_a_server_that_is_killed_and_comes_back(tmp_path: Path, se
     assert [entry.data for entry in store.all(b"key")] == [{"n": 1}]
     lines, good = report(night, store, [])
     assert good, lines
+
+
+def test_night_whose_server_is_away_at_its_end_still_says_what_it_did(tmp_path: Path, server: Server) -> None:
+    night = small_night(tmp_path, databases=[server.url])
+    outcome, _ = work(night)
+    server.kill()
+    lines, good = report(night, Store(night.databases), [outcome])
+    server.start()
+    assert good, lines
+    assert any(line.startswith(f"{server.url}: failed") for line in lines)
+
+
+def test_database_and_server_share_a_night(tmp_path: Path, server: Server) -> None:
+    """A new kind of loss is in the server as an entry, and as Hypothesis keeps it; so are the runs."""
+    series = forgetful(tmp_path)
+    night = small_night(tmp_path, series, databases=[str(tmp_path / "kept"), server.url])
+    work(night)
+    elsewhere = Store([server.url])
+    assert elsewhere.all(LOSSES)
+    assert Corpus(elsewhere, load(series), series, "s390", "small", SMALL).load()[0]
+    again = machine(load(series), series, "s390")
+    reuse = settings(settings.get_profile("plain"), phases=[Phase.reuse], database=elsewhere.database)
+    with pytest.raises(Loss):
+        run_state_machine_as_test(again, settings=reuse)  # type: ignore[no-untyped-call,unused-ignore]
