@@ -40,6 +40,8 @@ WALKED = {
     "file and swap": Scope(frames=4, files=(EXT2,)),
     "threads": SCOPES["threads"].scope,
     "threads and swap": Scope(frames=4, files=(EXT2,), also=("threads",)),
+    "pins": SCOPES["pins"].scope,
+    "pins and swap": Scope(frames=5, files=(EXT2,), also=("pins", "migration")),
 }
 
 _TWO = (("reclaimer", (KSWAPD, DIRECT)), ("order", (4,)))
@@ -75,7 +77,7 @@ SEARCHED: dict[str, dict[str, Bounds]] = {
     },
     "file": {
         "file": SCOPES["file"],
-        "file, two reclaimers": replace(SCOPES["file"], only=_TWO, stops=2),
+        "file, two reclaimers": replace(_with("file", "reclaim"), only=_TWO),
         "file, two pages": _with("file", pages=2, frames=5),
         "file, three processes": _with("file", "exit", "fork", processes=3, frames=4),
         "file, three stops": replace(SCOPES["file"], steps=None, stops=3),
@@ -87,6 +89,13 @@ SEARCHED: dict[str, dict[str, Bounds]] = {
         "threads, two reclaimers": replace(_with("threads", "reclaim"), only=_TWO),
         "threads, three processes": _with("threads", "exit", "fork", processes=3, frames=4),
         "threads, three stops": replace(SCOPES["threads"], steps=None, stops=3),
+    },
+    "pins": {
+        "pins": SCOPES["pins"],
+        "pins, two stops": replace(SCOPES["pins"], stops=2),
+        "pins, two reclaimers": replace(_with("pins", "reclaim"), only=_TWO),
+        "pins, two pages": _with("pins", pages=2, frames=5),
+        "pins, three processes": _with("pins", "exit", processes=3, frames=4),
     },
 }
 #: The name of all searches, and of each.

@@ -18,6 +18,7 @@ from strategies.machine import machine
 from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
 from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
+from strategies.verdict import REQUIRED
 from strategies.worker import Worker
 from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, small_night, work
 
@@ -160,6 +161,11 @@ def test_search_that_another_worker_is_at_is_left_to_it(tmp_path: Path) -> None:
     assert worker.next_job(60.0) == other
 
 
+def test_each_scope_of_a_verdict_is_walked_and_searched() -> None:
+    assert plan.SEARCHED.keys() == REQUIRED.keys()
+    assert {plan.judged_as(name) for name in plan.WALKED} == REQUIRED.keys()
+
+
 @pytest.mark.parametrize("name", list(plan.SEARCHED))
 def test_larger_searches_begin_with_what_every_test_run_proves(name: str) -> None:
     first, *larger = plan.SEARCHED[name].items()
@@ -253,7 +259,7 @@ def test_night_of_pytest_ends_on_time_with_the_exit_status_of_what_it_says(tmp_p
     assert time.time() - begin < 75 + 60
     assert night.returncode == ("not as expected" in said), said
     assert re.search(r"[12] (passed|failed).* in ", said.splitlines()[-1])
-    assert "night 1: 28 jobs, 2 workers" in said
+    assert re.search("night 1: [0-9]+ jobs, 2 workers", said)
     assert said.count(" gone, ") == 1, "a line each minute"
     assert "a4b526b3ba63 on s390: losses: none" in said
 

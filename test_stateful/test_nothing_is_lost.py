@@ -129,7 +129,7 @@ def test_damaged_entry_is_passed_over_and_counted(tmp_path: Path, damage: bytes)
     whole = len(entries(tmp_path / "kept"))
     file = max((tmp_path / "kept").glob("*/*"), key=lambda file: file.stat().st_size)
     file.write_bytes(damage)
-    night = small_night(tmp_path)
+    night = small_night(tmp_path, seed=2)  # the same walk would write it again
     outcome, _ = work(night)
     assert not bad(night)
     assert ["1 damaged entries were passed over" in line for line in outcome.troubles] == [True]
