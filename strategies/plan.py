@@ -79,7 +79,7 @@ SEARCHED: dict[str, dict[str, Bounds]] = {
         "file": SCOPES["file"],
         "file, two reclaimers": replace(_with("file", "reclaim"), only=_TWO),
         "file, two pages": _with("file", pages=2, frames=5),
-        "file, three processes": _with("file", "exit", "fork", processes=3, frames=4),
+        "file, three processes": _with("file", "exit", processes=3, frames=4),
         "file, three stops": replace(SCOPES["file"], steps=None, stops=3),
     },
     "threads": {

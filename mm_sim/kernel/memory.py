@@ -351,8 +351,7 @@ class Memory(Shmem):
                 page.lock.release(task)
                 self.put_page(page)
                 return Fault.DONE
-        if dirty:
-            yield from self.shared_write_fault(page)
+        marked = dirty and (yield from self.shared_write_fault(page))
         yield "do_linear_fault: ptl"
         while not mm.ptl.acquire(task):
             yield mm.ptl
@@ -373,16 +372,16 @@ class Memory(Shmem):
         page.lock.release(task)
         if not installed or copy is not None:
             self.put_page(page)
-        elif dirty:
+        elif dirty and not marked:
             page.count += 1
             yield "do_linear_fault: page unlocked"
             yield from self.set_page_dirty(page)
             self.put_page(page)
         return Fault.DONE
 
-    def shared_write_fault(self, page: Page) -> Steps[None]:
-        """Where a patch can mark the page dirty before its pte can be written through; 2.6.26 does nothing here."""
-        return
+    def shared_write_fault(self, page: Page) -> Steps[bool]:
+        """Where a patch can mark the page dirty, and say so, before there is a pte; 2.6.26 does nothing here."""
+        return False
         yield
 
     def migration_entry_wait(self, mm: Mm, address: int, entry: Migration) -> Steps[Fault]:

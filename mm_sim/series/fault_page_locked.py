@@ -54,6 +54,7 @@ class FaultPageLocked(Kernel):
         self.put_page(page)
         return Fault.WRITE if installed else Fault.DONE
 
-    def shared_write_fault(self, page: Page) -> Steps[None]:
+    def shared_write_fault(self, page: Page) -> Steps[bool]:
         yield from self.set_page_dirty(page)
         yield "do_linear_fault: page marked dirty"
+        return True
