@@ -1,0 +1,522 @@
+"""Mutants of the model: the kernel without one of the statements that record, hand on or protect dirtiness.
+
+They are read off the source by the patterns below, so a new statement has its mutant at once. A mutant is a subclass
+of the kernel that all drivers take as a series. `judge` looks for what it loses, or breaks, and its base does not.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import inspect
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cache
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from mm_sim.arch import S390, X86, Arch
+from mm_sim.kernel import Kernel
+from mm_sim.loss import NotPossible, Step, replay
+from mm_sim.mm import Mm
+from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS
+from mm_sim.page import DIRTY, Pte, PteVal
+from mm_sim.sched import KernelBug
+from mm_sim.series.delay_rmap import DelayRmap
+from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
+from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.system import SMALL, Loss, Scope, System
+from strategies.explore import SCOPES, Bounds, Search
+from strategies.minimise import minimise
+from strategies.rules import domains, table
+from strategies.walk import Walk
+
+# The patterns
+
+#: Calls that are not made, and what is answered in their place: nothing was dirty; every lock is free.
+CALLS: Final[dict[str, bool]] = {
+    **dict.fromkeys(("set_page_dirty", "set_page_dirty_lock"), False),
+    **dict.fromkeys(("page_test_dirty", "page_clear_dirty"), False),
+    **dict.fromkeys(("page_mkclean", "page_mkclean_file", "page_mkclean_one"), False),
+    **dict.fromkeys(("flush_tlb_page", "flush_tlb_mm"), False),
+    "swap_duplicate": True,
+    **dict.fromkeys(("acquire", "acquire_nested", "trylock"), True),
+    **dict.fromkeys(("down_read", "down_read_trylock", "down_write", "down_write_nested"), True),
+    "busy": False,
+}
+LOCKS: Final = frozenset(name for name, value in CALLS.items() if value) - {"swap_duplicate"}
+#: What gives a lock back, and who must hold it.
+RELEASES: Final = {"release": "{0}.owner is {1}", "up_write": "{0}.writer is {1}", "up_read": "{1} in {0}.readers"}
+#: Records that are not written.
+WRITTEN: Final = frozenset(("AS_EIO", "PG_dirty", "key_c", "tag_dirty"))
+#: Records that are not seen: as if the page were clean, mapped nowhere, on no disk and on its way to none.
+READ: Final = frozenset(("PG_dirty", "PG_writeback", "accounts_dirty", "key_c", "mapcount", "tag_dirty"))
+#: Counts that are not looked at: as if nobody else had the page or the slot.
+COUNTS: Final = frozenset(("count", "map", "mapcount"))
+#: Bits of a pte that are not set, tested, cleared.
+BITS: Final = frozenset(("DIRTY", "pte_dirty"))
+#: Looks at what another CPU may have changed while no lock was held: as if nobody had.
+TABLES: Final = frozenset(("pages", "pte", "swap"))
+OWNERS: Final = frozenset(("mapping", "page"))
+
+
+def _name(node: ast.AST | None) -> str:
+    """The last part of a dotted name; of a call, that of the function."""
+    if isinstance(node, ast.Call):
+        node = node.func
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _as_if_unchanged(node: ast.Compare) -> bool | None:
+    """What a comparison answers where nobody else has or had anything to do with the page; None: another question."""
+    left, op, right = node.left, node.ops[0], node.comparators[0]
+    if isinstance(left, (ast.Attribute, ast.Name)) and _name(left) in COUNTS and isinstance(right, ast.Constant):
+        if isinstance(op, (ast.Eq, ast.LtE)):
+            return True
+        return False if isinstance(op, (ast.NotEq, ast.Gt)) else None
+    if _name(right) == "i_size":
+        return isinstance(op, ast.Lt)
+    if isinstance(op, (ast.Is, ast.IsNot)):
+        if isinstance(left, ast.Subscript) and _name(left.value) in TABLES:
+            return isinstance(op, ast.Is)
+        if isinstance(left, ast.Attribute) and left.attr in OWNERS:
+            gone = left.attr == "mapping" and isinstance(right, ast.Constant)  # truncated
+            return isinstance(op, ast.Is) != gone
+    return None
+
+
+def _observes(node: ast.AST) -> bool:
+    """Code that is none of the kernel's: checks of the bookkeeping, marks, hooks of the loss check."""
+    if isinstance(node, (ast.Assert, ast.Raise, ast.Yield, ast.JoinedStr)):
+        return True
+    if isinstance(node, ast.Call):
+        return _name(node) == "mark"
+    return isinstance(node, ast.If) and not node.orelse and all(
+        isinstance(one, ast.Raise)
+        or (isinstance(one, ast.Expr) and _name(one.value) == "mark")
+        or (isinstance(one, ast.Assign) and _name(one.targets[0]) == "suspect")
+        for one in node.body
+    )
+
+
+def _parents(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Every node of the kernel's code with its parent, in the order of the source."""
+    todo: list[tuple[ast.AST, ast.AST]] = [(function, one) for one in reversed(function.body)]
+    while todo:
+        parent, node = todo.pop()
+        if not _observes(node):
+            yield parent, node
+            todo += [(node, child) for child in reversed(list(ast.iter_child_nodes(node)))]
+
+
+def _changes(function: ast.FunctionDef) -> Iterator[tuple[str, ast.AST, object]]:
+    """What can be taken out of a function: in words, the node, and what comes in its place."""
+    cleared = {
+        id(one)
+        for node in ast.walk(function)
+        if (isinstance(node, ast.Call) and _name(node) == "clear")
+        or (isinstance(node, ast.BinOp) and any(_name(side) == "DIRTY" for side in (node.left, node.right)))
+        for one in ast.walk(node)
+    }
+    for parent, node in _parents(function):
+        if isinstance(node, ast.Call):
+            name = _name(node)
+            if name in CALLS:
+                yield ast.unparse(node), node, () if isinstance(parent, ast.YieldFrom) else CALLS[name]
+            elif name == "set_pte_at" and not isinstance(node.args[2], ast.Constant):
+                yield f"the dirty bit in {ast.unparse(node)}", node, "set_clean_pte_at"
+        elif isinstance(node, ast.Assign):
+            clears = isinstance(node.value, ast.Constant) and not node.value.value
+            for target in node.targets:
+                if _name(target) in WRITTEN and not clears:
+                    yield f"{ast.unparse(target)} = {ast.unparse(node.value)}", node, target
+        elif isinstance(node, ast.Compare):
+            answer = _as_if_unchanged(node)
+            if answer is not None:
+                yield ast.unparse(node), node, answer
+        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Load):
+            name = _name(node)
+            if name in BITS or (name == "WRITE" and id(node) in cleared):
+                yield f"{ast.unparse(node)} in {ast.unparse(parent)}", node, 0
+            elif name in READ and not isinstance(parent, ast.Compare):
+                yield f"{ast.unparse(node)}", node, False
+
+
+class _Take(ast.NodeTransformer):
+    """Puts something in the place of one node, and notes where that makes a difference (see `_mutated`)."""
+
+    def __init__(self, node: ast.AST, instead: object, marks: bool) -> None:
+        self.node, self.instead, self.marks = node, instead, marks
+
+    def visit(self, node: ast.AST) -> Any:
+        if node is not self.node:
+            return self.generic_visit(node)
+        if isinstance(self.instead, str):
+            assert isinstance(node, ast.Call)
+            assert isinstance(node.func, ast.Attribute)
+            node.func.attr = self.instead
+            return node
+        if isinstance(node, ast.Assign):
+            target = self.instead
+            node.targets = [one for one in node.targets if one is not target]
+            mark = self.noted(ast.unparse(target), ast.unparse(node.value))  # type: ignore[arg-type]
+            return [ast.Expr(mark), *([node] if node.targets else [])]
+        called = isinstance(node, ast.Call) and _name(node) != "busy"
+        return self.noted(repr(not self.instead) if called else ast.unparse(node), repr(self.instead))
+
+    def noted(self, was: str, now: str) -> ast.expr:
+        return ast.parse(f"self.mutated({was}, {now})" if self.marks else now, mode="eval").body
+
+
+class _IfHeld(ast.NodeTransformer):
+    """Locks are given back only by who holds them."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        call = node.value
+        held = RELEASES.get(_name(call)) if isinstance(call, ast.Call) else None
+        if held is None:
+            return node
+        assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Attribute)
+        test = held.format(ast.unparse(call.func.value), ast.unparse(call.args[0]))
+        return ast.If(ast.parse(test, mode="eval").body, [node], [])
+
+
+#: How often it made a difference that a statement was missing.
+REACHED: Final = "a statement was missing"
+
+
+def _compile(owner: type, function: ast.FunctionDef) -> FunctionType:
+    """A method of `owner`, in the globals of its module, at its lines."""
+    module = sys.modules[owner.__module__]
+    outer = ast.parse("def made(__class__): pass")
+    made = outer.body[0]
+    assert isinstance(made, ast.FunctionDef)
+    made.body = [function, ast.Return(ast.Name(function.name, ast.Load()))]
+    for node in ast.walk(outer):
+        if "lineno" in node._attributes and not hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = function.lineno  # type: ignore[attr-defined]
+    ast.fix_missing_locations(outer)
+    flags = annotations.compiler_flag
+    space: dict[str, Any] = {}
+    exec(compile(outer, module.__file__ or "", "exec", flags, dont_inherit=True), vars(module), space)
+    method: FunctionType = space["made"](owner)
+    method.__qualname__ = f"{owner.__name__}.{function.name}"
+    return method
+
+
+@cache
+def _functions(cls: type) -> dict[str, ast.FunctionDef]:
+    """The methods that a class defines, by name."""
+    module = sys.modules[cls.__module__]
+    classes = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)]
+    mine = next(node for node in classes if node.name == cls.__name__)
+    return {node.name: node for node in mine.body if isinstance(node, ast.FunctionDef)}
+
+
+@cache
+def _if_held(base: type[Kernel]) -> type[Kernel]:
+    """A kernel that gives back only the locks that it holds."""
+    own: dict[str, object] = {"__slots__": ()}
+    for cls in reversed(base.__mro__[:-1]):
+        for name, function in _functions(cls).items() if cls.__module__.startswith("mm_sim.") else ():
+            own.pop(name, None)
+            if any(_name(node) in RELEASES for node in ast.walk(function) if isinstance(node, ast.Call)):
+                own[name] = _compile(cls, _IfHeld().visit(deepcopy(function)))
+    return type(base.__name__, (base,), own)
+
+
+def _mutated(self: Kernel, was: object, now: object) -> object:
+    """What a mutant has in place of an expression: counted where it makes a difference."""
+    if bool(was) is not bool(now):
+        self.mark(REACHED)
+    return now
+
+
+def _set_clean_pte_at(self: Kernel, mm: Mm, addr: int, pte: PteVal) -> None:
+    """set_pte_at() that loses the dirty bit."""
+    if type(pte) is Pte and pte.bits & DIRTY:
+        self.mark(REACHED)
+        pte = pte.clear(DIRTY)
+    self.set_pte_at(mm, addr, pte)
+
+
+_HELPERS: Final = {"__slots__": (), "mutated": _mutated, "set_clean_pte_at": _set_clean_pte_at}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mutant:
+    """A function without one of its statements: `name` is `file.function: statement`.
+
+    `owner` is the class that defines it, a layer of the kernel, a series or an architecture; `number` counts what
+    can be taken out of it; `lock` says that it is a lock.
+    """
+
+    name: str
+    owner: type
+    function: ast.FunctionDef
+    number: int
+    lock: bool
+
+    def fits(self, base: type[Kernel], arch: str) -> bool:
+        """Whether `base` runs the function."""
+        if issubclass(self.owner, Arch):
+            return self.owner.name == arch
+        name = self.function.name
+        return getattr(base, name, None) is vars(self.owner)[name]
+
+    def on(self, base: type[Kernel]) -> type[Kernel]:
+        """The kernel `base` with the function changed."""
+        function = deepcopy(self.function)
+        _, node, instead = list(_changes(function))[self.number]
+        function = _Take(node, instead, marks=not issubclass(self.owner, Arch)).visit(function)
+        own: dict[str, object] = {**_HELPERS, "title": self.name}
+        if issubclass(self.owner, Arch):
+            space = {"__slots__": (), function.name: _compile(self.owner, function)}
+            owner, made = self.owner, type(self.owner.__name__, (self.owner,), space)
+
+            def start(kernel: Kernel, arch: Arch, **sizes: Any) -> None:
+                base.__init__(kernel, made() if type(arch) is owner else arch, **sizes)
+
+            own["__init__"] = start
+        else:
+            if self.lock:
+                base, function = _if_held(base), _IfHeld().visit(function)
+            own[function.name] = _compile(self.owner, function)
+        return type(base.__name__, (base,), own)
+
+
+def of_function(owner: type, function: ast.FunctionDef) -> Iterator[Mutant]:
+    """The mutants of a method of `owner`."""
+    file = owner.__module__.rpartition(".")[2]
+    times: Counter[str] = Counter()
+    for number, (what, node, _) in enumerate(_changes(function)):
+        times[what] += 1
+        nth = f" ({times[what]})" if times[what] > 1 else ""
+        yield Mutant(f"{file}.{function.name}: {what}{nth}", owner, function, number, _name(node) in LOCKS)
+
+
+# Where they are judged
+
+
+class Tracked(DirtyTrackingRace, MremapAnonVma):
+    """2.6.26 with mends for what it loses with one thread in each process."""
+
+    __slots__ = ()
+
+
+class Mended(DelayRmap, MremapAnonVma):
+    """2.6.26 with mends for what it loses with threads, too."""
+
+    __slots__ = ()
+
+
+BASES: Final[tuple[type[Kernel], ...]] = (Tracked, Mended)
+
+_ALL = ("threads", "pins", "migration")
+_LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
+_RACE = ("fork", "pageout_done", "reclaim", "resume", "store")
+
+#: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
+PLACES: Final[dict[str, Bounds]] = {
+    **{name: SCOPES[name] for name in ("anon", "tmpfs", "file", "threads")},
+    "xfs": Bounds(Scope(files=(XFS,), slots=0), rules=SCOPES["file"].rules, only=_LUMPY, steps=8, stops=1),
+    "pins": Bounds(Scope(also=("pins",)), (*_RACE, "ptrace", "read_direct"), _LUMPY, steps=6, stops=1),
+    "migration": Bounds(Scope(also=("migration",)), (*_RACE, "exit", "move_pages"), _LUMPY, steps=6, stops=1),
+    "moved files": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("migration",)),
+        ("fsync", "move_pages", "pageout_done", "reclaim", "resume", "store", "writeback"),
+        _LUMPY,
+        steps=6,
+        stops=1,
+    ),
+    "swapoff": Bounds(SMALL, (*_RACE, "swapoff"), _LUMPY, steps=6, stops=1),
+    "truncate": Bounds(
+        Scope(files=(TMPFS,), slots=1), (*_RACE, "load", "truncate", "write"), _LUMPY, steps=6, stops=1
+    ),
+    "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
+}
+
+
+def base_of(scope: Scope) -> tuple[type[Kernel], ...]:
+    """The bases that lose nothing in a scope."""
+    return BASES[1:] if "threads" in scope.also else BASES
+
+
+@cache
+def all_mutants() -> dict[str, Mutant]:
+    """Every mutant of the model, by name."""
+    classes = dict.fromkeys(cls for base in BASES for cls in base.__mro__ if cls.__module__.startswith("mm_sim."))
+    return {
+        mutant.name: mutant
+        for cls in (*classes, S390, X86)
+        for name, function in _functions(cls).items()
+        if name != "remembers"  # tells of a loss; the kernel does not call it
+        for mutant in of_function(cls, function)
+    }
+
+
+@cache
+def called(base: type[Kernel], bounds: Bounds) -> frozenset[str]:
+    """The functions whose names can be come to from the rules of a scope."""
+    values = domains(bounds.scope)
+    todo: list[str] = []
+    seen = set(todo)
+    for rule in table(base):
+        if (bounds.rules is None or rule.name in bounds.rules) and all(map(values.get, rule.arguments.values())):
+            todo += _names(rule.steps) + _names(rule.action)
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            for cls in (*base.__mro__, S390, X86):
+                todo += _names(vars(cls).get(name))
+    return frozenset(seen)
+
+
+def _names(function: object) -> list[str]:
+    """The names that the code of a function has, and of the functions within."""
+    code = getattr(function, "__code__", None)
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)] if code else []
+    return [*code.co_names, *(name for one in inner for name in one.co_names)] if code else []
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of a mutant. `word` is "loss", "check" or "survived"; `what` was lost, or said by the check.
+
+    `steps` and `seconds` are what it took, `length` the steps of a short run that loses. `where` and `how` (walk or
+    search) it was killed; of a survivor, `reached` has the scopes that came to the place where the statement is
+    missing, and `proven` those of them whose search was complete.
+    """
+
+    name: str
+    word: str = "survived"
+    what: str = ""
+    where: str = ""
+    how: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+    length: int = 0
+    reached: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()
+
+
+class Killed(Exception):
+    """A mutant has lost a page, or broken the bookkeeping."""
+
+    def __init__(self, word: str, what: str, length: int = 0) -> None:
+        super().__init__(what)
+        self.word, self.what, self.length = word, what, length
+
+
+from contextlib import suppress
+
+class CountingWalk(Walk):
+    """A walk that counts everything in each quiet state."""
+
+    def look(self, system: System, steps: list[Step]) -> None:
+        count_everything(system)
+        super().look(system, steps)
+
+
+#: How many runs are walked in each scope: at first, where the missing statement made a difference, and after a search.
+RUNS: Final = (100, 400, 1_500)
+
+
+class Judge:
+    """Judges one mutant: in each scope that comes to where the statement is missing, first what is quickest."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+        self.fate = Fate(mutant.name)
+        self.walks: dict[tuple[str, str], CountingWalk] = {}
+        self.places = {
+            (name, arch): (base, mutant.on(base), bounds)
+            for name, bounds in PLACES.items()
+            for arch in ("s390", "x86")
+            for base in base_of(bounds.scope)
+            if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))
+        }
+
+    def judge(self) -> Fate:
+        fate = self.fate
+        start = time.process_time()
+        thresholds = gc.get_threshold()
+        gc.set_threshold(2_000, 10, 1_000_000)  # as for a search: clones are full of cycles
+        try:
+            self.look()
+        except Killed as killed:
+            fate.word, fate.what, fate.length = killed.word, killed.what, killed.length
+        finally:
+            gc.set_threshold(*thresholds)
+        fate.seconds = round(time.process_time() - start, 2)
+        return fate
+
+    def look(self) -> None:
+        """Walk a little everywhere; then walk and search where the statement was missing; then walk on there."""
+        times = {place: self.walk(place, RUNS[0]) for place in self.places}
+        reached = sorted((place for place in times if times[place]), key=lambda place: -times[place])
+        for place in reached:
+            self.walk(place, RUNS[1])
+        searched = [place for place in reached or times if self.searchable(place)]
+        proven = [place for place in searched if self.search(place)]
+        self.fate.proven = tuple(map(" on ".join, proven))
+        self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
+        for place in reached:
+            self.walk(place, RUNS[2])
+
+    def searchable(self, place: tuple[str, str]) -> bool:
+        base, _, bounds = self.places[place]
+        return bounds.steps is not None and self.mutant.function.name in called(base, bounds)
+
+    def walk(self, place: tuple[str, str], runs: int) -> int:
+        """Walk until there were so many runs: how often the statement was missing."""
+        base, kernel, bounds = self.places[place]
+        walk = self.walks.pop(place, None) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        self.fate.where, self.fate.how = " on ".join(place), "walk"
+        before = walk.steps
+        try:
+            while walk.runs < runs:
+                if walk.run() is not None:
+                    self.lost(place, walk.trace)
+        except Killed:
+            raise
+        except Exception as error:
+            raise Killed("check", f"{type(error).__name__}: {error}") from error
+        finally:
+            self.fate.steps += walk.steps - before
+        times = 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
+        if times:
+            self.walks[place] = walk
+        return times
+
+    def search(self, place: tuple[str, str]) -> bool:
+        """Search a scope: whether all of it was searched, and the statement was missing there."""
+        base, kernel, bounds = self.places[place]
+        self.fate.where, self.fate.how = " on ".join(place), "search"
+        marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
+        search = Search(kernel, place[1], bounds, reduce=False, marks=marks)
+        try:
+            result = search.run()
+        except Exception as error:
+            raise Killed("check", f"{type(error).__name__}: {error}") from error
+        finally:
+            self.fate.steps += search.result.transitions
+        if result.ended == "loss":
+            self.lost(place, result.losses[-1][0])
+        return result.ended == "complete" and REACHED in marks
+
+    def lost(self, place: tuple[str, str], steps: list[Step]) -> None:
+        """A loss kills, unless the base loses the page, too."""
+        base, kernel, bounds = self.places[place]
+        scope = bounds.scope
+        with suppress(NotPossible):
+            if replay(base, place[1], scope, steps) is not None:
+                return
+        short, report = minimise(kernel, place[1], scope, steps)
+        raise Killed("loss", str(report.forgotten_by), len(short))
