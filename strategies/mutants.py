@@ -30,6 +30,7 @@ from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.system import SMALL, Loss, Scope, System
+from strategies.counts import count_everything
 from strategies.explore import SCOPES, Bounds, Search
 from strategies.minimise import minimise
 from strategies.rules import domains, table

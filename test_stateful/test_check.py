@@ -1,58 +1,22 @@
-"""The loss check and the bookkeeping, held against their slow and plain counterparts during walks."""
+"""The loss check and the bookkeeping, held against their slow and plain counterparts; each check of it, firing."""
+
+from collections.abc import Callable
 
 import pytest
 
-from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.names import Name, ext2, shm, tmpfs, xfs
-from mm_sim.page import WRITE, Pte, SwapSlot
+from mm_sim.names import P1, A, Name, ext2, kswapd, shm, tmpfs, xfs
+from mm_sim.page import WRITE, Page, Pte
+from mm_sim.sched import KernelBug
 from mm_sim.series import load
 from mm_sim.snapshot import is_quiet
 from mm_sim.system import Loss, Scope, System
+from strategies.counts import count_everything
+from strategies.reproducer import Live
 from strategies.walk import Walk
 
 ALSO = ("threads", "pins", "migration")
-
-
-def count_everything(system: System) -> None:
-    """Recompute every count of a quiet state from the page tables, the swap cache and the files."""
-    kernel = system.kernel
-    ptes = [pte for mm in kernel.mms for pte in mm.pte]
-    of_files = [page for file in kernel.files for page in file.pages]
-    on_swap = [slot for file in kernel.files for slot in file.swap]
-    for page in kernel.frames:
-        mapped = sum(type(pte) is Pte and pte.page is page for pte in ptes)
-        in_file = sum(other is page for other in of_files)
-        assert page.mapcount == mapped
-        assert page.count == mapped + page.PG_swapcache + in_file
-        assert in_file == (type(page.mapping) is AddressSpace and not page.PG_swapcache and page.count > 0)
-        assert (page in kernel.free) == (page.count == 0)
-        assert page.lock.owner is None
-    for slot in kernel.slots:
-        swapped = sum(isinstance(pte, SwapSlot) and pte is slot for pte in ptes)
-        assert slot.map == swapped + (slot.page is not None) + sum(other is slot for other in on_swap)
-        assert slot.page is None or slot.page.private is slot
-    assert kernel.nr_swap_pages == sum(not slot.map for slot in kernel.slots)
-    for file in kernel.files:
-        vmas = [vma for mm in kernel.mms for vma in mm.mmap if vma.vm_file is file]
-        assert file.count == len(vmas)
-        assert sorted(map(id, file.i_mmap)) == sorted(map(id, vmas))
-        for at, cached in enumerate(file.pages):
-            if cached is not None:
-                assert (cached.mapping, cached.index) == (file, at)
-                assert cached.tag_dirty >= (cached.PG_dirty and file.accounts_dirty)
-                assert file.swap[at] is None
-    for mm in kernel.mms:
-        users = [task for task in kernel.tasks if task.mm is mm]
-        # Two forks at once may give their children one name: then nobody has the first one's mm.
-        assert mm.mm_users == len(users) or not users
-        for tlb in mm.tlbs:
-            for addr, pte in tlb.items():
-                now = mm.pte[addr]
-                assert type(now) is Pte, "a translation outlived its pte"
-                assert now.page is pte.page
-                assert now.bits & pte.bits & WRITE == pte.bits & WRITE
 
 
 @pytest.fixture
@@ -95,3 +59,127 @@ def test_quick_check_finds_what_the_full_check_finds_in_files(files: tuple[Name,
     for _ in range(100):
         walk.run()
     assert walk.marks.keys() & {"clean drop from the page cache", "tmpfs page moved to swap"}
+
+
+# what each check of the bookkeeping says when it fires
+
+
+def anonymous() -> tuple[System, Page]:
+    """A machine with one anonymous page, and that page."""
+    state = Live(load("linux_2_6_26"), "s390", Scope())
+    state.store(process=P1, page=A)
+    pte = state.system.kernel.mms[0].pte[A]
+    assert isinstance(pte, Pte)
+    return state.system, pte.page
+
+
+def in_swap_cache() -> tuple[System, Page]:
+    """A machine with one page in the swap cache, written and still mapped by a swap pte, and that page."""
+    state = Live(load("linux_2_6_26"), "s390", Scope())
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.pageout_done(holder=P1, page=A)
+    page = state.system.kernel.slots[0].page
+    assert page is not None
+    return state.system, page
+
+
+def of_file(*also: str) -> tuple[System, Page]:
+    """A machine with one page of a file, mapped and modified, and that page."""
+    state = Live(load("linux_2_6_26"), "x86", Scope(files=(ext2,), also=also))
+    state.store(process=P1, page=A)
+    page = state.system.kernel.files[0].pages[A]
+    assert page is not None
+    return state.system, page
+
+
+def test_freeing_a_page_that_is_mapped_is_a_bug() -> None:
+    system, page = anonymous()
+    with pytest.raises(KernelBug, match="Bad page state"):
+        system.kernel.put_page(page)
+
+
+def test_unmapping_a_page_that_is_not_mapped_is_a_bug() -> None:
+    system, page = anonymous()
+    page.mapcount = 0
+    with pytest.raises(KernelBug, match="went negative"):
+        next(system.kernel.page_remove_rmap(page))
+
+
+def test_mapping_an_anonymous_page_where_rmap_cannot_find_it_is_a_bug() -> None:
+    system, page = anonymous()
+    page.index += 1
+    with pytest.raises(KernelBug, match="rmap cannot find it"):
+        system.kernel.page_dup_rmap(page, system.kernel.mms[0].mmap[0], A)
+
+
+def test_the_slot_of_a_page_outside_the_swap_cache_is_a_bug() -> None:
+    _, page = anonymous()
+    with pytest.raises(KernelBug, match="is not in the swap cache"):
+        page.swap_slot()
+
+
+def test_leaving_the_swap_cache_unlocked_is_a_bug() -> None:
+    system, page = in_swap_cache()
+    with pytest.raises(KernelBug, match="unlocked or under writeback"):
+        system.kernel.delete_from_swap_cache_locked(page)
+
+
+def test_leaving_the_swap_cache_under_writeback_is_a_bug() -> None:
+    system, page = in_swap_cache()
+    page.lock.trylock(system.kernel.current)
+    page.PG_writeback = True
+    with pytest.raises(KernelBug, match="unlocked or under writeback"):
+        system.kernel.delete_from_swap_cache_locked(page)
+
+
+def test_freeing_a_free_slot_is_a_bug() -> None:
+    system, _ = anonymous()
+    with pytest.raises(KernelBug, match="swap_free: unused"):
+        system.kernel.swap_free(system.kernel.slots[0])
+
+
+def test_freeing_the_slot_of_a_page_in_the_swap_cache_is_a_bug() -> None:
+    system, page = in_swap_cache()
+    slot = page.swap_slot()
+    system.kernel.swap_free(slot)
+    with pytest.raises(KernelBug, match="is in the swap cache"):
+        system.kernel.swap_free(slot)
+
+
+def _set(name: str, value: object) -> Callable[[System, Page], None]:
+    return lambda system, page: setattr(page, name, value)
+
+
+MISCOUNTS: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, Page], object]]] = {
+    "mapcount": (anonymous, _set("mapcount", 2)),
+    "count of": (anonymous, _set("count", 2)),
+    "free list": (anonymous, lambda system, page: system.kernel.free.append(page)),
+    "is locked": (anonymous, lambda system, page: page.lock.trylock(system.kernel.current)),
+    "swap_map": (in_swap_cache, lambda system, page: system.kernel.swap_duplicate(page.swap_slot())),
+    "another slot": (in_swap_cache, _set("private", None)),
+    "nr_swap_pages": (in_swap_cache, lambda system, page: setattr(system.kernel, "nr_swap_pages", 2)),
+    "users": (of_file, lambda system, page: setattr(page.mapping, "count", 2)),
+    "i_mmap": (of_file, lambda system, page: system.kernel.files[0].i_mmap.clear()),
+    "does not know of": (of_file, _set("mapping", None)),
+    "another place": (of_file, _set("index", 1)),
+    "without a dirty tag": (of_file, _set("tag_dirty", False)),
+    "swap vector": (of_file, lambda system, page: system.kernel.files[0].swap.__setitem__(A, system.kernel.slots[0])),
+    "mm_users": (anonymous, lambda system, page: setattr(system.kernel.mms[0], "mm_users", 2)),
+    "outlived": (lambda: of_file("threads"), lambda system, page: system.kernel.mms[0].pte.__setitem__(A, None)),
+    "may write": (
+        lambda: of_file("threads"),
+        lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.ptes[0]),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISCOUNTS)
+def test_a_wrong_count_is_a_bug(what: str) -> None:
+    start, spoil = MISCOUNTS[what]
+    system, page = start()
+    count_everything(system)
+    spoil(system, page)
+    with pytest.raises(KernelBug) as said:
+        count_everything(system)
+    assert what in str(said.value)

@@ -45,6 +45,30 @@ def test_recursion_raises() -> None:
         lock.acquire(task)
 
 
+def test_two_nested_locks_of_one_rank_and_a_third_raise() -> None:
+    task = Task(0)
+    Lock(PTL).acquire(task)
+    Lock(PTL).acquire_nested(task)
+    with pytest.raises(KernelBug, match="lock order"):
+        Lock(PTL).acquire_nested(task)
+
+
+def test_mmap_sem_inside_an_inner_lock_raises() -> None:
+    task = Task(0)
+    Lock(PTL).acquire(task)
+    with pytest.raises(KernelBug, match="takes mmap_sem"):
+        RwSem().down_read(task)
+    with pytest.raises(KernelBug, match="takes mmap_sem"):
+        RwSem().down_write(task)
+
+
+def test_release_of_mmap_sem_by_another_task_raises() -> None:
+    sem = RwSem()
+    sem.down_write(Task(0))
+    with pytest.raises(KernelBug, match="releases mmap_sem"):
+        sem.up_write(Task(1))
+
+
 def test_page_lock_may_be_tried_under_the_ptl() -> None:
     task = Task(0)
     Lock(PTL).acquire(task)

@@ -1,0 +1,75 @@
+"""Every count of a quiet state, counted again from the page tables, the swap cache, the files and the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mm_sim.address_space import AddressSpace
+from mm_sim.page import WRITE, Page, Pte, SwapSlot
+from mm_sim.sched import KernelBug
+from mm_sim.system import System
+
+
+def count_everything(system: System) -> None:
+    """Raises KernelBug if a count of a state in which no operation is under way is not what it counts."""
+    if wrong := list(_wrong(system)):
+        raise KernelBug("; ".join(wrong))
+
+
+def _wrong(system: System) -> Iterator[str]:
+    kernel = system.kernel
+    ptes = [pte for mm in kernel.mms for pte in mm.pte]
+    of_files = [page for file in kernel.files for page in file.pages]
+    on_swap = [slot for file in kernel.files for slot in file.swap]
+    for page in kernel.frames:
+        yield from _wrong_page(page, ptes, of_files)
+        if (page in kernel.free) != (page.count == 0):
+            yield f"{page!r} is on the free list with a count, or has none and is not"
+    for slot in kernel.slots:
+        swapped = sum(isinstance(pte, SwapSlot) and pte is slot for pte in ptes)
+        if slot.map != swapped + (slot.page is not None) + sum(other is slot for other in on_swap):
+            yield f"swap_map of {slot!r} is {slot.map}"
+        if slot.page is not None and slot.page.private is not slot:
+            yield f"{slot.page!r} is in the swap cache of {slot!r}, and has another slot"
+    if kernel.nr_swap_pages != sum(not slot.map for slot in kernel.slots):
+        yield f"nr_swap_pages is {kernel.nr_swap_pages}"
+    for file in kernel.files:
+        vmas = [vma for mm in kernel.mms for vma in mm.mmap if vma.vm_file is file]
+        if file.count != len(vmas):
+            yield f"{file!r} has {file.count} users, and {len(vmas)} vmas"
+        if sorted(map(id, file.i_mmap)) != sorted(map(id, vmas)):
+            yield f"i_mmap of {file!r} has not the vmas that map it"
+        for at, cached in enumerate(file.pages):
+            if cached is None:
+                continue
+            if cached.mapping is not file or cached.index != at:
+                yield f"{cached!r} is in the page cache of {file!r}, and knows of another place"
+            if cached.PG_dirty and file.accounts_dirty and not cached.tag_dirty:
+                yield f"{cached!r} is dirty without a dirty tag"
+            if file.swap[at] is not None:
+                yield f"{cached!r} is in the page cache of {file!r}, and in its swap vector"
+    for mm in kernel.mms:
+        users = [task for task in kernel.tasks if task.mm is mm]
+        # Two forks at once may give their children one name: then nobody has the first one's mm.
+        if users and mm.mm_users != len(users):
+            yield f"mm_users is {mm.mm_users} with {len(users)} threads"
+        for tlb in mm.tlbs:
+            for addr, cached_pte in tlb.items():
+                pte = mm.pte[addr]
+                if type(pte) is not Pte or pte.page is not cached_pte.page:
+                    yield "a translation outlived its pte"
+                elif cached_pte.bits & ~pte.bits & WRITE:
+                    yield "a translation may write, and its pte may not"
+
+
+def _wrong_page(page: Page, ptes: list[object], of_files: list[Page | None]) -> Iterator[str]:
+    mapped = sum(type(pte) is Pte and pte.page is page for pte in ptes)
+    in_file = sum(other is page for other in of_files)
+    if page.mapcount != mapped:
+        yield f"mapcount of {page!r} is {page.mapcount}, and {mapped} ptes map it"
+    if page.count != mapped + page.PG_swapcache + in_file:
+        yield f"count of {page!r} is {page.count}, and {mapped} ptes and {page.PG_swapcache + in_file} caches have it"
+    if in_file != (type(page.mapping) is AddressSpace and not page.PG_swapcache and page.count > 0):
+        yield f"{page!r} is in a page cache it does not know of, or is not where it thinks"
+    if page.lock.owner is not None:
+        yield f"{page!r} is locked, and nobody is at work"
