@@ -15,7 +15,7 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
-from strategies import night, plan, report
+from strategies import mutants, night, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.reproducer import Told
 from strategies.tally import Tally
@@ -245,10 +245,15 @@ def _recorded(reporter: pytest.TerminalReporter, key: str) -> list[Any]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With --mm-report, the pages: by the process that has all verdicts."""
+    """With --mm-report, the pages, and the table of mutants: by the process that has all verdicts and all fates."""
     folder = session.config.getoption("--mm-report")
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
-    if folder is None or reporter is None or hasattr(session.config, "workerinput"):
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    fates = [mutants.Fate(**fate) for fate in _recorded(reporter, "fate")]
+    if fates and len(fates) == len(mutants.all_mutants()):
+        mutants.write(fates)
+    if folder is None:
         return
     try:
         report.write_all(folder, _recorded(reporter, "judged"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.page import WRITE, Page, Pte, SwapSlot
@@ -62,7 +62,7 @@ def _wrong(system: System) -> Iterator[str]:
                     yield "a translation may write, and its pte may not"
 
 
-def _wrong_page(page: Page, ptes: list[object], of_files: list[Page | None]) -> Iterator[str]:
+def _wrong_page(page: Page, ptes: Sequence[object], of_files: list[Page | None]) -> Iterator[str]:
     mapped = sum(type(pte) is Pte and pte.page is page for pte in ptes)
     in_file = sum(other is page for other in of_files)
     if page.mapcount != mapped:

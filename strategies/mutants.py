@@ -12,24 +12,25 @@ import inspect
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from mm_sim.arch import S390, X86, Arch
+from mm_sim.arch import ARCHES, S390, X86, Arch
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.mm import Mm
-from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS
+from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS, Name
 from mm_sim.page import DIRTY, Pte, PteVal
-from mm_sim.sched import KernelBug
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
-from mm_sim.system import SMALL, Loss, Scope, System
+from mm_sim.system import Scope, System
 from strategies.counts import count_everything
 from strategies.explore import SCOPES, Bounds, Search
 from strategies.minimise import minimise
@@ -96,11 +97,15 @@ def _observes(node: ast.AST) -> bool:
         return True
     if isinstance(node, ast.Call):
         return _name(node) == "mark"
-    return isinstance(node, ast.If) and not node.orelse and all(
-        isinstance(one, ast.Raise)
-        or (isinstance(one, ast.Expr) and _name(one.value) == "mark")
-        or (isinstance(one, ast.Assign) and _name(one.targets[0]) == "suspect")
-        for one in node.body
+    return (
+        isinstance(node, ast.If)
+        and not node.orelse
+        and all(
+            isinstance(one, ast.Raise)
+            or (isinstance(one, ast.Expr) and _name(one.value) == "mark")
+            or (isinstance(one, ast.Assign) and _name(one.targets[0]) == "suspect")
+            for one in node.body
+        )
     )
 
 
@@ -220,7 +225,7 @@ def _functions(cls: type) -> dict[str, ast.FunctionDef]:
 
 
 @cache
-def _if_held(base: type[Kernel]) -> type[Kernel]:
+def _if_held(base: type) -> type[Kernel]:
     """A kernel that gives back only the locks that it holds."""
     own: dict[str, object] = {"__slots__": ()}
     for cls in reversed(base.__mro__[:-1]):
@@ -254,14 +259,19 @@ class Mutant:
     """A function without one of its statements: `name` is `file.function: statement`.
 
     `owner` is the class that defines it, a layer of the kernel, a series or an architecture; `number` counts what
-    can be taken out of it; `lock` says that it is a lock.
+    can be taken out of it, `line` is where it stands, `lock` says that it is a lock.
     """
 
     name: str
     owner: type
     function: ast.FunctionDef
     number: int
+    line: int
     lock: bool
+
+    @property
+    def file(self) -> str:
+        return Path(sys.modules[self.owner.__module__].__file__ or "").name
 
     def fits(self, base: type[Kernel], arch: str) -> bool:
         """Whether `base` runs the function."""
@@ -286,19 +296,20 @@ class Mutant:
             own["__init__"] = start
         else:
             if self.lock:
-                base, function = _if_held(base), _IfHeld().visit(function)
+                base, function = _if_held(base), _IfHeld().visit(function)  # type: ignore[arg-type]
             own[function.name] = _compile(self.owner, function)
         return type(base.__name__, (base,), own)
 
 
 def of_function(owner: type, function: ast.FunctionDef) -> Iterator[Mutant]:
     """The mutants of a method of `owner`."""
-    file = owner.__module__.rpartition(".")[2]
+    file = owner.__name__ if issubclass(owner, Arch) else owner.__module__.rpartition(".")[2]
     times: Counter[str] = Counter()
     for number, (what, node, _) in enumerate(_changes(function)):
         times[what] += 1
         nth = f" ({times[what]})" if times[what] > 1 else ""
-        yield Mutant(f"{file}.{function.name}: {what}{nth}", owner, function, number, _name(node) in LOCKS)
+        line: int = node.lineno  # type: ignore[attr-defined]
+        yield Mutant(f"{file}.{function.name}: {what}{nth}", owner, function, number, line, _name(node) in LOCKS)
 
 
 # Where they are judged
@@ -321,29 +332,31 @@ BASES: Final[tuple[type[Kernel], ...]] = (Tracked, Mended)
 _ALL = ("threads", "pins", "migration")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
 _RACE = ("fork", "pageout_done", "reclaim", "resume", "store")
+_WRITTEN = ("fsync", "pageout_done", "reclaim", "resume", "store", "writeback")
+
+
+def _place(rules: tuple[str, ...], steps: int, files: tuple[Name, ...] = (), *also: str) -> Bounds:
+    slots = 2 if not files else int(TMPFS in files)
+    return Bounds(Scope(slots=slots, files=files, also=also), rules, _LUMPY, steps=steps, stops=1)
+
 
 #: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
 PLACES: Final[dict[str, Bounds]] = {
-    **{name: SCOPES[name] for name in ("anon", "tmpfs", "file", "threads")},
-    "xfs": Bounds(Scope(files=(XFS,), slots=0), rules=SCOPES["file"].rules, only=_LUMPY, steps=8, stops=1),
-    "pins": Bounds(Scope(also=("pins",)), (*_RACE, "ptrace", "read_direct"), _LUMPY, steps=6, stops=1),
-    "migration": Bounds(Scope(also=("migration",)), (*_RACE, "exit", "move_pages"), _LUMPY, steps=6, stops=1),
-    "moved files": Bounds(
-        Scope(files=(EXT2,), slots=0, also=("migration",)),
-        ("fsync", "move_pages", "pageout_done", "reclaim", "resume", "store", "writeback"),
-        _LUMPY,
-        steps=6,
-        stops=1,
-    ),
-    "swapoff": Bounds(SMALL, (*_RACE, "swapoff"), _LUMPY, steps=6, stops=1),
-    "truncate": Bounds(
-        Scope(files=(TMPFS,), slots=1), (*_RACE, "load", "truncate", "write"), _LUMPY, steps=6, stops=1
-    ),
+    **{name: SCOPES[name] for name in ("file", "threads", "anon", "tmpfs")},
+    "mapped file": _place((*_WRITTEN, "exit", "fork", "mmap_file", "munmap"), 6, (EXT2,)),
+    "xfs": _place((*_WRITTEN, "mprotect"), 8, (XFS,)),
+    "pinned": _place((*_RACE, "ptrace", "read_direct"), 5, (), "pins"),
+    "pinned file": _place((*_WRITTEN, "read_direct"), 6, (EXT2,), "pins"),
+    "moved": _place((*_RACE, "exit", "move_pages"), 6, (), "migration"),
+    "moved file": _place((*_WRITTEN, "move_pages"), 6, (EXT2,), "migration"),
+    "swapoff": _place((*_RACE, "swapoff"), 6),
+    "truncate": _place((*_RACE, "load", "truncate", "write"), 5, (TMPFS,)),
+    "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, (), "threads"),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
 }
 
 
-def base_of(scope: Scope) -> tuple[type[Kernel], ...]:
+def bases_of(scope: Scope) -> tuple[type[Kernel], ...]:
     """The bases that lose nothing in a scope."""
     return BASES[1:] if "threads" in scope.also else BASES
 
@@ -358,11 +371,12 @@ def all_mutants() -> dict[str, Mutant]:
         for name, function in _functions(cls).items()
         if name != "remembers"  # tells of a loss; the kernel does not call it
         for mutant in of_function(cls, function)
+        if any(mutant.fits(base, arch) for base in BASES for arch in ARCHES)
     }
 
 
 @cache
-def called(base: type[Kernel], bounds: Bounds) -> frozenset[str]:
+def called(base: type, bounds: Bounds) -> frozenset[str]:
     """The functions whose names can be come to from the rules of a scope."""
     values = domains(bounds.scope)
     todo: list[str] = []
@@ -406,6 +420,15 @@ class Fate:
     reached: tuple[str, ...] = ()
     proven: tuple[str, ...] = ()
 
+    def argued(self) -> str:
+        """The reason given why it is equivalent."""
+        return next((reason for reason, names in REASONS.items() if self.name in names), "")
+
+    def why(self) -> str:
+        """Why a mutant may survive; empty if nobody says so."""
+        proven = f"proven by search: {'; '.join(self.proven)}" if self.proven else ""
+        return ". ".join(filter(None, (self.argued(), proven)))
+
 
 class Killed(Exception):
     """A mutant has lost a page, or broken the bookkeeping."""
@@ -415,8 +438,6 @@ class Killed(Exception):
         self.word, self.what, self.length = word, what, length
 
 
-from contextlib import suppress
-
 class CountingWalk(Walk):
     """A walk that counts everything in each quiet state."""
 
@@ -425,23 +446,28 @@ class CountingWalk(Walk):
         super().look(system, steps)
 
 
-#: How many runs are walked in each scope: at first, where the missing statement made a difference, and after a search.
-RUNS: Final = (100, 400, 1_500)
+#: How many runs are walked in each scope at first, and then in those scopes where the missing statement made most
+#: differences; how many these are.
+RUNS: Final = (60, 400)
+MOST: Final = 8
 
 
 class Judge:
-    """Judges one mutant: in each scope that comes to where the statement is missing, first what is quickest."""
+    """Judges one mutant: in each scope in which it makes a difference, first what is quickest.
 
-    def __init__(self, mutant: Mutant) -> None:
-        self.mutant = mutant
+    A `quick` one does not search.
+    """
+
+    def __init__(self, mutant: Mutant, quick: bool = False) -> None:
+        self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
         self.walks: dict[tuple[str, str], CountingWalk] = {}
         self.places = {
             (name, arch): (base, mutant.on(base), bounds)
             for name, bounds in PLACES.items()
-            for arch in ("s390", "x86")
-            for base in base_of(bounds.scope)
-            if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))
+            for arch in ARCHES
+            for base in bases_of(bounds.scope)
+            if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))  # type: ignore[arg-type]
         }
 
     def judge(self) -> Fate:
@@ -459,25 +485,26 @@ class Judge:
         return fate
 
     def look(self) -> None:
-        """Walk a little everywhere; then walk and search where the statement was missing; then walk on there."""
+        """Walk a little everywhere; then walk on and search where the statement was missing most often."""
         times = {place: self.walk(place, RUNS[0]) for place in self.places}
-        reached = sorted((place for place in times if times[place]), key=lambda place: -times[place])
-        for place in reached:
+        by_times = sorted(times, key=lambda place: -times[place])
+        reached = [place for place in by_times if times[place]]
+        for place in reached[:MOST]:
             self.walk(place, RUNS[1])
-        searched = [place for place in reached or times if self.searchable(place)]
-        proven = [place for place in searched if self.search(place)]
+        if self.quick:
+            return
+        searched = [place for place in reached or by_times if self.searchable(place)]
+        proven = [place for place in searched[:MOST] if self.search(place)]
         self.fate.proven = tuple(map(" on ".join, proven))
         self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
-        for place in reached:
-            self.walk(place, RUNS[2])
 
     def searchable(self, place: tuple[str, str]) -> bool:
         base, _, bounds = self.places[place]
-        return bounds.steps is not None and self.mutant.function.name in called(base, bounds)
+        return bounds.steps is not None and self.mutant.function.name in called(base, bounds)  # type: ignore[arg-type]
 
     def walk(self, place: tuple[str, str], runs: int) -> int:
-        """Walk until there were so many runs: how often the statement was missing."""
-        base, kernel, bounds = self.places[place]
+        """Walk until there were so many runs: how often the statement was missing in a run."""
+        _, kernel, bounds = self.places[place]
         walk = self.walks.pop(place, None) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
         self.fate.where, self.fate.how = " on ".join(place), "walk"
         before = walk.steps
@@ -498,7 +525,7 @@ class Judge:
 
     def search(self, place: tuple[str, str]) -> bool:
         """Search a scope: whether all of it was searched, and the statement was missing there."""
-        base, kernel, bounds = self.places[place]
+        _, kernel, bounds = self.places[place]
         self.fate.where, self.fate.how = " on ".join(place), "search"
         marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
         search = Search(kernel, place[1], bounds, reduce=False, marks=marks)
@@ -521,3 +548,40 @@ class Judge:
                 return
         short, report = minimise(kernel, place[1], scope, steps)
         raise Killed("loss", str(report.forgotten_by), len(short))
+
+
+# What is said of them
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "mutants.md"
+_MARK: Final = "<!-- what follows is written by `pytest -m mutants` -->"
+
+#: Why a mutant that is not killed does the same as the kernel.
+REASONS: Final[dict[str, tuple[str, ...]]] = {}
+
+
+def names_on(page: str) -> list[str]:
+    """The mutants in the table of the page."""
+    rows = page.partition(_MARK)[2].splitlines()
+    return [row.split("`")[1].replace("\\|", "|") for row in rows if row.startswith("| `")]
+
+
+def write(fates: list[Fate]) -> None:
+    """Write the table anew."""
+    killed = sorted((fate for fate in fates if fate.word != "survived"), key=lambda fate: fate.seconds)
+    losses = sum(fate.word == "loss" for fate in killed)
+    quick = sum(fate.seconds < 10 for fate in killed)
+    lines = [
+        _MARK,
+        "",
+        f"{len(fates)} mutants: {losses} killed by a loss, {len(killed) - losses} by a check of the bookkeeping, "
+        f"{len(fates) - len(killed)} survive. {quick} of {len(killed)} are killed in less than ten seconds.",
+        "",
+        "| mutant | fate | where | steps | seconds | shortest run found |",
+        "|---|---|---|---|---|---|",
+    ]
+    for fate in sorted(fates, key=lambda fate: fate.name):
+        what = fate.why() if fate.word == "survived" else f"{fate.word}: {fate.what}"
+        where = "" if fate.word == "survived" else f"{fate.where}, {fate.how}"
+        cells = (f"`{fate.name}`", what, where, str(fate.steps), f"{fate.seconds:.1f}", str(fate.length or ""))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    PAGE.write_text(PAGE.read_text(encoding="utf-8").partition(_MARK)[0] + "\n".join(lines) + "\n", encoding="utf-8")

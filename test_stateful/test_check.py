@@ -7,7 +7,7 @@ import pytest
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.names import P1, A, Name, ext2, kswapd, shm, tmpfs, xfs
-from mm_sim.page import WRITE, Page, Pte
+from mm_sim.page import Page, Pte
 from mm_sim.sched import KernelBug
 from mm_sim.series import load
 from mm_sim.snapshot import is_quiet

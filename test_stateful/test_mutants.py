@@ -1,0 +1,168 @@
+"""Proof that the fuzzer fuzzes: a kernel without one statement that guards dirtiness is found out, or it is said
+why not.
+
+The mutants are read off the source (`strategies/mutants.py`). All of them are judged by `pytest -m mutants`, which
+writes docs/mutants.md; a sample is killed in every run.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import mm_sim
+from mm_sim.arch import ARCHES, X86
+from mm_sim.kernel.rmap import Rmap
+from mm_sim.names import P1, A
+from mm_sim.page import DIRTY, Pte
+from mm_sim.system import SMALL
+from strategies.explore import Search
+from strategies.mutants import (
+    CALLS,
+    PAGE,
+    PLACES,
+    REASONS,
+    CountingWalk,
+    Judge,
+    Tracked,
+    all_mutants,
+    bases_of,
+    names_on,
+    of_function,
+)
+from strategies.reproducer import Live
+
+#: Killed in every run of the tests: some of each pattern, and of each file of the kernel that has them.
+SAMPLE = ()
+
+
+# the mutants
+
+
+def test_a_made_up_function_gets_its_mutants() -> None:
+    tree = ast.parse(
+        """
+def made_up(self, page, entry, address):
+    while not page.lock.acquire(self.current):
+        yield page.lock
+    if page.count != 2 or page.PG_dirty:
+        return
+    if mm.pte[address] is entry:
+        self.set_page_dirty(page)
+    page.PG_dirty = page.PG_anon = True
+    self.set_pte_at(mm, address, entry.clear(DIRTY))
+    page.lock.release(self.current)
+"""
+    )
+    assert isinstance(tree.body[0], ast.FunctionDef)
+    assert [mutant.name.partition(": ")[2] for mutant in of_function(Rmap, tree.body[0])] == [
+        "page.lock.acquire(self.current)",
+        "page.count != 2",
+        "page.PG_dirty",
+        "mm.pte[address] is entry",
+        "self.set_page_dirty(page)",
+        "page.PG_dirty = True",
+        "the dirty bit in self.set_pte_at(mm, address, entry.clear(DIRTY))",
+        "DIRTY in entry.clear(DIRTY)",
+    ]
+
+
+def test_checks_of_the_bookkeeping_have_no_mutants() -> None:
+    tree = ast.parse(
+        """
+def checked(self, page):
+    if page.count == 2:
+        self.mark("two")
+    if page.mapcount:
+        raise KernelBug(f"{page.PG_dirty}")
+    assert page.lock.trylock(self.current)
+"""
+    )
+    assert isinstance(tree.body[0], ast.FunctionDef)
+    assert list(of_function(Rmap, tree.body[0])) == []
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_in_the_model_has_a_mutant(name: str) -> None:
+    """Found in the text, line by line, without a look at how mutants are made."""
+    changed = {(mutant.file, mutant.line) for mutant in all_mutants().values()}
+    call = re.compile(rf"(?<!def )(?<!yield )\b{name}\(")
+    for path in (Path(mm_sim.__file__).parent / "kernel").glob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if call.search(line.partition('"""')[0]) and "if TYPE_CHECKING" not in line and "{page" not in line:
+                assert (path.name, number) in changed, f"{path.name}:{number}: {line.strip()}"
+
+
+def test_a_mutant_is_the_kernel_but_for_one_statement() -> None:
+    mutant = all_mutants()[
+        "memory.do_anonymous_page: self.arch.pte_dirty in self.mk_pte(page, vma).set(self.arch.pte_dirty)"
+    ]
+    for kernel, bits in ((Tracked, DIRTY), (mutant.on(Tracked), 0)):
+        state = Live(kernel, "x86", SMALL)
+        state.store(process=P1, page=A, stop="do_page_fault: return")
+        pte = state.system.kernel.mms[0].pte[A]
+        assert isinstance(pte, Pte)
+        assert pte.bits & DIRTY == bits
+
+
+def test_a_mutant_without_a_lock_goes_on_where_others_wait() -> None:
+    mutant = all_mutants()["memory.do_anonymous_page: mm.ptl.acquire(task)"]
+    for kernel, waits in ((Tracked, True), (mutant.on(Tracked), False)):
+        state = Live(kernel, "s390", SMALL)
+        state.system.kernel.mms[0].ptl.trylock(state.system.kernel.tasks[0])
+        state.store(process=P1, page=A)
+        assert (state.system.kernel.tasks[P1].waits is not None) == waits
+
+
+def test_a_mutant_of_an_architecture_changes_that_one_only() -> None:
+    mutant = next(mutant for mutant in all_mutants().values() if mutant.owner is X86)
+    assert type(Live(mutant.on(Tracked), "x86", SMALL).system.kernel.arch) is not X86
+    assert type(Live(mutant.on(Tracked), "s390", SMALL).system.kernel.arch) is ARCHES["s390"]
+
+
+# what is said of them
+
+
+def test_reasons_are_about_mutants_that_exist() -> None:
+    said = [name for names in REASONS.values() for name in names]
+    assert len(said) == len(set(said))
+    assert set(said) <= all_mutants().keys()
+
+
+def test_the_table_has_all_mutants() -> None:
+    """Else it is stale: `pytest -n auto -m mutants` writes it anew."""
+    assert names_on(PAGE.read_text(encoding="utf-8")) == sorted(all_mutants())
+
+
+# their fates
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_mutant_of_the_sample_is_killed(name: str) -> None:
+    assert Judge(all_mutants()[name], quick=True).judge().word != "survived"
+
+
+@pytest.mark.mutants
+@pytest.mark.parametrize("name", all_mutants())
+def test_mutant_is_killed_or_equivalent(name: str, record_property: Callable[[str, object], None]) -> None:
+    fate = Judge(all_mutants()[name]).judge()
+    record_property("fate", asdict(fate))
+    if fate.word == "survived":
+        assert fate.why(), "survives, and nobody says why: mend the rules or the walk, or give the reason in REASONS"
+    else:
+        assert not fate.argued(), f"is killed ({fate.what}), and said to be equivalent"
+
+
+@pytest.mark.mutants
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_bases_lose_nothing(place: str, arch: str) -> None:
+    bounds = PLACES[place]
+    for base in bases_of(bounds.scope):
+        walk = CountingWalk(base, arch, bounds.scope, seed=0)
+        for _ in range(1_000):
+            assert walk.run() is None
+        assert bounds.steps is None or Search(base, arch, bounds, reduce=False).run().ended == "complete"
