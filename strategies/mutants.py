@@ -32,7 +32,7 @@ from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.system import Scope, System
 from strategies.counts import count_everything
-from strategies.explore import SCOPES, Bounds, Search
+from strategies.explore import SCOPES, Base, Bounds, Search
 from strategies.minimise import minimise
 from strategies.rules import domains, table
 from strategies.walk import Walk
@@ -331,7 +331,7 @@ BASES: Final[tuple[type[Kernel], ...]] = (Tracked, Mended)
 
 _ALL = ("threads", "pins", "migration")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
-_RACE = ("fork", "pageout_done", "reclaim", "resume", "store")
+_RACE = ("fork", "load", "pageout_done", "reclaim", "resume", "store")
 _WRITTEN = ("fsync", "pageout_done", "reclaim", "resume", "store", "writeback")
 
 
@@ -343,14 +343,15 @@ def _place(rules: tuple[str, ...], steps: int, files: tuple[Name, ...] = (), *al
 #: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
 PLACES: Final[dict[str, Bounds]] = {
     **{name: SCOPES[name] for name in ("file", "threads", "anon", "tmpfs")},
-    "mapped file": _place((*_WRITTEN, "exit", "fork", "mmap_file", "munmap"), 6, (EXT2,)),
+    "loads": _place(_RACE, 6),
+    "mapped file": _place((*_WRITTEN, "exit", "mmap_file", "munmap"), 5, (EXT2,)),
     "xfs": _place((*_WRITTEN, "mprotect"), 8, (XFS,)),
     "pinned": _place((*_RACE, "ptrace", "read_direct"), 5, (), "pins"),
     "pinned file": _place((*_WRITTEN, "read_direct"), 6, (EXT2,), "pins"),
-    "moved": _place((*_RACE, "exit", "move_pages"), 6, (), "migration"),
+    "moved": _place((*_RACE, "exit", "move_pages"), 5, (), "migration"),
     "moved file": _place((*_WRITTEN, "move_pages"), 6, (EXT2,), "migration"),
-    "swapoff": _place((*_RACE, "swapoff"), 6),
-    "truncate": _place((*_RACE, "load", "truncate", "write"), 5, (TMPFS,)),
+    "swapoff": _place((*_RACE, "swapoff"), 5),
+    "truncate": _place((*_RACE, "truncate", "write"), 5, (TMPFS,)),
     "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, (), "threads"),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
 }
@@ -446,10 +447,18 @@ class CountingWalk(Walk):
         super().look(system, steps)
 
 
-#: How many runs are walked in each scope at first, and then in those scopes where the missing statement made most
-#: differences; how many these are.
-RUNS: Final = (60, 400)
-MOST: Final = 8
+#: How many runs are walked at first, in each scope on each architecture; and then, where the missing statement made
+#: most differences; in how many scopes that is.
+RUNS: Final = (60, 300)
+MOST: Final = 6
+
+
+class CountingSearch(Search):
+    """A search that counts everything in each quiet state."""
+
+    def keep(self, base: Base, system: System) -> None:
+        count_everything(system)
+        super().keep(base, system)
 
 
 class Judge:
@@ -489,11 +498,12 @@ class Judge:
         times = {place: self.walk(place, RUNS[0]) for place in self.places}
         by_times = sorted(times, key=lambda place: -times[place])
         reached = [place for place in by_times if times[place]]
-        for place in reached[:MOST]:
+        best = list({place[0]: place for place in reversed(reached)}.values())[::-1]  # of each scope one architecture
+        for place in best[:MOST]:
             self.walk(place, RUNS[1])
         if self.quick:
             return
-        searched = [place for place in reached or by_times if self.searchable(place)]
+        searched = [place for place in best or by_times if self.searchable(place)]
         proven = [place for place in searched[:MOST] if self.search(place)]
         self.fate.proven = tuple(map(" on ".join, proven))
         self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
@@ -528,7 +538,7 @@ class Judge:
         _, kernel, bounds = self.places[place]
         self.fate.where, self.fate.how = " on ".join(place), "search"
         marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
-        search = Search(kernel, place[1], bounds, reduce=False, marks=marks)
+        search = CountingSearch(kernel, place[1], bounds, reduce=False, marks=marks)
         try:
             result = search.run()
         except Exception as error:
