@@ -450,7 +450,7 @@ class CountingWalk(Walk):
 #: How many runs are walked at first, in each scope on each architecture; and then, where the missing statement made
 #: most differences; in how many scopes that is.
 RUNS: Final = (60, 300)
-MOST: Final = 6
+MOST: Final = 3
 
 
 class CountingSearch(Search):

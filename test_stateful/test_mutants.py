@@ -89,10 +89,10 @@ def checked(self, page):
 def test_every_call_in_the_model_has_a_mutant(name: str) -> None:
     """Found in the text, line by line, without a look at how mutants are made."""
     changed = {(mutant.file, mutant.line) for mutant in all_mutants().values()}
-    call = re.compile(rf"(?<!def )(?<!yield )\b{name}\(")
+    call = re.compile(rf"^(?!\s*(?:yield|f\"|def)).*\.{name}\(")  # in no message, and not what is yielded
     for path in (Path(mm_sim.__file__).parent / "kernel").glob("*.py"):
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if call.search(line.partition('"""')[0]) and "if TYPE_CHECKING" not in line and "{page" not in line:
+            if call.match(line):
                 assert (path.name, number) in changed, f"{path.name}:{number}: {line.strip()}"
 
 
