@@ -25,7 +25,7 @@ from mm_sim.arch import ARCHES, S390, X86, Arch
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.mm import Mm
-from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS, Name
+from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS
 from mm_sim.page import DIRTY, Pte, PteVal
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
@@ -192,6 +192,8 @@ class _IfHeld(ast.NodeTransformer):
         return ast.If(ast.parse(test, mode="eval").body, [node], [])
 
 
+#: More than a walk or a search can come to: who does not wait goes round in a loop.
+SPINS: Final = 300_000
 #: How often it made a difference that a statement was missing.
 REACHED: Final = "a statement was missing"
 
@@ -240,6 +242,8 @@ def _mutated(self: Kernel, was: object, now: object) -> object:
     """What a mutant has in place of an expression: counted where it makes a difference."""
     if bool(was) is not bool(now):
         self.mark(REACHED)
+        if self.marks[REACHED] > SPINS:
+            raise KernelBug("goes round in a loop for ever")
     return now
 
 
@@ -335,24 +339,29 @@ _RACE = ("fork", "load", "pageout_done", "reclaim", "resume", "store")
 _WRITTEN = ("fsync", "pageout_done", "reclaim", "resume", "store", "writeback")
 
 
-def _place(rules: tuple[str, ...], steps: int, files: tuple[Name, ...] = (), *also: str) -> Bounds:
-    slots = 2 if not files else int(TMPFS in files)
-    return Bounds(Scope(slots=slots, files=files, also=also), rules, _LUMPY, steps=steps, stops=1)
+def _place(rules: tuple[str, ...], steps: int, *also: str, stops: int = 1, **sizes: Any) -> Bounds:
+    return Bounds(Scope(also=also, **sizes), rules, _LUMPY, steps=steps, stops=stops)
 
+
+_EXT2: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
+_TMPFS: Final[dict[str, Any]] = {"files": (TMPFS,), "slots": 1}
 
 #: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
 PLACES: Final[dict[str, Bounds]] = {
     **{name: SCOPES[name] for name in ("file", "threads", "anon", "tmpfs")},
     "loads": _place(_RACE, 6),
-    "mapped file": _place((*_WRITTEN, "exit", "mmap_file", "munmap"), 5, (EXT2,)),
-    "xfs": _place((*_WRITTEN, "mprotect"), 8, (XFS,)),
-    "pinned": _place((*_RACE, "ptrace", "read_direct"), 5, (), "pins"),
-    "pinned file": _place((*_WRITTEN, "read_direct"), 6, (EXT2,), "pins"),
-    "moved": _place((*_RACE, "exit", "move_pages"), 5, (), "migration"),
-    "moved file": _place((*_WRITTEN, "move_pages"), 6, (EXT2,), "migration"),
-    "swapoff": _place((*_RACE, "swapoff"), 5),
-    "truncate": _place((*_RACE, "truncate", "write"), 5, (TMPFS,)),
-    "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, (), "threads"),
+    "mapped file": _place((*_WRITTEN, "exit", "mmap_file", "munmap"), 5, **_EXT2),
+    "xfs": _place((*_WRITTEN, "mprotect"), 8, files=(XFS,), slots=0),
+    "mremap": _place((*_WRITTEN, "mremap"), 5, pages=2, frames=4, **_EXT2),
+    "pinned": _place((*_RACE, "ptrace", "read_direct"), 5, "pins"),
+    "pinned file": _place((*_WRITTEN, "read_direct"), 6, "pins", **_EXT2),
+    "moved": _place(("fork", "load", "move_pages", "resume", "store"), 6, "migration", stops=2),
+    "moved and reclaimed": _place((*_RACE, "exit", "move_pages"), 5, "migration"),
+    "moved file": _place((*_WRITTEN, "move_pages"), 6, "migration", **_EXT2),
+    "swapoff": _place((*_RACE, "madvise_dontneed", "swapoff"), 5),
+    "scarce": _place((*_RACE[1:], "read"), 6, frames=2, **_TMPFS),
+    "truncate": _place((*_RACE, "truncate", "write"), 5, **_TMPFS),
+    "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, "threads"),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
 }
 
