@@ -27,6 +27,7 @@ from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.mm import Mm
 from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS
 from mm_sim.page import DIRTY, Pte, PteVal
+from mm_sim.sched import KernelBug
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
