@@ -36,7 +36,28 @@ from strategies.mutants import (
 from strategies.reproducer import Live
 
 #: Killed in every run of the tests: some of each pattern, and of each file of the kernel that has them.
-SAMPLE = ()
+SAMPLE = (
+    "S390.page_test_dirty: page.key_c",
+    "delay_rmap.zap_remove_rmap: DIRTY in ptent.bits & DIRTY",
+    "filemap.filemap_fdatawait: page.PG_writeback (2)",
+    "filemap.generic_file_write: self.set_page_dirty(page)",
+    "memory.copy_one_pte: WRITE in pte.clear(WRITE)",
+    "memory.tlb_finish_mmu: self.flush_tlb_mm(mm)",
+    "migrate.migrate_page_copy: self.set_page_dirty(new)",
+    "migrate.unmap_and_move: page.PG_writeback",
+    "mprotect.change_pte_range: mm.ptl.acquire(task)",
+    "page_writeback.clear_page_dirty_for_io: page.PG_dirty",
+    "page_writeback.write_cache_pages: page.tag_dirty",
+    "rmap.page_mkclean_one: self.flush_tlb_page(mm, address)",
+    "rmap.page_remove_rmap: self.arch.page_test_dirty(page)",
+    "rmap.try_to_unmap_one: self.swap_duplicate(entry)",
+    "shmem.shmem_getpage: page.PG_writeback",
+    "shmem.shmem_getpage: page.lock.busy() (2)",
+    "swapfile.can_share_swap_page: count == 1",
+    "swapfile.try_to_unuse_entry: page.PG_writeback",
+    "truncate.truncate_inode_pages: page.PG_writeback (2)",
+    "vmscan.shrink_page_list: page.lock.trylock(task)",
+)
 
 
 # the mutants
