@@ -321,6 +321,12 @@ def of_function(owner: type, function: ast.FunctionDef) -> Iterator[Mutant]:
 # Where they are judged
 
 
+class Plain(MremapAnonVma):
+    """2.6.26 with a mend for what it loses of anonymous memory."""
+
+    __slots__ = ()
+
+
 class Tracked(DirtyTrackingRace, MremapAnonVma):
     """2.6.26 with mends for what it loses with one thread in each process."""
 
@@ -333,7 +339,7 @@ class Mended(DelayRmap, MremapAnonVma):
     __slots__ = ()
 
 
-BASES: Final[tuple[type[Kernel], ...]] = (Tracked, Mended)
+BASES: Final[tuple[type[Kernel], ...]] = (Plain, Tracked, Mended)
 
 _ALL = ("threads", "pins", "migration")
 _LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
@@ -370,7 +376,9 @@ PLACES: Final[dict[str, Bounds]] = {
 
 def bases_of(scope: Scope) -> tuple[type[Kernel], ...]:
     """The bases that lose nothing in a scope."""
-    return BASES[1:] if "threads" in scope.also else BASES
+    if "threads" in scope.also:
+        return BASES[2:]
+    return BASES[1:] if {EXT2, XFS} & {*scope.files} else BASES
 
 
 @cache
