@@ -591,9 +591,11 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "memory.copy_one_pte: the dirty bit in self.set_pte_at(dst_mm, addr, pte)",
         "memory.copy_one_pte: the dirty bit in self.set_pte_at(dst_mm, addr, pte) (2)",
         "memory.copy_one_pte: the dirty bit in self.set_pte_at(src_mm, addr, pte)",
-        "mprotect.change_pte_range: the dirty bit in self.set_pte_at(mm, address, oldpte.page.migration[False])",
+        "mprotect.change_pte_range: the dirty bit in "
+        "self.set_pte_at(mm, address, oldpte.page.make_migration_entry(write=False))",
         "rmap.try_to_unmap_one: the dirty bit in self.set_pte_at(mm, address, entry)",
-        "rmap.try_to_unmap_one: the dirty bit in self.set_pte_at(mm, address, page.migration[pte.bits & WRITE])",
+        "rmap.try_to_unmap_one: the dirty bit in "
+        "self.set_pte_at(mm, address, page.make_migration_entry(bool(pte.bits & WRITE)))",
     ),
     "mk_pte() with vm_page_prot makes a clean pte, and page_mkclean_one() has just cleaned it": (
         "migrate.remove_migration_pte: the dirty bit in "
@@ -609,7 +611,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "migrate.migrate_page_move_mapping: tree_lock.busy()",
         "shmem.shmem_unuse: self.tree_lock.busy()",
     ),
-    "set_page_dirty() of a page that is dirty does nothing": ("memory.follow_page: page.PG_dirty",),
     "shrink_page_list() has looked just before, and tries the lock at once": (
         "vmscan.shrink_locked_page: page.PG_writeback (4)",
         "vmscan.shrink_locked_page: page.PG_dirty (3)",

@@ -42,7 +42,7 @@ SAMPLE = (
     "filemap.filemap_fdatawait: page.PG_writeback (2)",
     "filemap.generic_file_write: self.set_page_dirty(page)",
     "memory.copy_one_pte: WRITE in pte.clear(WRITE)",
-    "memory.tlb_finish_mmu: self.flush_tlb_mm(mm)",
+    "memory.tlb_flush: self.flush_tlb_mm(mm)",
     "migrate.migrate_page_copy: self.set_page_dirty(new)",
     "migrate.unmap_and_move: page.PG_writeback",
     "mprotect.change_pte_range: mm.ptl.acquire(task)",
