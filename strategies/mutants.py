@@ -611,6 +611,12 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "migrate.migrate_page_move_mapping: tree_lock.busy()",
         "shmem.shmem_unuse: self.tree_lock.busy()",
     ),
+    "add_to_swap() marks an anonymous page dirty when it gets a slot again (`Add it to the swap cache and mark it "
+    "dirty')": (
+        "swapfile.free_swap_and_cache: page.PG_dirty = True",
+        "swapfile.remove_exclusive_swap_page: page.PG_dirty = True",
+        "swapfile.try_to_unuse_entry: page.PG_dirty = True",
+    ),
     "shrink_page_list() has looked just before, and tries the lock at once": (
         "vmscan.shrink_locked_page: page.PG_writeback (4)",
         "vmscan.shrink_locked_page: page.PG_dirty (3)",
@@ -638,11 +644,12 @@ def write(fates: list[Fate]) -> None:
     killed = sorted((fate for fate in fates if fate.word != "survived"), key=lambda fate: fate.seconds)
     losses = sum(fate.word == "loss" for fate in killed)
     quick = sum(fate.seconds < 10 for fate in killed)
+    open_ = sum(fate.word == "survived" and not fate.why() for fate in fates)
     lines = [
         _MARK,
         "",
         f"{len(fates)} mutants: {losses} killed by a loss, {len(killed) - losses} by a check of the bookkeeping, "
-        f"{len(fates) - len(killed)} survive. {quick} of {len(killed)} are killed in less than ten seconds.",
+        f"{len(fates) - len(killed)} survive, {open_} of them with no reason yet. {quick} of {len(killed)} are killed in less than ten seconds.",
         "",
         "| mutant | fate | where | steps | seconds | shortest run found |",
         "|---|---|---|---|---|---|",
