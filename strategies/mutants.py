@@ -649,7 +649,8 @@ def write(fates: list[Fate]) -> None:
         _MARK,
         "",
         f"{len(fates)} mutants: {losses} killed by a loss, {len(killed) - losses} by a check of the bookkeeping, "
-        f"{len(fates) - len(killed)} survive, {open_} of them with no reason yet. {quick} of {len(killed)} are killed in less than ten seconds.",
+        f"{len(fates) - len(killed)} survive, {open_} of them with no reason yet. "
+        f"{quick} of {len(killed)} are killed in less than ten seconds.",
         "",
         "| mutant | fate | where | steps | seconds | shortest run found |",
         "|---|---|---|---|---|---|",
