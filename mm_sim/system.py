@@ -191,20 +191,29 @@ class System:
                 return ZERO
             return self.peek_file(vma.vm_file, addr - vma.vm_start + vma.vm_pgoff)
         assert type(pte) is SwapSlot
-        page = pte.page
-        return page.content if page is not None and page.PG_uptodate else pte.content
+        return self.peek_slot(pte)
+
+    def peek_slot(self, slot: SwapSlot) -> int:
+        """What a fault on a swap pte would find."""
+        page = slot.page
+        if (
+            page is not None and not page.PG_uptodate
+        ):  # to be filled from the device, or from the page that it replaces
+            page = next((old for old in self.kernel.frames if old.private is slot and old.PG_uptodate), None)
+        return slot.content if page is None else page.content
 
     def peek_file(self, file: AddressSpace, at: int) -> int:
         """What read(2) would find in a page of a file; PAST_END stands for the end of the file, or SIGBUS."""
         if at >= file.i_size:
             return PAST_END
         page: Page | None = file.pages[at]
-        if page is not None and (page.PG_uptodate or page.PG_dirty):  # write() has locked a new page still
+        if page is not None and not page.PG_uptodate and not page.PG_dirty:  # or a new one that write() has locked
+            frames = self.kernel.frames
+            page = next((old for old in frames if old.mapping is file and old.index == at and old.PG_uptodate), None)
+        if page is not None:
             return page.content
         slot = file.swap[at]
-        if slot is not None:
-            return slot.page.content if slot.page is not None and slot.page.PG_uptodate else slot.content
-        return file.blocks[at]
+        return file.blocks[at] if slot is None else self.peek_slot(slot)
 
     def check_touched(self) -> None:
         """Check the addresses that the last step can have changed. Raises Loss.

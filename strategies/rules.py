@@ -576,7 +576,7 @@ RULES = (
     Rule("clone", {"process": "thread", "child": "thread"}, can_clone, action=clone),
     Rule("read_direct", {"process": "pinner", "page": "page"}, can_read_direct, read_direct, weight=2),
     Rule("ptrace", {"process": "pinner", "tracee": "pinner", "page": "page"}, can_ptrace, ptrace, weight=2),
-    Rule("move_pages", {"process": "mover", "page": "page"}, can_move_pages, move_pages),
+    Rule("move_pages", {"process": "mover", "page": "page"}, can_move_pages, move_pages, weight=10),
     Rule("resume", {"task": "task"}, under_way, weight=16),
 )
 

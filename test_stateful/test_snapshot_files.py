@@ -58,6 +58,7 @@ def renumber(system: System) -> None:
     for file in kernel.files:
         file.blocks = [new(value) for value in file.blocks]
         ghost.files[file].promised = [new(value) for value in ghost.files[file].promised]
+        ghost.files[file].done = [new(value) for value in ghost.files[file].done]
     holders: list[File | Space] = [*ghost.files.values(), *ghost.spaces.values()]
     for holder in holders:
         holder.values = [

@@ -77,6 +77,7 @@ class Filemap(PageWriteback):
         page = self.alloc_page()
         if page is None:
             return None
+        yield "add_to_page_cache: page allocated"
         while mapping.tree_lock.busy():
             yield mapping.tree_lock
         page.lock.trylock(self.current)

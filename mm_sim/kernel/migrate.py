@@ -68,7 +68,8 @@ class Migrate(Msync):
         return True
 
     def migrate_page_copy(self, new: Page, page: Page) -> Steps[None]:
-        """migrate_page_copy()"""
+        """migrate_page_copy(): until here who finds the new page waits for its lock."""
+        yield "migrate_page_copy: new page in place"
         self.arch.write(new, page.content)
         new.PG_referenced = page.PG_referenced
         if page.PG_uptodate:

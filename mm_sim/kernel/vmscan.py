@@ -123,7 +123,10 @@ class Vmscan(PageFault):
             if out is Pageout.KEEP or out is Pageout.ACTIVATE:
                 return False
             if out is Pageout.SUCCESS:
-                if page.PG_writeback or page.PG_dirty or not page.lock.trylock(self.current):
+                if page.PG_writeback or page.PG_dirty:
+                    return False
+                yield "shrink_page_list: written at once"
+                if not page.lock.trylock(self.current):
                     return False
                 if page.PG_dirty or page.PG_writeback:
                     return False
