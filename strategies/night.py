@@ -96,7 +96,8 @@ class NightVerdict:
         required = len(REQUIRED[self.scope])
         new = f"{done['new']} of them new" if done["new"] else "nothing new"
         return (
-            f"{said}{done['runs']} runs, {done['steps']} steps in {done['seconds']:.0f} s; "
+            f"{said}{done['runs']} runs, {done['calls']} rule calls, {done['steps']} of them could happen, "
+            f"in {done['seconds']:.0f} s; "
             f"{done['states']} abstract states, {new}; {required - len(self.unreached())} of {required} situations"
         )
 

@@ -19,9 +19,9 @@ from strategies.plan import SEARCHED, WALKED, Job, Night
 TALLIES, LOSSES, BUGS, PROOFS = map(key, ("tallies", "losses", "bugs", "proofs"))
 #: Seconds after its end in which a night may still be written to; nights whose tallies are kept.
 _OVER, _NIGHTS = 3600, 200
-#: What is added up for a job, and what is counted by name. `new` of the `states` no night had reached before; `bad`
-#: is not as expected.
-_SUMS = ("seconds", "runs", "steps", "new")
+#: What is added up for a job, and what is counted by name. `steps` of the rule `calls` could happen, `new` of the
+#: `states` no night had reached before; `bad` is not as expected.
+_SUMS = ("seconds", "runs", "calls", "steps", "new")
 _COUNTS = ("situations", "losses", "bugs", "bad")
 
 
@@ -37,7 +37,7 @@ def count(into: dict[str, int], what: str, times: int = 1) -> None:
 def add(into: dict[str, Any], other: dict[str, Any]) -> None:
     """Add what one worker did on a job to what another did."""
     for name in _SUMS:
-        into[name] += other[name]
+        into[name] += other.get(name, 0)
     into["states"] = max(into["states"], other["states"])
     for name in _COUNTS:
         for what, times in other[name].items():

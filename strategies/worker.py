@@ -195,6 +195,7 @@ class Worker:
         new, done["states"] = corpus.add_states(walk.seen)
         done["new"] += new
         done["runs"] += walk.runs
+        done["calls"] += walk.calls
         done["steps"] += walk.steps
         for name, times in walk.marks.items():
             count(done["situations"], name, times)
