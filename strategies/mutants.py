@@ -617,10 +617,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "swapfile.remove_exclusive_swap_page: page.PG_dirty = True",
         "swapfile.try_to_unuse_entry: page.PG_dirty = True",
     ),
-    "shrink_page_list() has looked just before, and tries the lock at once": (
-        "vmscan.shrink_locked_page: page.PG_writeback (4)",
-        "vmscan.shrink_locked_page: page.PG_dirty (3)",
-    ),
     "migration_entry_wait() only waits: the access faults again": (
         "memory.migration_entry_wait: mm.ptl.acquire(self.current)",
     ),
