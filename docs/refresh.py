@@ -119,9 +119,9 @@ BEYOND = (
         """set_page_dirty() first sets PG_dirty, then the dirty tag, by which write-back finds the page. One process
         stands between the two after its fault; another maps the same page, faults, finds PG_dirty set, goes on,
         stores, and calls fsync(), which finds no tag and says that all is written. The window is a few
-        instructions wide, longer if an interrupt comes in. Later kernels hold the page lock over both
-        (b827e496c893 and after); the series fault_page_locked marks the page dirty, under its lock, before it can be
-        written to.""",
+        instructions wide, longer if an interrupt comes in. Later kernels hold the page lock over both:
+        b827e496c893 (2009) where there is a page_mkwrite(), which every filesystem has had since 2012. The series
+        fault_page_locked marks the page dirty, under its lock, before it can be written to.""",
         (
             _STORED + "linux_2_6_26_e027f028d6.py --timeline --compare fault_page_locked",
             "search fault_page_locked --arch s390 --scope file --jobs 1",
