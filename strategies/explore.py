@@ -30,12 +30,24 @@ from typing import Any, NamedTuple
 import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
-from mm_sim.names import EXT2, KSWAPD, PRIVATE, TASKS, TMPFS
+from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import KernelBug, Task, points, run
 from mm_sim.snapshot import canonical, clone, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
-from strategies.reduce import FAULTED, Forgetful, argued, forget, forgetting, movers, settle, waits_at_once
+from strategies.reduce import (
+    FAULTED,
+    LOCK,
+    Forgetful,
+    Normal,
+    argued,
+    lock,
+    movers,
+    normal,
+    preludes,
+    undo,
+    waits_at_once,
+)
 from strategies.rules import domains, instances, table
 
 
@@ -195,8 +207,10 @@ class Search:
                 for domain, value in zip(rule.arguments.values(), arguments, strict=True)
             )
         ]
-        self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
-        self.calls = [*self.moves, *((self.resume, (task,)) for task in domains(bounds.scope)["task"])]
+        self.rule = {rule.name: rule for rule in table(kernel)}
+        self.resume = self.rule["resume"]
+        locks = [(LOCK, (process, PAGES[0])) for process in domains(bounds.scope)["process"]]
+        self.calls = [*self.moves, *locks, *((self.resume, (task,)) for task in domains(bounds.scope)["task"])]
         self.number = {call: i for i, call in enumerate(self.calls)}
         self.result = Result(depth=1)
         self.begin(reduce, free=reduce and bounds.steps is None and bounds.stops is None)
@@ -205,10 +219,13 @@ class Search:
         """Start at the first state, with the reductions that hold for these bounds."""
         kernel, bounds = self.kernel, self.bounds
         self.commutes = reduce and argued(kernel, self.rules, bounds.scope)
-        self.free = free and self.commutes
-        self.forgets = self.free and self.arch == "s390" and forgetting(dict(bounds.only))
-        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.forgets else kernel
-        self.movers = movers(kernel, self.rules, bounds.scope, self.free) if reduce else {}
+        self.normal = normal(self.arch, self.rules, dict(bounds.only))
+        self.free = free and self.commutes and self.normal.locks is ("mlock" in self.rules)
+        if not self.free:
+            self.normal = Normal()
+        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.normal.forgets else kernel
+        self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
+        self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
         self.root = System(self.machine, self.arch, bounds.scope, self.marks)
         key, order = canonical(self.root, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
@@ -239,6 +256,8 @@ class Search:
         for rule, arguments, stop in steps:
             task = system.start(rule, arguments)
             assert task is not None
+            if rule is LOCK:  # seen by the next step alone
+                continue
             if task.steps is not None:
                 if stop is None or not self.free:
                     run(task, stop)
@@ -258,9 +277,7 @@ class Search:
         """After a step of a search without bounds."""
         if stop == FAULTED and task.op == "store":
             task.steps = task.point = None
-        if self.forgets:
-            forget(system)
-        settle(system)
+        self.normal.form(system)
 
     def expand(self, node: Node) -> None:
         """Run each task on from a state, and start each operation that can start."""
@@ -269,36 +286,43 @@ class Search:
         system: System | None = self.build(base, steps)
         assert system is not None
         tasks = system.kernel.tasks
-        todo: list[tuple[Rule, tuple[Any, ...]]] = []
+        todo: list[tuple[tuple[Step, ...], Rule, tuple[Any, ...]]] = []
         for task in tasks:
-            if task.steps is not None and not known >> order.index(task.name) & 1:
-                if task.waits is None or not task.waits.busy():
-                    todo.append((self.resume, (TASKS[task.name],)))
+            if task.steps is not None and (task.waits is None or not task.waits.busy()):
+                if not known >> order.index(task.name) & 1:
+                    todo.append(((), self.resume, (TASKS[task.name],)))
+                if self.normal.locks:
+                    todo += [(before, self.resume, (TASKS[task.name],)) for before in preludes(system, task)]
         met: list[object] = []
-        for rule, arguments in self.moves:
+        for rule, arguments in self.open:
             if (rule.steps is None or tasks[arguments[0]].steps is None) and rule.when(system, *arguments):
                 if rule.same is not None:
                     one = (rule, rule.same(system, *arguments))
                     if one in met:
                         continue
                     met.append(one)
-                todo.append((rule, arguments))
-        for rule, arguments in todo:
+                todo.append(((), rule, arguments))
+                if self.normal.locks and rule.name == "store":
+                    todo += [(before, rule, arguments) for before in preludes(system, tasks[arguments[0]])]
+        for before, rule, arguments in todo:
             if system is None:
                 system = self.build(base, steps)
             try:
-                self.follow(system, node, rule, arguments)
+                for step in before:
+                    system.start(step.rule, step.arguments)
+                self.follow(system, node._replace(steps=(*steps, *before)), rule, arguments)
             except KernelBug:
-                self.broken = [*base.path, *steps, Step(rule, arguments, None)]
+                self.broken = [*base.path, *steps, *before, Step(rule, arguments, None)]
                 raise
             system = None
 
     def follow(self, system: System, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
         """Run one task from a state to its end, or until it blocks, and visit the states on the way."""
-        went_on_from = system.kernel.tasks[arguments[0]].point if rule is self.resume else ""
+        seen_at = system.kernel.tasks[arguments[0]].point if rule is self.resume else ""
         task = system.start(rule, arguments)
         assert task is not None
         crossed: list[str] = []
+        since: list[str] = []  # crossed without a visit, since a state in which the task stands at `seen_at`
         self.running = max(task.name, 0)  # an action has no task
         self.stacks = [stack(other) for other in system.kernel.tasks]
         stop: str | None = None
@@ -309,6 +333,7 @@ class Search:
         try:
             if task.steps is not None:
                 for stop in points(task):
+                    since.append(stop)
                     if stop in (
                         passed if self.free else crossed
                     ):  # one step stops where the label comes first: this state takes two
@@ -321,9 +346,12 @@ class Search:
                             break
                         if task.steps is None:  # given up
                             break
+                        if self.free:
+                            seen_at = stop
+                            since.clear()
                     crossed.append(stop)
                     stop = None  # what is lost on the way to the next point is lost without a stop
-            if stop is None and not (self.commutes and task.waits and waits_at_once(went_on_from, crossed)):
+            if stop is None and not (self.commutes and task.waits and waits_at_once(seen_at, since, self.free)):
                 self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
         except Loss:
             self.found.append([*node.base.path, *node.steps, Step(rule, arguments, stop)])
@@ -453,18 +481,29 @@ class Search:
         """The steps of a run without what `normalise` does; None if there are none."""
         system = System(self.kernel, self.arch, self.bounds.scope)
         path: list[Step] = []
+
+        def step(name: str, arguments: tuple[Any, ...], stop: str | None = None) -> bool:
+            path.append(Step(self.rule[name], arguments, stop))
+            return system.step(*path[-1])
+
         try:
-            for rule, arguments, stop in found:
+            for i, (rule, arguments, stop) in enumerate(found):
+                for process in domains(self.bounds.scope)["process"]:
+                    if i and found[i - 1].rule is not LOCK and self.normal.flags and not undo(system, step, process):
+                        return None
+                if rule is LOCK:
+                    if not lock(system, step, *arguments):
+                        return None
+                    continue
                 if rule.steps is not None and system.kernel.tasks[arguments[0]].point == FAULTED:
                     rule, arguments = self.resume, (TASKS[arguments[0]],)  # the store goes on
-                while True:
-                    path.append(Step(rule, arguments, stop))
-                    if not system.step(rule, arguments, stop):
-                        return None
+                while step(rule.name, arguments, stop):
                     task = system.kernel.current
                     if stop is None or task.point != stop or not self.goes_on(task, stop):
                         break
                     rule, arguments = self.resume, (TASKS[task.name],)
+                else:
+                    return None
         except Loss:
             return path
         return None

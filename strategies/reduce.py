@@ -16,15 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import isfunction
 from types import GeneratorType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
-from mm_sim.mm import AnonVma, Mm
-from mm_sim.names import KERNEL_TASKS, KSWAPD
-from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
+from mm_sim.loss import Step
+from mm_sim.mm import VM_LOCKED, VM_READ, VM_WRITE, AnonVma, Mm
+from mm_sim.names import KERNEL_TASKS, KSWAPD, PAGES, READ, READ_WRITE, TASKS, Name
+from mm_sim.page import DIRTY, GARBAGE, WRITE, YOUNG, Page, Pte, SwapSlot
 from mm_sim.sched import Steps, Task
-from mm_sim.system import Scope, System
+from mm_sim.system import Rule, Scope, System
 
 #: Whether no other task need run while this one stands at a point.
 Mover = Callable[[Task], bool]
@@ -64,8 +65,85 @@ def _out_of_cache(task: Task) -> bool:
     return _costly(task) and not _locals(task)["page"].PG_swapcache
 
 
-def _out_of_cache_at_all(task: Task) -> bool:
-    return not _locals(task)["page"].PG_swapcache
+def _reference_unseen(task: Task) -> bool:
+    """The reference matters to who takes the page out of the swap cache because swap is full: the process that gives
+    up its last swap pte, while no pte maps it. All else that an exit or a fault does differently because of it, it
+    does as well a point later, because of the page lock.
+    """
+    seen = _locals(task)
+    page = seen["page"]
+    return not page.PG_swapcache or page.mapcount or page.private.map != 2 or not seen["self"].vm_swap_full()
+
+
+def _read_unseen(task: Task) -> bool:
+    """Who finds the page while it is read in waits for it, and has a swap pte of the slot: the page stays where it is
+    in any case. Reclaim finds it locked; only its reference can keep it in the swap cache, if swap is full.
+    """
+    seen = _locals(task)
+    return seen["page"].private.map != 2 or not seen["self"].vm_swap_full()
+
+
+def _nobody_can_come(task: Task) -> bool:
+    """Who wants the page waits for tree_lock, and who would make it dirty has a reference."""
+    page = _locals(task)["page"]
+    return page.count == 2 and not page.mapcount
+
+
+def _goes_on_anyway(task: Task) -> bool:
+    """As `_stays_as_seen`. Of a page that nobody maps, and that is locked, only what is dirty is looked at: if it is,
+    the next point is as good; if not, it is freed, unless somebody has come for it, and then nothing has happened.
+    """
+    page = _locals(task)["page"]
+    if page.PG_swapcache and not page.mapcount:
+        return bool(page.PG_dirty or page.count == 2)
+    return _stays_as_seen(task)
+
+
+def _last_vma(task: Task) -> bool:
+    """After the last vma all that is left is to unlock the page. If the last mapping goes before that, and reclaim
+    goes on, another can come to the page as well and go on from there.
+    """
+    seen = _locals(task)
+    return seen["anon_vma"].head[-1] is seen["vma"]
+
+
+def _copies_or_not(task: Task) -> bool:
+    """Outside the swap cache nothing is known of the old page but its content, which stays while it is shared. If it
+    is no longer, the page that is reused instead is like the copy.
+    """
+    return not _locals(task)["old_page"].PG_swapcache
+
+
+#: Where reclaim stands before it looks at the next vma.
+_LOOKS = ("shrink_page_list: try_to_unmap", "try_to_unmap: next vma")
+
+
+def _looks_at(kswapd: Task) -> Page | None:
+    """The page for whose ptes kswapd will look without the ptl with its next step."""
+    steps: Any = kswapd.steps
+    if steps is None or (kswapd.waits is None and kswapd.point not in _LOOKS):
+        return None
+    return cast(Page, steps.gi_frame.f_locals["page"])
+
+
+def _kswapd(task: Task) -> Task:
+    return cast(Task, _locals(task)["self"].tasks[KSWAPD])
+
+
+def _nobody_looks_for_pte(task: Task) -> bool:
+    """Reclaim that finds no pte goes on to the next vma. At any other time all that others do commutes."""
+    return _looks_at(_kswapd(task)) is not _locals(task)["oldpte"].page
+
+
+def _nobody_skips_pte(task: Task) -> bool:
+    """And if there is no next vma, it might as well find the vma locked."""
+    seen = _locals(task)
+    return _nobody_looks_for_pte(task) or seen["vma"].anon_vma.head[-1] is seen["vma"]
+
+
+def _nobody_looks_for_vma(task: Task) -> bool:
+    """The child's vma, linked and empty, matters to reclaim that is about to go through the list."""
+    return _looks_at(_kswapd(task)) is None
 
 
 def _loads(task: Task) -> bool:
@@ -160,6 +238,10 @@ LOCK_NEXT = frozenset(
 )
 
 #: Points for searches without bounds on steps and stops, whose argument takes more steps: it makes the same states.
+#:
+#: *Frames* that are taken and not yet mapped: who finds none free does nothing that is seen (the flag of an mlock()
+#: without a page is as good as none: see `preludes`). So a frame may as well be taken later, just before it is mapped:
+#: there is one then, as others have found theirs beside it.
 FREE: dict[str, Mover] = {
     # Until the end of the write the next reclaim does as much as the rest of this one; who finds the page with one
     # reference more would find it under writeback as well, where that is not yet ended.
@@ -168,8 +250,22 @@ FREE: dict[str, Mover] = {
     "do_swap_page: page lock": _always,
     # A load that has to fault again is a new one.
     "do_page_fault: return": _loads,
-    "shrink_inactive_list: page isolated": _out_of_cache_at_all,
+    "shrink_inactive_list: page isolated": _reference_unseen,
+    "shrink_page_list: references checked": _goes_on_anyway,
+    "remove_mapping: count is 2": _nobody_can_come,
     "follow_page: ptl": _faults_anyway,
+    # While the pte is the same, so is the content of the page: nobody else may store to it.
+    "do_wp_page: page copied": _always,
+    "do_wp_page: ptl dropped": _copies_or_not,
+    "read_swap_cache_async: page allocated": _always,
+    "swap_readpage: reading": _read_unseen,
+    # The process itself has to wait, or takes a frame for nothing; others look at other ptes, or have to wait.
+    "try_to_unmap_one: pte cleared": _always,
+    "try_to_unmap: next vma": _last_vma,
+    # Who has a reference and has seen C set will set PG_dirty, and until it has nobody can clear it.
+    "page_remove_rmap: key tested": _always,
+    "page_remove_rmap: key cleared": _always,
+    "copy_pte_range: ptl": _nobody_looks_for_vma,
 }
 
 #: Where a store that has faulted is given up: it can be begun again.
@@ -182,7 +278,34 @@ ARGUED = {
 }
 
 
-def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> dict[str, Mover]:
+class Normal(NamedTuple):
+    """Which normal forms hold in a search: see the functions with their names."""
+
+    forgets: bool = False
+    order_0: bool = False
+    settles: bool = False
+    writes: bool = False
+    young: bool = False
+    flags: bool = False
+    locks: bool = False
+
+    def form(self, system: System) -> None:
+        """Put a state in its normal form."""
+        if self.forgets:
+            forget(system)
+        if self.settles:
+            settle(system)
+        if self.writes:
+            write(system, self.young, self.flags)
+
+    def covers(self, rule: Rule, arguments: tuple[Any, ...]) -> bool:
+        """Whether a step comes to no other states than others do: reclaim of what was used, mlock()."""
+        if rule.name == "reclaim":
+            return self.order_0 and arguments[3] <= PAGE_ALLOC_COSTLY_ORDER
+        return self.locks and rule.name in ("mlock", "munlock")
+
+
+def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool, normal: Normal) -> dict[str, Mover]:
     """The points at which no other task need run in a search."""
     if scope.files or scope.also:  # others see what a process does to its own mm, or change it
         return {}
@@ -191,6 +314,8 @@ def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool) -> d
         found |= COMMUTES
         if free:
             found |= FREE
+        if normal.forgets and normal.flags:
+            found["change_pte_range: pte cleared"] = _nobody_skips_pte if normal.locks else _nobody_looks_for_pte
     return found
 
 
@@ -215,14 +340,16 @@ class Forgetful(Kernel):
     """Pages do not know whether they were used: reclaim of order 0 finds each used, and keeps it.
 
     Of one that was not, reclaim of a costly order does the same as one of order 0. So every run of a kernel is one of
-    this, in a scope with kswapd alone and a costly order. On s390 nothing else looks at PG_referenced and R.
+    this, in a scope with kswapd alone and a costly order. On s390 nothing else looks at PG_referenced and R; on x86
+    reclaim clears the young bits of the ptes, which try_to_unmap_one() looks at.
     """
 
     __slots__ = ()
 
     def page_referenced(self, page: Page) -> Steps[int]:
+        if self.arch.pte_young:
+            yield from super().page_referenced(page)
         return 1
-        yield
 
 
 def forget(system: System) -> None:
@@ -239,9 +366,13 @@ def settle(system: System) -> None:
     it can be as if it were. *anon_vma*: between processes that have no page in common, nor can come to one before
     one of them is gone, each may have its own, in which rmap finds the same ptes. A vma without a page needs none.
     *Values*: of a page that is mapped or swapped out matters which of its copies are good, not what is in it. A free
-    slot holds nothing to rely on: what is there by chance may not save a page that was not written.
+    slot holds nothing to rely on: what is there by chance may not save a page that was not written. *PG_dirty* of a
+    page outside the swap cache: it is set when the page comes there, and by what takes it out.
     """
     kernel = system.kernel
+    for frame in kernel.frames:
+        if not frame.PG_swapcache:
+            frame.PG_dirty = False
     for slot in kernel.slots:
         if not slot.map:
             slot.content = GARBAGE
@@ -290,12 +421,129 @@ def settle(system: System) -> None:
                 page.mapping = vma.anon_vma
 
 
-def waits_at_once(went_on_from: str | None, crossed: list[str]) -> bool:
-    """Whether a task waits for a lock and has touched nothing since it began, or went on from a point."""
-    return UNTOUCHED.issuperset(crossed) if went_on_from == "" else not crossed and went_on_from in LOCK_NEXT
+def write(system: System, young: bool, flags: bool) -> None:
+    """What a process that does nothing can change by itself, unseen by others, is as it can best be changed from.
+
+    *Stores*: a page that is writable, and has no copy in the swap cache, is not yet stored to. *Young*: a pte is old
+    until its process loads; on x86 reclaim of any order makes it old before it looks again, so while there is none.
+    *Flags*: VM_WRITE matters to who has a writable pte, and with that comes VM_WRITE. VM_LOCKED matters to reclaim
+    when it looks at a pte: see `preludes`.
+    """
+    kernel = system.kernel
+    s390 = not kernel.arch.pte_dirty
+    reclaims = kernel.tasks[KSWAPD].steps is not None
+    for task in kernel.tasks[len(KERNEL_TASKS) :]:
+        mm = task.mm
+        if mm is None or task.steps is not None or not mm.mmap:
+            continue
+        pte = mm.pte[0]
+        if type(pte) is Pte:
+            if pte.bits & WRITE and not pte.page.PG_swapcache:
+                if s390:
+                    pte.page.key_c = False
+                elif not reclaims:
+                    mm.pte[0] = pte = pte.clear(DIRTY)
+            if young and not reclaims:
+                mm.pte[0] = pte.clear(YOUNG)
+        if flags:
+            mm.mmap[0].vm_flags = VM_READ | VM_WRITE
+            system.ghost.spaces[mm].writable[0] = True
 
 
-def forgetting(only: dict[str, tuple[Any, ...]]) -> bool:
-    """Whether the scope is one in which `Forgetful` does all that its kernel does."""
+def _present(s: System, process: int, page: int) -> bool:
+    mm = s.kernel.tasks[process].mm
+    return mm is not None and type(mm.pte[page]) is Pte
+
+
+def _set_locked(s: System, process: int, page: int) -> None:
+    mm = s.kernel.tasks[process].mm
+    assert mm is not None
+    mm.mmap[0].vm_flags |= VM_LOCKED
+
+
+#: mlock() of a page that is mapped, by a process that makes its vma read-only for that time if its pte is: all that
+#: happens is that the flag is set. munlock() comes right after the next step of another.
+LOCK = Rule("mlock", {"process": "process", "page": "page"}, _present, action=_set_locked)
+
+
+def preludes(system: System, task: Task) -> list[tuple[Step, ...]]:
+    """The mlock() calls that make a difference to what `task` does with its next step.
+
+    With mprotect() and munlock() the flag of a mapped page can be set and cleared at any time, if its pte is
+    read-only; one that is writable becomes dirty, which only matters in the swap cache. A page that is not mapped can
+    be locked when it is. So no state says which vma is locked: an mlock() comes just before reclaim looks at the vma.
+    That its process breaks COW inside mlock() is no more than a store which is given up after its fault. If it stands
+    in a fault when reclaim looks, the fault came first only if the page lock decided it, which reclaim holds.
+    """
+    kernel = system.kernel
+    if task.name == KSWAPD:
+        page = _looks_at(task)
+        lockers = [
+            other.name
+            for other in kernel.tasks[len(KERNEL_TASKS) :]
+            if other.mm is not None and other.steps is None and type(pte := other.mm.pte[0]) is Pte
+            if pte.page is page and (page.PG_dirty or not pte.bits & WRITE)
+        ]
+    else:
+        pte = None if task.mm is None or task.steps is not None else task.mm.pte[0]
+        if type(pte) is not Pte or pte.bits & WRITE or pte.page.lock.owner is None:
+            return []
+        lockers = [task.name] if kernel.can_share_swap_page(pte.page) else []
+    return [(Step(LOCK, (TASKS[name], PAGES[0]), None),) for name in lockers]
+
+
+#: Does a step by the name of its rule: False if it cannot happen.
+_Do = Callable[[str, tuple[Any, ...]], bool]
+
+
+def lock(system: System, step: _Do, process: Name, page: Name) -> bool:
+    """What LOCK stands for, as steps."""
+    mm = system.kernel.tasks[process].mm
+    pte = None if mm is None else mm.pte[page]
+    if type(pte) is Pte and pte.bits & WRITE:
+        return step("mlock", (process, page))
+    steps = (
+        ("mprotect", (process, page, READ)),
+        ("mlock", (process, page)),
+        ("mprotect", (process, page, READ_WRITE)),
+    )
+    return all(step(*one) for one in steps)
+
+
+def undo(system: System, step: _Do, process: Name) -> bool:
+    """The steps after which the flags of a vma are as `write` has them."""
+    task = system.kernel.tasks[process]
+    if task.mm is None or task.steps is not None or not task.mm.mmap:
+        return True
+    flags = task.mm.mmap[0].vm_flags
+    return (not flags & VM_LOCKED or step("munlock", (process, PAGES[0]))) and (
+        bool(flags & VM_WRITE) or step("mprotect", (process, PAGES[0], READ_WRITE))
+    )
+
+
+def waits_at_once(seen_at: str | None, since: list[str], free: bool) -> bool:
+    """Whether a task waits for a lock and has touched nothing since it began, or since a point it was seen at.
+
+    In a search without bounds it may have taken a frame.
+    """
+    if seen_at == "":
+        return UNTOUCHED.issuperset(since)
+    if since:
+        return free and seen_at == "do_wp_page: ptl dropped" and since == ["do_wp_page: page copied"]
+    return seen_at in LOCK_NEXT
+
+
+def normal(arch: str, rules: set[str], only: dict[str, tuple[Any, ...]]) -> Normal:
+    """The normal forms of a search without bounds: `only` has the values of its domains, the others are whole."""
     costly = any(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
-    return costly and only.get("reclaimer") == (KSWAPD,)
+    forgets = costly and only.get("reclaimer") == (KSWAPD,)
+    flags = forgets and {"load", "mprotect", "store"} <= rules and ("mlock" in rules) == ("munlock" in rules)
+    return Normal(
+        forgets=forgets,
+        order_0=forgets and (arch == "s390" or "load" in rules),
+        settles=True,
+        writes=forgets and "store" in rules,
+        young=arch == "x86" and "load" in rules,
+        flags=flags,
+        locks=flags and "mlock" in rules,
+    )
