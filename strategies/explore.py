@@ -42,6 +42,7 @@ from strategies.reduce import (
     Normal,
     argued,
     lock,
+    makes_dirty,
     movers,
     normal,
     preludes,
@@ -296,6 +297,8 @@ class Search:
         met: list[object] = []
         for rule, arguments in self.open:
             if (rule.steps is None or tasks[arguments[0]].steps is None) and rule.when(system, *arguments):
+                if self.normal.locks and rule.name == "mlock" and not makes_dirty(system, arguments[0]):
+                    continue
                 if rule.same is not None:
                     one = (rule, rule.same(system, *arguments))
                     if one in met:
@@ -423,7 +426,7 @@ class Search:
         thresholds = gc.get_threshold()
         interrupted: list[int] = []  # Ctrl-C waits for the end of a block: half a node would be lost on resuming
         handler = signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
-        gc.set_threshold(2_000, 10, 1_000_000)  # clones are full of cycles; what is seen and queued stays
+        gc.set_threshold(50_000, 10, 1_000_000)  # clones are full of cycles; what is seen and queued stays
         try:
             while not result.ended:
                 if not self.layer:

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple, cast
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
 from mm_sim.loss import Step
-from mm_sim.mm import VM_LOCKED, VM_READ, VM_WRITE, AnonVma, Mm
+from mm_sim.mm import VM_LOCKED, VM_WRITE, AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, KSWAPD, PAGES, READ, READ_WRITE, TASKS, Name
-from mm_sim.page import DIRTY, GARBAGE, WRITE, YOUNG, Page, Pte, SwapSlot
+from mm_sim.page import GARBAGE, WRITE, YOUNG, Page, Pte, SwapSlot
 from mm_sim.sched import Steps, Task
 from mm_sim.system import Rule, Scope, System
 
@@ -161,10 +161,13 @@ def _stays_as_seen(task: Task) -> bool:
 
 
 def _faults_anyway(task: Task) -> bool:
-    """A look at what is not there does nothing, and rmap does not look at the flag of a vma without a pte."""
+    """A look at what is not there does nothing, and rmap does not look at the flag of a vma without a pte. If the pte
+    is writable, nobody else has the page; reclaim finds it locked, and PG_dirty is not looked at before munlock().
+    """
     seen = _locals(task)
     mm = seen["mm"]
-    return type(mm.pte[seen["address"]]) is not Pte and mm.ptl.owner is None
+    pte = mm.pte[seen["address"]]
+    return bool(pte.bits & WRITE) if type(pte) is Pte else mm.ptl.owner is None
 
 
 def _looked_twice(task: Task) -> bool:
@@ -240,8 +243,8 @@ LOCK_NEXT = frozenset(
 #: Points for searches without bounds on steps and stops, whose argument takes more steps: it makes the same states.
 #:
 #: *Frames* that are taken and not yet mapped: who finds none free does nothing that is seen (the flag of an mlock()
-#: without a page is as good as none: see `preludes`). So a frame may as well be taken later, just before it is mapped:
-#: there is one then, as others have found theirs beside it.
+#: without a page is as good as none: see `preludes`). So a frame may as well be taken later, just before it is
+#: mapped: there is one then, as others have found theirs beside it.
 FREE: dict[str, Mover] = {
     # Until the end of the write the next reclaim does as much as the rest of this one; who finds the page with one
     # reference more would find it under writeback as well, where that is not yet ended.
@@ -284,7 +287,6 @@ class Normal(NamedTuple):
     forgets: bool = False
     order_0: bool = False
     settles: bool = False
-    writes: bool = False
     young: bool = False
     flags: bool = False
     locks: bool = False
@@ -295,14 +297,14 @@ class Normal(NamedTuple):
             forget(system)
         if self.settles:
             settle(system)
-        if self.writes:
-            write(system, self.young, self.flags)
+        if self.young or self.flags:
+            rest(system, self.young, self.flags)
 
     def covers(self, rule: Rule, arguments: tuple[Any, ...]) -> bool:
-        """Whether a step comes to no other states than others do: reclaim of what was used, mlock()."""
+        """Whether a step comes to no other states than others do: reclaim of what was used, munlock()."""
         if rule.name == "reclaim":
             return self.order_0 and arguments[3] <= PAGE_ALLOC_COSTLY_ORDER
-        return self.locks and rule.name in ("mlock", "munlock")
+        return self.locks and rule.name == "munlock"
 
 
 def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool, normal: Normal) -> dict[str, Mover]:
@@ -381,7 +383,8 @@ def settle(system: System) -> None:
             page.PG_uptodate = True
             page.content = page.io = slot.content = GARBAGE
             page.mapping = None
-    if any(task.steps is not None for task in kernel.tasks[len(KERNEL_TASKS) :]):
+    busy = [task.mm for task in kernel.tasks[len(KERNEL_TASKS) :] if task.steps is not None]
+    if any(task.op == "fork" and task.steps is not None for task in kernel.tasks):
         return
     if any(mm.mmap and (anon := mm.mmap[0].anon_vma) and anon.lock.owner is not None for mm in kernel.mms):
         return
@@ -395,15 +398,18 @@ def settle(system: System) -> None:
                 assert type(pte) is Pte
                 where = pte.page.private or pte.page
             users.setdefault(where, []).append(mm)
-        elif mm.mmap:
-            mm.mmap[0].anon_vma = None
+        elif mm.mmap and mm not in busy:
+            _give_anon_vma(mm.mmap[0], None)
     for where, mms in users.items():
+        page = where if isinstance(where, Page) else where.page
+        mapped = sum(type(mm.pte[0]) is Pte for mm in mms)
+        if any(mm in busy for mm in mms) or (page is not None and page.mapcount != mapped):
+            continue
         value = system.new_value()
         spaces = [system.ghost.spaces[mm] for mm in mms]
         old = spaces[0].values[0]
         if old is None:
             continue
-        page = where if isinstance(where, Page) else where.page
         if isinstance(where, SwapSlot):
             where.content = value if where.content == old else GARBAGE
         if page is not None:
@@ -415,39 +421,40 @@ def settle(system: System) -> None:
             space.values[0] = value
         if len(mms) == 1:
             vma = mms[0].mmap[0]
-            vma.anon_vma = AnonVma()
-            vma.anon_vma.head.append(vma)
+            _give_anon_vma(vma, AnonVma())
             if page is not None and page.mapcount:
                 page.mapping = vma.anon_vma
 
 
-def write(system: System, young: bool, flags: bool) -> None:
-    """What a process that does nothing can change by itself, unseen by others, is as it can best be changed from.
+def _give_anon_vma(vma: Vma, anon_vma: AnonVma | None) -> None:
+    if vma.anon_vma is not None:
+        vma.anon_vma.head.remove(vma)
+    vma.anon_vma = anon_vma
+    if anon_vma is not None:
+        anon_vma.head.append(vma)
 
-    *Stores*: a page that is writable, and has no copy in the swap cache, is not yet stored to. *Young*: a pte is old
-    until its process loads; on x86 reclaim of any order makes it old before it looks again, so while there is none.
-    *Flags*: VM_WRITE matters to who has a writable pte, and with that comes VM_WRITE. VM_LOCKED matters to reclaim
-    when it looks at a pte: see `preludes`.
+
+def rest(system: System, young: bool, flags: bool) -> None:
+    """What a process that does nothing can change by itself at any time, unseen by others, says nothing.
+
+    *Young*: on x86 a load can make a pte young just before it matters: when reclaim, of any order, which makes it old
+    first, comes to try_to_unmap_one(). *VM_WRITE* is looked at by mlock() alone, as a new page is mapped read-only
+    as well by mprotect() after a load. *VM_LOCKED* matters to reclaim when it looks at a pte: see `preludes`.
     """
     kernel = system.kernel
-    s390 = not kernel.arch.pte_dirty
-    reclaims = kernel.tasks[KSWAPD].steps is not None
+    young = young and kernel.tasks[KSWAPD].steps is None
     for task in kernel.tasks[len(KERNEL_TASKS) :]:
         mm = task.mm
         if mm is None or task.steps is not None or not mm.mmap:
             continue
         pte = mm.pte[0]
-        if type(pte) is Pte:
-            if pte.bits & WRITE and not pte.page.PG_swapcache:
-                if s390:
-                    pte.page.key_c = False
-                elif not reclaims:
-                    mm.pte[0] = pte = pte.clear(DIRTY)
-            if young and not reclaims:
-                mm.pte[0] = pte.clear(YOUNG)
-        if flags:
-            mm.mmap[0].vm_flags = VM_READ | VM_WRITE
+        if young and type(pte) is Pte:
+            mm.pte[0] = pte.clear(YOUNG)
+        if flags and not (type(pte) is Pte and pte.bits & WRITE):
+            mm.mmap[0].vm_flags |= VM_WRITE
             system.ghost.spaces[mm].writable[0] = True
+        if flags:
+            mm.mmap[0].vm_flags &= ~VM_LOCKED
 
 
 def _present(s: System, process: int, page: int) -> bool:
@@ -492,6 +499,13 @@ def preludes(system: System, task: Task) -> list[tuple[Step, ...]]:
     return [(Step(LOCK, (TASKS[name], PAGES[0]), None),) for name in lockers]
 
 
+def makes_dirty(system: System, process: int) -> bool:
+    """Whether mlock() makes a page dirty that is in the swap cache: the one case in which `preludes` are not all."""
+    mm = system.kernel.tasks[process].mm
+    pte = None if mm is None else mm.pte[0]
+    return type(pte) is Pte and bool(pte.bits & WRITE) and pte.page.PG_swapcache and not pte.page.PG_dirty
+
+
 #: Does a step by the name of its rule: False if it cannot happen.
 _Do = Callable[[str, tuple[Any, ...]], bool]
 
@@ -502,16 +516,13 @@ def lock(system: System, step: _Do, process: Name, page: Name) -> bool:
     pte = None if mm is None else mm.pte[page]
     if type(pte) is Pte and pte.bits & WRITE:
         return step("mlock", (process, page))
-    steps = (
-        ("mprotect", (process, page, READ)),
-        ("mlock", (process, page)),
-        ("mprotect", (process, page, READ_WRITE)),
-    )
-    return all(step(*one) for one in steps)
+    if not step("mprotect", (process, page, READ)) or not step("mlock", (process, page)):
+        return False
+    return step("mprotect", (process, page, READ_WRITE))
 
 
 def undo(system: System, step: _Do, process: Name) -> bool:
-    """The steps after which the flags of a vma are as `write` has them."""
+    """The steps after which the flags of a vma are as `rest` has them."""
     task = system.kernel.tasks[process]
     if task.mm is None or task.steps is not None or not task.mm.mmap:
         return True
@@ -528,6 +539,8 @@ def waits_at_once(seen_at: str | None, since: list[str], free: bool) -> bool:
     """
     if seen_at == "":
         return UNTOUCHED.issuperset(since)
+    if since and seen_at in _LOOKS:
+        return free and since == ["page_check_address: ptl"]
     if since:
         return free and seen_at == "do_wp_page: ptl dropped" and since == ["do_wp_page: page copied"]
     return seen_at in LOCK_NEXT
@@ -542,8 +555,7 @@ def normal(arch: str, rules: set[str], only: dict[str, tuple[Any, ...]]) -> Norm
         forgets=forgets,
         order_0=forgets and (arch == "s390" or "load" in rules),
         settles=True,
-        writes=forgets and "store" in rules,
-        young=arch == "x86" and "load" in rules,
+        young=forgets and arch == "x86" and "load" in rules,
         flags=flags,
         locks=flags and "mlock" in rules,
     )
