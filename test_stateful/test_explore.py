@@ -2,19 +2,21 @@
 
 import signal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step, replay
-from mm_sim.names import DIRECT, KSWAPD
-from mm_sim.series import load
+from mm_sim.names import DIRECT, KSWAPD, P1, P2, A
+from mm_sim.sched import points
+from mm_sim.series import load, names
 from mm_sim.snapshot import clone, is_quiet, state_key
 from mm_sim.system import SMALL, Scope, System
 from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
-from strategies.reduce import COMMUTES, FREE, PRIVATE, argued, normal
+from strategies.reduce import COMMUTES, FREE, LOCK, PRIVATE, argued, forget, lock, normal, undo
 from strategies.rules import RULES, stops
 from strategies.walk import Walk, outline
 
@@ -60,29 +62,89 @@ class Settled(Search):
     def visit(self, system: System, *rest: Any) -> bool:
         known = super().visit(system, *rest)
         if is_quiet(system):
-            copy = clone(system)
-            normal(self.arch, self.rules, dict(self.bounds.only)).form(copy)
-            self.quiet.add(state_key(copy))
+            self.quiet.add(self.settled(system))
         return known
+
+    def settled(self, system: System) -> bytes:
+        copy = clone(system)
+        normal(self.arch, self.rules, dict(self.bounds.only)).form(copy)
+        return state_key(copy)
+
+
+LOCKS = ("load", "mlock", "munlock", "mprotect")
 
 
 @pytest.mark.parametrize(
-    ("rules", "orders", "processes"),
+    ("arch", "rules", "orders", "processes"),
     [
-        (("store", "load", "mmap", "munmap", "reclaim", "pageout_done"), (0, 4), 1),
-        (("store", "fork", "reclaim"), (4,), 2),
+        ("s390", ("store", "load", "mmap", "munmap", "reclaim", "pageout_done"), (0, 4), 1),
+        ("s390", ("store", *LOCKS, "madvise_dontneed", "reclaim", "pageout_done"), (0, 4), 1),
+        ("x86", ("store", *LOCKS, "reclaim", "pageout_done", "pageout_failed"), (0, 4), 1),
+        ("s390", ("store", "fork", "reclaim"), (4,), 2),
     ],
 )
 def test_a_search_without_bounds_comes_to_every_normal_form(
-    rules: tuple[str, ...], orders: tuple[int, ...], processes: int
+    arch: str, rules: tuple[str, ...], orders: tuple[int, ...], processes: int
 ) -> None:
     scope, only = Scope(processes, 1, 2, 2), (("reclaimer", (KSWAPD,)), ("order", orders))
-    free = Settled(load("linux_2_6_26"), "s390", Bounds(scope, rules, only))
+    free = Settled(load("linux_2_6_26"), arch, Bounds(scope, rules, only))
     assert free.run().ended == "complete"
-    whole = Settled(load("linux_2_6_26"), "s390", Bounds(scope, rules, only, steps=5), reduce=False)
+    whole = Settled(load("linux_2_6_26"), arch, Bounds(scope, rules, only, steps=5), reduce=False)
     assert whole.run().ended == "complete"
     assert free.free
     assert whole.quiet <= free.quiet
+
+
+def test_a_walk_comes_to_no_normal_form_that_a_search_without_bounds_has_not() -> None:
+    """A walk stops where it likes, takes hundreds of steps and knows no reduction."""
+    scope = Scope(processes=2, pages=1, frames=2, slots=1)
+    free = Settled(load("linux_2_6_26"), "s390", Bounds(scope, RACE, LUMPY))
+    assert free.run().ended == "complete"
+    random = Random(0)
+    met = set()
+    for _ in range(150):
+        system = System(load("linux_2_6_26"), "s390", scope)
+        weights = [random.choice((1, 3, 9)) for _ in free.calls]
+        for _ in range(150):
+            [(rule, arguments)] = random.choices(free.calls, weights)
+            if rule is LOCK or (task := system.start(rule, arguments)) is None:
+                continue
+            if task.steps is not None:
+                next((point for point in points(task) if random.random() < 0.3), None)
+            system.after()
+            if is_quiet(system):
+                met.add(free.settled(system))
+    assert len(met) > 20
+    assert met <= free.quiet
+
+
+@pytest.mark.parametrize("name", [name for name in names() if load(name).expected == "loses"])
+def test_a_series_that_loses_does_so_in_a_search_without_bounds(name: str) -> None:
+    search = Search(load(name), "s390", SCOPES["race"])
+    assert search.run().ended == "loss"
+    assert search.free
+    steps, report = search.result.losses[-1]
+    assert replay(load(name), "s390", SMALL, steps) is not None
+    assert report.forgotten_by.function in ("page_zap_rmap", "zap_remove_rmap")
+
+
+def test_an_mlock_without_a_trace_is_one_with_mprotect_around_it() -> None:
+    """P1's page is read-only after a fork: `undo` leaves it so."""
+    system = System(load("linux_2_6_26"), "s390", SMALL)
+    rule = {r.name: r for r in RULES}
+
+    def step(name: str, arguments: tuple[Any, ...]) -> bool:
+        return system.step(rule[name], arguments)
+
+    assert step("store", (P1, A))
+    assert step("fork", (P1, P2))
+    forget(system)
+    before = state_key(system)
+    assert lock(system, step, P1, A)
+    forget(system)
+    assert state_key(system) != before
+    assert undo(system, step, P1)
+    assert state_key(system) == before
 
 
 @pytest.mark.parametrize(("arch", "rules"), [("s390", ("mlock", "mprotect")), ("x86", ("load", "fork"))])
