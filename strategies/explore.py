@@ -41,8 +41,8 @@ from strategies.reduce import (
     Forgetful,
     Normal,
     argued,
+    changes_nothing,
     lock,
-    makes_dirty,
     movers,
     normal,
     preludes,
@@ -297,7 +297,7 @@ class Search:
         met: list[object] = []
         for rule, arguments in self.open:
             if (rule.steps is None or tasks[arguments[0]].steps is None) and rule.when(system, *arguments):
-                if self.normal.locks and rule.name == "mlock" and not makes_dirty(system, arguments[0]):
+                if self.normal.flags and changes_nothing(system, rule, arguments[0]):
                     continue
                 if rule.same is not None:
                     one = (rule, rule.same(system, *arguments))

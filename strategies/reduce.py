@@ -499,11 +499,21 @@ def preludes(system: System, task: Task) -> list[tuple[Step, ...]]:
     return [(Step(LOCK, (TASKS[name], PAGES[0]), None),) for name in lockers]
 
 
-def makes_dirty(system: System, process: int) -> bool:
-    """Whether mlock() makes a page dirty that is in the swap cache: the one case in which `preludes` are not all."""
+def changes_nothing(system: System, rule: Rule, process: int) -> bool:
+    """Whether an operation that `rest` and `preludes` are about leads to the state in which it starts.
+
+    mprotect() matters if the pte is writable, or empty for a moment while reclaim looks; mlock() if it makes dirty
+    what is in the swap cache, which is the one case in which `preludes` are not all.
+    """
     mm = system.kernel.tasks[process].mm
     pte = None if mm is None else mm.pte[0]
-    return type(pte) is Pte and bool(pte.bits & WRITE) and pte.page.PG_swapcache and not pte.page.PG_dirty
+    if type(pte) is not Pte:
+        return rule.name in ("mlock", "mprotect")
+    if rule.name == "mlock":
+        return not pte.bits & WRITE or not pte.page.PG_swapcache or pte.page.PG_dirty
+    if rule.name == "mprotect":
+        return not pte.bits & WRITE and _looks_at(system.kernel.tasks[KSWAPD]) is not pte.page
+    return rule.name == "load" and not system.kernel.arch.pte_young
 
 
 #: Does a step by the name of its rule: False if it cannot happen.
