@@ -11,7 +11,6 @@ import dis
 import marshal
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from functools import cache
 from hashlib import blake2b
 from itertools import groupby, permutations, product
 from operator import attrgetter, itemgetter
@@ -164,7 +163,6 @@ _VALUES = frozenset(("value", "expected"))
 _KNOWN = frozenset(("self", "s", "kernel", "task", "promise", "space", "ghost"))
 
 
-@cache
 def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
     """The locals that may still be read by a function that stands at an instruction; the others are no state.
 
@@ -189,6 +187,11 @@ def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
     return tuple(sorted({name for offset, name in read if offset >= first or offset > lasti} - _KNOWN))
 
 
+#: What `stack` says of a function and an instruction. By id, as the hash of a code is that of all its bytes; the code
+#: itself is kept, so that its id stays its own.
+_stands: dict[tuple[int, int], tuple[CodeType, int, tuple[str, ...]]] = {}
+
+
 class Content(NamedTuple):
     """A content that a function holds."""
 
@@ -205,9 +208,12 @@ def stack(task: Task) -> list[object]:
         frame = steps.gi_frame
         assert frame is not None
         code, lasti = steps.gi_code, frame.f_lasti
-        found.append(_code_id(code))
+        known = _stands.get((id(code), lasti))
+        if known is None:
+            known = _stands[id(code), lasti] = (code, _code_id(code), _live(code, lasti))
+        found.append(known[1])
         found.append(lasti)
-        names = _live(code, lasti)
+        names = known[2]
         if names:
             values = frame.f_locals
             for name in names:
@@ -528,7 +534,6 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
 }
 
 
-@cache
 def _code_id(code: CodeType) -> int:
     """A function by its name and line: the same in every process and in every checkout."""
     return crc32(f"{code.co_qualname} {code.co_firstlineno}".encode())
