@@ -114,6 +114,17 @@ def _copies_or_not(task: Task) -> bool:
     return not _locals(task)["old_page"].PG_swapcache
 
 
+def _freed_anyway(task: Task) -> bool:
+    """Nobody can come to a page that is neither mapped nor in the swap cache."""
+    return not any(page.mapcount or page.PG_swapcache for page in _locals(task)["tlb"].pages)
+
+
+def _flushes_next(task: Task) -> bool:
+    """As `_nobody_looks`. On x86 nothing is left to do, and who zaps keeps its reference until the TLBs are flushed."""
+    zaps = task.op in ("exit", "madvise_dontneed", "mmap", "munmap")
+    return _nobody_looks(task) or (zaps and _locals(task)["self"].arch.gathers)
+
+
 #: Where reclaim stands before it looks at the next vma.
 _LOOKS = ("shrink_page_list: try_to_unmap", "try_to_unmap: next vma")
 
@@ -269,6 +280,8 @@ FREE: dict[str, Mover] = {
     "page_remove_rmap: key tested": _always,
     "page_remove_rmap: key cleared": _always,
     "copy_pte_range: ptl": _nobody_looks_for_vma,
+    "page_remove_rmap: last mapping gone": _flushes_next,
+    "tlb_finish_mmu: TLBs flushed": _freed_anyway,
 }
 
 #: Where a store that has faulted is given up: it can be begun again.
@@ -442,13 +455,14 @@ def rest(system: System, young: bool, flags: bool) -> None:
     as well by mprotect() after a load. *VM_LOCKED* matters to reclaim when it looks at a pte: see `preludes`.
     """
     kernel = system.kernel
-    young = young and kernel.tasks[KSWAPD].steps is None
+    steps: Any = kernel.tasks[KSWAPD].steps
+    reclaimed = None if steps is None else steps.gi_frame.f_locals["page"]
     for task in kernel.tasks[len(KERNEL_TASKS) :]:
         mm = task.mm
         if mm is None or task.steps is not None or not mm.mmap:
             continue
         pte = mm.pte[0]
-        if young and type(pte) is Pte:
+        if young and type(pte) is Pte and pte.page is not reclaimed:
             mm.pte[0] = pte.clear(YOUNG)
         if flags and not (type(pte) is Pte and pte.bits & WRITE):
             mm.mmap[0].vm_flags |= VM_WRITE
