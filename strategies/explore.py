@@ -8,7 +8,8 @@ The states are fewer by three reductions. *Symmetry*: states that differ in the 
 values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
 for it. *Partial order and normal forms*: see `reduce`. A search without bounds on steps and stops has more of these:
 it visits states that can do at least what those of the kernel can, so "complete" is a proof; a loss is looked at
-again without them, and if it is none, the search starts anew without. Its loss may be some steps longer than need be.
+again without them, and if it is none, the search starts anew without. Its loss may be some steps longer than need be:
+no state says which vma is locked or read-only, so the system calls are put in where they make a difference.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def _freed_anyway(task: Task) -> bool:
 
 
 def _flushes_next(task: Task) -> bool:
-    """As `_nobody_looks`. On x86 nothing is left to do, and who zaps keeps its reference until the TLBs are flushed."""
+    """As `_nobody_looks`. On x86 nothing is left to do; who zaps keeps its reference until the TLBs are flushed."""
     zaps = task.op in ("exit", "madvise_dontneed", "mmap", "munmap")
     return _nobody_looks(task) or (zaps and _locals(task)["self"].arch.gathers)
 

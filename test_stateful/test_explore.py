@@ -56,8 +56,8 @@ class Settled(Search):
     """Remembers the normal forms of the quiet states it comes to."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.quiet: set[bytes] = set()
         super().__init__(*arguments, **options)
+        self.quiet = {self.settled(self.root)}
 
     def visit(self, system: System, *rest: Any) -> bool:
         known = super().visit(system, *rest)
