@@ -499,8 +499,12 @@ class Search:
                     if not lock(system, step, *arguments):
                         return None
                     continue
-                if rule.steps is not None and system.kernel.tasks[arguments[0]].point == FAULTED:
-                    rule, arguments = self.resume, (TASKS[arguments[0]],)  # the store goes on
+                if rule.steps is not None and system.kernel.tasks[arguments[0]].point == FAULTED:  # the store goes on
+                    going = (TASKS[arguments[0]],)
+                    if rule.name == "store":
+                        rule, arguments = self.resume, going
+                    elif not step("resume", going):
+                        return None
                 while step(rule.name, arguments, stop):
                     task = system.kernel.current
                     if stop is None or task.point != stop or not self.goes_on(task, stop):
