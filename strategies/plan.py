@@ -66,6 +66,7 @@ SEARCHED: dict[str, dict[str, Bounds]] = {
         "two stops": replace(SCOPES["anon"], stops=2),
         "lock": SCOPES["lock"],
         "race": SCOPES["race"],
+        "yardstick": SCOPES["yardstick"],
     },
     "tmpfs": {
         "tmpfs": SCOPES["tmpfs"],

@@ -459,16 +459,18 @@ def rest(system: System, young: bool, flags: bool) -> None:
     reclaimed = None if steps is None else steps.gi_frame.f_locals["page"]
     for task in kernel.tasks[len(KERNEL_TASKS) :]:
         mm = task.mm
-        if mm is None or task.steps is not None or not mm.mmap:
+        if mm is None or task.steps is not None:
             continue
         pte = mm.pte[0]
         if young and type(pte) is Pte and pte.page is not reclaimed:
             mm.pte[0] = pte.clear(YOUNG)
         if flags and not (type(pte) is Pte and pte.bits & WRITE):
-            mm.mmap[0].vm_flags |= VM_WRITE
             system.ghost.spaces[mm].writable[0] = True
+            for vma in mm.mmap:
+                vma.vm_flags |= VM_WRITE
         if flags:
-            mm.mmap[0].vm_flags &= ~VM_LOCKED
+            for vma in mm.mmap:
+                vma.vm_flags &= ~VM_LOCKED
 
 
 def _present(s: System, process: int, page: int) -> bool:
