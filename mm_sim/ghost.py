@@ -49,18 +49,20 @@ class File:
 class Space:
     """One address space: for each virtual page what is mapped there and what is to be read.
 
-    `busy` counts the system calls that are taking a page away or move it: nothing is promised meanwhile. `of` is the
+    `busy` counts the system calls that are taking a page away, move or fill it: nothing is promised meanwhile; `cut`
+    has those of a file that were cut off then, so that what fills them may go nowhere. `of` is the
     file and its page, None for anonymous memory; a private mapping has its `own` value after the first store. `forks`
     has the children of the fork(2) calls under way, `moves` from where to where mremap(2) calls under way move.
     """
 
-    __slots__ = ("busy", "forks", "mapped", "moves", "of", "own", "shared", "values", "writable")
+    __slots__ = ("busy", "cut", "forks", "mapped", "moves", "of", "own", "shared", "values", "writable")
 
     def __init__(self, pages: int) -> None:
         self.mapped = [False] * pages
         self.values: list[Value] = [None] * pages
         self.writable = [False] * pages
         self.busy = [0] * pages
+        self.cut: list[int] = []
         self.of: list[tuple[File, int] | None] = [None] * pages
         self.shared = [False] * pages
         self.own = [True] * pages
@@ -77,6 +79,7 @@ class Space:
         new.of = self.of.copy()
         new.shared = self.shared.copy()
         new.own = self.own.copy()
+        new.cut = []
         new.forks = []
         new.moves = []
         return new
@@ -126,7 +129,12 @@ class Ghost:
 
     def taken(self, space: object, page: int) -> None:
         """That system call is done."""
-        self.spaces[space].busy[page] -= 1
+        self.taken_in(self.spaces[space], page)
+
+    def taken_in(self, s: Space, page: int) -> None:
+        """It is done with an address space that may have exited meanwhile."""
+        s.busy[page] -= 1
+        s.cut = [cut for cut in s.cut if cut != page]
 
     def unsettle(self, space: Space, page: int) -> None:
         """What is mapped changes while another thread forks: the child may have it or not."""
@@ -218,6 +226,9 @@ class Ghost:
         if s.shared[page]:
             of = s.of[page]
             assert of is not None
+            if page in s.cut:
+                self.maybe(s, page, value)
+                return None
             self.change(of[0], of[1], value)
             return of
         s.values[page] = value
@@ -283,6 +294,8 @@ class Ghost:
                     for page, view in enumerate(space.of):
                         if view == (f, at):
                             space.own[page] = False
+                            if space.busy[page]:
+                                space.cut.append(page)
             self.change(f, at, None)
 
     def truncate(self, file: object, size: int) -> None:

@@ -319,7 +319,7 @@ def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
 
     space.busy[page] += 1
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
-    space.busy[page] -= 1
+    s.ghost.taken_in(space, page)
     s.ghost.written(went, value)
     s.kernel.suspect = True
 

@@ -202,6 +202,18 @@ def test_file_that_was_cut_and_made_longer_reads_as_zeroes() -> None:
     assert values(ghost)[1] == 0
 
 
+def test_what_fills_a_page_that_was_cut_off_meanwhile_may_go_nowhere() -> None:
+    ghost = one_file()
+    ghost.taking(PARENT, 1)
+    ghost.truncate(FILE, 0)
+    ghost.truncate(FILE, 1)
+    assert ghost.store_in(ghost.spaces[PARENT], 1, 1) is None
+    ghost.taken(PARENT, 1)
+    assert of_file(ghost) == [(0, 1)]
+    ghost.store(PARENT, 1, 2)
+    assert of_file(ghost) == [2]
+
+
 # fsync(2), msync(2)
 
 

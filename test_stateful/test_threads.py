@@ -238,6 +238,17 @@ def test_pinned_page_is_not_freed_by_reclaim(arch: str, files: tuple[Name, ...])
 
 
 @both_arches
+def test_direct_read_into_a_page_that_is_truncated_meanwhile_goes_nowhere(arch: str) -> None:
+    state = linux(arch, "pins", files=(ext2,))
+    state.fork(process=P1, child=P2)
+    state.read_direct(process=P1, page=A, stop="dio_bio_submit: page pinned")
+    for size in (0, 1):
+        state.truncate(process=P2, file=ext2, size=size)
+    state.resume(task=P1)
+    assert state.system.peek_file(state.system.kernel.files[0], A) == 0
+
+
+@both_arches
 def test_ptrace_writes_to_the_tracee_alone(arch: str) -> None:
     state = linux(arch, "pins")
     state.store(process=P1, page=A)
