@@ -222,7 +222,8 @@ class Search:
         kernel, bounds = self.kernel, self.bounds
         self.commutes = reduce and argued(kernel, self.rules, bounds.scope)
         self.normal = normal(self.arch, self.rules, dict(bounds.only))
-        self.free = free and self.commutes and self.normal.locks is ("mlock" in self.rules)
+        kswapd_alone = {**domains(bounds.scope), **dict(bounds.only)}["reclaimer"] == (KSWAPD,)
+        self.free = free and self.commutes and kswapd_alone and self.normal.locks is ("mlock" in self.rules)
         if not self.free:
             self.normal = Normal()
         self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.normal.forgets else kernel

@@ -334,21 +334,29 @@ def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool, norm
     return found
 
 
-#: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth; and what only
-#: happens with files and threads.
-CHANGEABLE = {
-    *("mkclean_check_address", "shared_write_fault", "wp_page_shared", "zap_end", "zap_file_pte"),
+#: What only happens with files and threads.
+ELSEWHERE = frozenset(("mkclean_check_address", "shared_write_fault", "wp_page_shared", "zap_end", "zap_file_pte"))
+#: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth.
+CHANGEABLE = ELSEWHERE | {
     *("copy_one_pte", "page_remove_rmap", "pte_modify", "set_new_page_uptodate"),
     *("vma_merge", "wp_remove_rmap", "zap_remove_rmap"),
 }
+#: What it may not look at there, as normal forms change it where 2.6.26 does not look.
+FORGOTTEN = frozenset(("PG_dirty", "PG_referenced", "YOUNG", "content", "key_r", "pte_young", "vm_flags"))
 
 
 def argued(kernel: type[Kernel], rules: set[str], scope: Scope) -> bool:
     """Whether a search is one that the arguments are about."""
     base = set(dir(Kernel))
     classes = kernel.__mro__[: kernel.__mro__.index(Kernel)]
-    changed = {name for cls in classes for name, it in vars(cls).items() if isfunction(it) and name in base}
-    return changed <= CHANGEABLE and rules <= ARGUED and scope.pages == 1 and not scope.files and not scope.also
+    changed = [it for cls in classes for name, it in vars(cls).items() if isfunction(it) and name in base]
+    looks = {name for it in changed if it.__name__ not in ELSEWHERE for name in it.__code__.co_names}
+    return (
+        {it.__name__ for it in changed} <= CHANGEABLE
+        and looks.isdisjoint(FORGOTTEN)
+        and rules <= ARGUED
+        and (scope.pages, scope.files, scope.also) == (1, (), ())
+    )
 
 
 class Forgetful(Kernel):
@@ -493,8 +501,9 @@ def preludes(system: System, task: Task) -> list[tuple[Step, ...]]:
     """The mlock() calls that make a difference to what `task` does with its next step.
 
     With mprotect() and munlock() the flag of a mapped page can be set and cleared at any time, if its pte is
-    read-only; one that is writable becomes dirty, which only matters in the swap cache. A page that is not mapped can
-    be locked when it is. So no state says which vma is locked: an mlock() comes just before reclaim looks at the vma.
+    read-only; one that is writable becomes dirty on s390, which only matters in the swap cache; on x86 it has a dirty
+    pte, and mprotect(), the lock and a store come to the same. A page that is not mapped can be locked when it is. So
+    no state says which vma is locked: an mlock() comes just before reclaim looks at the vma.
     That its process breaks COW inside mlock() is no more than a store which is given up after its fault. If it stands
     in a fault when reclaim looks, the fault came first only if the page lock decided it, which reclaim holds.
     """

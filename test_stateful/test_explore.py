@@ -1,6 +1,7 @@
 """The exhaustive search: that its reductions lose nothing, that it ends, stops and goes on, and what it says."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -179,6 +180,23 @@ def test_no_argument_holds_for_a_series_that_changes_what_it_is_about() -> None:
     assert not argued(Other, {"store", "reclaim"}, SMALL)
     assert not argued(load("easy"), {"store", "swapoff"}, SMALL)
     assert not argued(load("easy"), {"store"}, Scope(pages=2))
+
+
+def test_no_argument_holds_for_a_series_that_looks_at_what_normal_forms_forget() -> None:
+    class Looks(load("easy")):  # type: ignore[misc]
+        __slots__ = ()
+
+        def copy_one_pte(self, dst_mm: Any, src_mm: Any, vma: Any, addr: int) -> None:
+            assert vma.vm_flags is not None
+            super().copy_one_pte(dst_mm, src_mm, vma, addr)
+
+    assert not argued(Looks, {"store", "reclaim"}, SMALL)
+
+
+def test_order_of_two_reclaimers_is_not_reduced_away() -> None:
+    alone = replace(SCOPES["race"], only=(("reclaimer", (KSWAPD,)), ("order", (4,))))
+    assert Search(load("linux_2_6_26"), "s390", alone).free
+    assert not Search(load("linux_2_6_26"), "s390", replace(alone, only=(("order", (4,)),))).free
 
 
 @pytest.mark.parametrize("reductions", [{}, {"reduce": False}, {"symmetric": False}])

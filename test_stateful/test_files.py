@@ -598,6 +598,22 @@ def test_file_that_was_cut_and_made_longer_reads_as_zeroes() -> None:
     assert cached(state).content == 0
 
 
+def test_page_that_truncation_came_before_is_read_as_zeroes() -> None:
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=ext2, at=A)
+    state.fsync(process=P1, file=ext2)
+    state.pageout_done(holder=ext2, page=A)
+    state.resume(task=P1)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4)
+    state.load(process=P1, page=A, stop="add_to_page_cache: page allocated")
+    state.truncate(process=P2, file=ext2, size=0, stop="vmtruncate: page cache cut")
+    state.resume(task=P1)
+    state.resume(task=P2)
+    state.truncate(process=P2, file=ext2, size=1)
+    assert state.system.peek_file(file_of(state), A) == 0
+
+
 def test_truncation_frees_the_swap_slot_of_tmpfs() -> None:
     state = swapped_out()
     state.truncate(process=P1, file=tmpfs, size=0)

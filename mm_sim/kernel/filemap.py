@@ -91,11 +91,15 @@ class Filemap(PageWriteback):
     # blocks
 
     def readpage(self, page: Page) -> Steps[None]:
-        """mpage_readpage() and its end: channel I/O fills the locked page, and unlocks it."""
-        yield "readpage: reading"
+        """do_mpage_readpage(), fs/mpage.c, and its end: the locked page is filled, past the end with zeroes.
+
+        Where the file ends is looked at when the read is submitted.
+        """
         mapping = page.mapping
         assert type(mapping) is AddressSpace
-        self.arch.write(page, mapping.blocks[page.index])
+        value = mapping.blocks[page.index] if page.index < mapping.i_size else ZERO
+        yield "readpage: reading"
+        self.arch.write(page, value)
         self.set_page_uptodate(page)
         page.lock.release(self.current)
 
