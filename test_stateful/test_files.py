@@ -634,6 +634,23 @@ def test_unlinked_file_lives_until_its_last_mapping_is_gone(arch: str, file: Nam
     assert len(state.system.kernel.free) == 4
 
 
+def test_swapoff_may_be_the_last_user_of_a_file_while_it_has_a_page_locked() -> None:
+    """mmput() of the last user of the address space ends in truncate_inode_pages()."""
+    state = linux(ext2)
+    mapped_privately(state, A)
+    state.store(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    state.write(process=P2, file=ext2, at=A)
+    state.unlink(process=P1, file=ext2)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.pageout_done(holder=P1, page=A)
+    state.munmap(process=P2, page=A)
+    state.swapoff(task=swapoff, stop="unuse_pte: ptl")
+    state.exit(process=P1)
+    state.resume(task=swapoff)
+    assert file_of(state).pages == [None]
+
+
 def test_new_file_has_nothing_of_the_unlinked_one() -> None:
     state = linux(ext2)
     state.store(process=P1, page=A)

@@ -48,7 +48,8 @@ class Truncate(Swapfile):
                         break
                     if not first:
                         yield "truncate_inode_pages: page lock"
-                        while not page.lock.acquire(task):
+                        # nested: swapoff has locked another page when its mmput() comes here
+                        while not page.lock.acquire_nested(task):
                             yield page.lock
                         while page.PG_writeback:
                             yield page
