@@ -417,7 +417,7 @@ class _Writer:
             self.out += space.writable
             self.out += space.mapped
             self.out += space.busy
-            self.out.append(tuple(set(space.cut)))
+            self.out.append(tuple(sorted(set(space.cut))))
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))

@@ -194,11 +194,9 @@ class System:
         return self.peek_slot(pte)
 
     def peek_slot(self, slot: SwapSlot) -> int:
-        """What a fault on a swap pte would find."""
+        """What a fault on a swap pte would find; a page not uptodate is filled from the one it replaces or the slot."""
         page = slot.page
-        if (
-            page is not None and not page.PG_uptodate
-        ):  # to be filled from the device, or from the page that it replaces
+        if page is not None and not page.PG_uptodate:
             page = next((old for old in self.kernel.frames if old.private is slot and old.PG_uptodate), None)
         return slot.content if page is None else page.content
 
