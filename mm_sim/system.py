@@ -194,7 +194,7 @@ class System:
         return self.peek_slot(pte)
 
     def peek_slot(self, slot: SwapSlot) -> int:
-        """What a fault on a swap pte would find; a page not uptodate is filled from the one it replaces or the slot."""
+        """What a fault on a swap pte would find; a new page is filled from the page it replaces, or the slot."""
         page = slot.page
         if page is not None and not page.PG_uptodate:
             page = next((old for old in self.kernel.frames if old.private is slot and old.PG_uptodate), None)
