@@ -1,4 +1,4 @@
-"""The easy way, and mprotect() marks the page dirty when it takes write access away."""
+"""The easy way, and mprotect() marks an anonymous page dirty when it takes write access away."""
 
 from mm_sim.mm import Vma
 from mm_sim.page import WRITE, Pte

@@ -1,4 +1,4 @@
-"""The easy way, and every removal of write access marks the page dirty: mprotect's and fork's."""
+"""The easy way, and every removal of write access marks an anonymous page dirty: mprotect's and fork's."""
 
 from mm_sim.mm import Mm, Vma
 from mm_sim.page import WRITE, Pte
