@@ -51,8 +51,8 @@ class Space:
 
     `busy` counts the system calls that are taking a page away, move or fill it: nothing is promised meanwhile; `cut`
     has those of a file that were cut off then, so that what fills them may go nowhere. `of` is the
-    file and its page, None for anonymous memory; a private mapping has its `own` value after the first store. `forks`
-    has the children of the fork(2) calls under way, `moves` from where to where mremap(2) calls under way move.
+    file and its page, None for anonymous memory; a private mapping has its `own` value after the first store. Of the
+    calls under way `forks` has the children of fork(2), by name, `moves` from where to where mremap(2) moves.
     """
 
     __slots__ = ("busy", "cut", "forks", "mapped", "moves", "of", "own", "shared", "values", "writable")
@@ -66,7 +66,7 @@ class Space:
         self.of: list[tuple[File, int] | None] = [None] * pages
         self.shared = [False] * pages
         self.own = [True] * pages
-        self.forks: list[Space] = []
+        self.forks: dict[int, Space] = {}
         self.moves: list[tuple[int, int]] = []
 
     def copy(self) -> Space:
@@ -80,7 +80,7 @@ class Space:
         new.shared = self.shared.copy()
         new.own = self.own.copy()
         new.cut = []
-        new.forks = []
+        new.forks = {}
         new.moves = []
         return new
 
@@ -138,7 +138,7 @@ class Ghost:
 
     def unsettle(self, space: Space, page: int) -> None:
         """What is mapped changes while another thread forks: the child may have it or not."""
-        for child in space.forks:
+        for child in space.forks.values():
             child.mapped[page] = False
             child.values[page] = child.of[page] = None
 
@@ -180,7 +180,7 @@ class Ghost:
         s = self.spaces[space]
         if not s.mapped[page] or s.shared[page]:
             return
-        for child in s.forks:
+        for child in s.forks.values():
             child.values[page] = None
         view = s.of[page]
         fresh: Value = 0 if view is None else view[0].values[view[1]]
@@ -190,20 +190,17 @@ class Ghost:
             s.values[page] = fresh
             s.own[page] = view is None
 
-    def fork_begins(self, parent: object) -> Space:
+    def fork_begins(self, parent: object, name: int) -> None:
         """fork(2): of what another thread stores meanwhile the child has either; nothing of what one takes away."""
         s = self.spaces[parent]
-        child = s.copy()
+        s.forks[name] = child = s.copy()
         for page, busy in enumerate(s.busy):
             if busy:
                 child.mapped[page] = False
                 child.values[page] = child.of[page] = None
-        s.forks.append(child)
-        return child
 
-    def fork_ends(self, parent: object, child: object, space: Space) -> None:
-        self.spaces[parent].forks.remove(space)
-        self.spaces[child] = space
+    def fork_ends(self, parent: object, name: int, child: object) -> None:
+        self.spaces[child] = self.spaces[parent].forks.pop(name)
 
     def exit(self, space: object) -> None:
         del self.spaces[space]
@@ -233,7 +230,7 @@ class Ghost:
             return of
         s.values[page] = value
         s.own[page] = True
-        for child in s.forks:
+        for child in s.forks.values():
             child.values[page] = either(child.values[page], value)
             child.own[page] = True
         return None
@@ -259,7 +256,7 @@ class Ghost:
             read[at] = either(read[at], value)
         of = (file, at)
         for s in self.spaces.values():
-            for space in (s, *s.forks):
+            for space in (s, *s.forks.values()):
                 for page, view in enumerate(space.of):
                     if view == of and not space.own[page]:
                         space.values[page] = value if space.shared[page] else either(space.values[page], value)
@@ -290,7 +287,7 @@ class Ghost:
             for sync in f.syncs:
                 sync[at] = 0
             for s in self.spaces.values():
-                for space in (s, *s.forks):
+                for space in (s, *s.forks.values()):
                     for page, view in enumerate(space.of):
                         if view == (f, at):
                             space.own[page] = False

@@ -286,7 +286,7 @@ class _Writer:
         values = self.values
         if task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) is not None:
             self.live_values(space.values)
-            for child in space.forks:
+            for child in space.forks.values():
                 self.live_values(child.values)
         for thing in stands:
             if type(thing) is Content:
@@ -421,7 +421,7 @@ class _Writer:
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))
-            for child in space.forks:
+            for child in space.forks.values():
                 for value in child.values:
                     self.expected(value)
         for vma in mm.mmap:

@@ -50,8 +50,7 @@ def _wrong(system: System) -> Iterator[str]:
                 yield f"{cached!r} is in the page cache of {file!r}, and in its swap vector"
     for mm in kernel.mms:
         users = [task for task in kernel.tasks if task.mm is mm]
-        # Two forks at once may give their children one name: then nobody has the first one's mm.
-        if users and mm.mm_users != len(users):
+        if mm.mm_users != len(users):
             yield f"mm_users is {mm.mm_users} with {len(users)} threads"
         for tlb in mm.tlbs:
             for addr, cached_pte in tlb.items():

@@ -180,17 +180,20 @@ def munmap(s: System, process: int, page: int) -> Steps[None]:
 
 
 def can_fork(s: System, process: int, child: int) -> bool:
+    """No two forks that are under way have one child."""
     task = s.kernel.tasks[child]
-    return s.space_of(process) is not None and task.mm is None and task.steps is None and child != process
+    if s.space_of(process) is None or task.mm is not None or task.steps is not None:
+        return False
+    return child != process and not any(child in space.forks for space in s.ghost.spaces.values())
 
 
 def fork(s: System, process: int, child: int) -> Steps[None]:
     task = s.kernel.tasks[child]
     mm = _mm(s, process)
-    space = s.ghost.fork_begins(mm)
+    s.ghost.fork_begins(mm, child)
     yield from s.kernel.sys_fork(task)
     assert task.mm is not None
-    s.ghost.fork_ends(mm, task.mm, space)
+    s.ghost.fork_ends(mm, child, task.mm)
     s.kernel.touched += [(task.mm, page) for page in range(s.scope.pages)]
 
 

@@ -4,6 +4,7 @@ Here belongs what a system call promises, and where it leaves open what is to be
 """
 
 from mm_sim.ghost import Ghost, Space, Value, either
+from mm_sim.names import P2
 
 PARENT, CHILD, FILE = "parent", "child", "file"
 
@@ -19,7 +20,8 @@ def one_file(pages: int = 1, shared: bool = True) -> Ghost:
 
 
 def fork(ghost: Ghost) -> None:
-    ghost.fork_ends(PARENT, CHILD, ghost.fork_begins(PARENT))
+    ghost.fork_begins(PARENT, P2)
+    ghost.fork_ends(PARENT, P2, CHILD)
 
 
 def values(ghost: Ghost, space: str = PARENT) -> list[Value]:
@@ -134,9 +136,9 @@ def test_child_has_its_own_copy_of_private_memory_and_shares_the_rest() -> None:
 def test_child_has_either_of_what_is_stored_during_fork() -> None:
     ghost = one_file()
     ghost.store(PARENT, 0, 1)
-    child = ghost.fork_begins(PARENT)
+    ghost.fork_begins(PARENT, P2)
     ghost.store(PARENT, 0, 2)
-    ghost.fork_ends(PARENT, CHILD, child)
+    ghost.fork_ends(PARENT, P2, CHILD)
     ghost.store(PARENT, 0, 3)
     assert values(ghost, CHILD)[0] == (1, 2)
 
@@ -144,7 +146,8 @@ def test_child_has_either_of_what_is_stored_during_fork() -> None:
 def test_child_is_promised_nothing_of_what_is_taken_away_during_fork() -> None:
     ghost = one_file()
     ghost.taking(PARENT, 0)
-    child = ghost.fork_begins(PARENT)
+    ghost.fork_begins(PARENT, P2)
+    child = ghost.spaces[PARENT].forks[P2]
     assert not child.mapped[0]
     ghost.munmap(PARENT, 1)
     assert not child.mapped[1]

@@ -7,11 +7,11 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.mm import Mm
-from mm_sim.names import NOBODY, P1, P2, PAGES, RW, A, B, R, direct, kswapd, swapoff
+from mm_sim.names import NOBODY, P1, P2, P3, PAGES, RW, A, B, R, direct, kswapd, swapoff
 from mm_sim.page import DIRTY, WRITE, Page, Pte, PteVal, SwapSlot
 from mm_sim.series import load
 from mm_sim.system import Scope
-from strategies.reproducer import Live
+from strategies.reproducer import Live, StaleReproducer
 
 
 def linux(arch: str = "s390", **scope: int) -> Live:
@@ -90,6 +90,14 @@ def test_fork_drops_both_ptls_after_four_ptes() -> None:
     parent, child = state.system.kernel.mms
     assert parent.ptl.owner is child.ptl.owner is None
     assert [pte is not None for pte in child.pte] == [True] * 4 + [False]
+
+
+def test_two_forks_under_way_do_not_have_one_child() -> None:
+    state = linux(processes=3)
+    state.fork(process=P1, child=P2)
+    state.fork(process=P1, child=P3, stop="dup_mmap: mmap_sem")
+    with pytest.raises(StaleReproducer, match="step 3, fork, cannot happen here"):
+        state.fork(process=P2, child=P3)
 
 
 def test_store_after_fork_copies_and_the_other_process_reuses() -> None:
