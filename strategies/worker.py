@@ -47,8 +47,8 @@ def _at_most(seconds: float) -> Iterator[None]:
     """Raise TooLong in the midst of whatever goes on after so many seconds. Only for the main thread."""
 
     def too_long(number: int, frame: FrameType | None) -> None:
-        where = frame.f_code.co_name if frame else "?"
-        raise TooLong(f"not done after {seconds:.0f} s, but in {where}()")
+        calls = [call.name for call in traceback.extract_stack(frame)]
+        raise TooLong(f"not done after {seconds:.0f} s, but in {' > '.join(dict.fromkeys(calls[calls.index('slice') + 1 :]))}")
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, seconds)
