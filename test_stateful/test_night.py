@@ -77,7 +77,7 @@ def test_series_that_loops_for_ever_does_not_hold_up_the_night(
     assert time.time() < night.end + 10
     lines, good = report(night, store, [outcome])
     assert not good
-    assert any("but in page_remove_rmap()" in line for line in lines)
+    assert any("> page_remove_rmap" in line for line in lines)
 
 
 def test_night_that_reached_nothing_new_says_so(tmp_path: Path) -> None:
