@@ -48,7 +48,8 @@ def _at_most(seconds: float) -> Iterator[None]:
 
     def too_long(number: int, frame: FrameType | None) -> None:
         calls = [call.name for call in traceback.extract_stack(frame)]
-        raise TooLong(f"not done after {seconds:.0f} s, but in {' > '.join(dict.fromkeys(calls[calls.index('slice') + 1 :]))}")
+        where = " > ".join(dict.fromkeys(calls[calls.index("slice") + 1 :]))
+        raise TooLong(f"not done after {seconds:.0f} s, but in {where}")
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -147,6 +147,13 @@ def test_freeing_the_slot_of_a_page_in_the_swap_cache_is_a_bug() -> None:
         system.kernel.swap_free(slot)
 
 
+def test_writing_a_page_back_that_is_written_back_is_a_bug() -> None:
+    system, page = of_file()
+    page.PG_writeback = True
+    with pytest.raises(KernelBug, match="written back twice"):
+        next(system.kernel.block_write_full_page(page))
+
+
 def _set(name: str, value: object) -> Callable[[System, Page], None]:
     return lambda system, page: setattr(page, name, value)
 

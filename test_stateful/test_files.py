@@ -598,6 +598,17 @@ def test_file_that_was_cut_and_made_longer_reads_as_zeroes() -> None:
     assert cached(state).content == 0
 
 
+def test_tmpfs_page_that_is_made_while_the_file_is_cut_does_not_stay() -> None:
+    """It would be mapped past the end, and be there again when the file grows."""
+    state = linux(tmpfs)
+    state.fork(process=P1, child=P2)
+    state.store(process=P1, page=A, stop="add_to_page_cache: page allocated")
+    state.truncate(process=P2, file=tmpfs, size=0)
+    state.resume(task=P1)
+    assert file_of(state).pages == [None]
+    assert mm_of(state, P1).pte[A] is None
+
+
 def test_page_that_truncation_came_before_is_read_as_zeroes() -> None:
     state = linux(ext2)
     state.fork(process=P1, child=P2)

@@ -111,6 +111,8 @@ class Filemap(PageWriteback):
         mapping = page.mapping
         assert type(mapping) is AddressSpace
         if page.index < mapping.i_size:
+            if page.PG_writeback:
+                raise KernelBug(f"{page!r} is written back twice at once")
             self.set_page_writeback(page)
         page.lock.release(self.current)
         yield "block_write_full_page: submitted"
@@ -251,9 +253,8 @@ class Filemap(PageWriteback):
     def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
         """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once."""
         for index in range(len(mapping.pages)):
-            page = mapping.pages[index]
-            if page is not None and page.mapping is mapping and page.PG_writeback:
-                page.count += 1
+            page = yield from self.find_get_page(mapping, index)
+            if page is not None:
                 while page.PG_writeback:
                     yield page
                 self.put_page(page)

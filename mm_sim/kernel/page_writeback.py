@@ -13,8 +13,9 @@ from mm_sim.sched import Steps
 class PageWriteback(PageAlloc):
     __slots__ = ()
 
-    if TYPE_CHECKING:  # mm/rmap.c, fs/buffer.c
+    if TYPE_CHECKING:  # mm/filemap.c, mm/rmap.c, fs/buffer.c
 
+        def find_get_page(self, mapping: AddressSpace, index: int) -> Steps[Page | None]: ...
         def page_mkclean(self, page: Page) -> Steps[bool]: ...
         def block_write_full_page(self, page: Page) -> Steps[None]: ...
 
@@ -81,19 +82,19 @@ class PageWriteback(PageAlloc):
         """
         task = self.current
         for index in range(len(mapping.pages)):
-            page = mapping.pages[index]
-            if page is None or page.mapping is not mapping or not page.tag_dirty:
+            page = yield from self.find_get_page(mapping, index)
+            if page is None:
                 continue
-            page.count += 1
-            yield "write_cache_pages: page lock"
-            while not page.lock.acquire(task):
-                yield page.lock
-            if page.mapping is mapping:
-                while sync and page.PG_writeback:
-                    yield page
-                if not page.PG_writeback and (yield from self.clear_page_dirty_for_io(page)):
-                    yield "write_cache_pages: PG_dirty cleared"
-                    yield from self.block_write_full_page(page)
-            if page.lock.owner is task:
-                page.lock.release(task)
+            if page.tag_dirty:
+                yield "write_cache_pages: page lock"
+                while not page.lock.acquire(task):
+                    yield page.lock
+                if page.mapping is mapping:
+                    while sync and page.PG_writeback:
+                        yield page
+                    if not page.PG_writeback and (yield from self.clear_page_dirty_for_io(page)):
+                        yield "write_cache_pages: PG_dirty cleared"
+                        yield from self.block_write_full_page(page)
+                if page.lock.owner is task:
+                    page.lock.release(task)
             self.put_page(page)

@@ -101,7 +101,7 @@ class Shmem(Truncate):
                 if mapping.pages[index] is None:
                     return None
                 continue
-            if mapping.swap[index] is not None:
+            if mapping.swap[index] is not None or (index >= mapping.i_size and not write):
                 self.remove_from_page_cache_locked(page)
                 self.put_page(page)
                 page.lock.release(task)
@@ -141,6 +141,7 @@ class Shmem(Truncate):
             if entry not in mapping.swap:
                 continue
             index = mapping.swap.index(entry)
+            yield "shmem_unuse_inode: found"
             while mapping.tree_lock.busy() or self.tree_lock.busy():
                 yield mapping.tree_lock if mapping.tree_lock.busy() else self.tree_lock
             if mapping.swap[index] is entry and self.add_to_page_cache(page, mapping, index):

@@ -41,8 +41,7 @@ class Truncate(Swapfile):
         task = self.current
         for first in (True, False):
             for index in range(size, len(mapping.pages)):
-                while (page := mapping.pages[index]) is not None:
-                    page.count += 1
+                while (page := (yield from self.find_get_page(mapping, index))) is not None:
                     if first and not page.lock.trylock(task):
                         self.put_page(page)
                         break

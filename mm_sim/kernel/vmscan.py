@@ -56,6 +56,7 @@ class Vmscan(PageFault):
         task = self.current
         mapping = self.page_mapping(page)
         tree_lock = self.tree_lock if mapping is None else mapping.tree_lock
+        yield "remove_mapping: tree_lock"
         while not tree_lock.acquire(task):
             yield tree_lock
         freeable = page.count == 2
