@@ -33,7 +33,7 @@ from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.system import Scope, System
 from strategies import rules as the_rules
-from strategies.counts import count_everything
+from strategies.counts import count_everything, count_mended
 from strategies.explore import SCOPES, Base, Bounds, Search
 from strategies.minimise import minimise
 from strategies.rules import domains, table
@@ -356,6 +356,36 @@ _TMPFS: Final[dict[str, Any]] = {"files": (TMPFS,), "slots": 1}
 
 #: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
 PLACES: Final[dict[str, Bounds]] = {
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, **_EXT2),
+    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
+    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
+    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
+    "cut by a third": _place(
+        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
+    ),
+    "cut and pinned": _place(
+        ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
+    ),
+    "pinned and written": _place(
+        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
+    ),
+    "written twice": _place(
+        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
+    ),
+    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
+    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
+    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff"), 6, **_TMPFS),
+    "tmpfs, no frame": _place(
+        ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
+    ),
+    "read from disk": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("threads",)),
+        ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
+        (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
+        steps=8,
+        stops=2,
+    ),
     **{name: SCOPES[name] for name in ("file", "threads", "anon", "tmpfs")},
     "loads": _place(_RACE, 6),
     "mapped file": _place((*_WRITTEN, "exit", "mmap_file", "munmap"), 5, **_EXT2),
@@ -463,6 +493,7 @@ class CountingWalk(Walk):
 
     def look(self, system: System, steps: list[Step]) -> None:
         count_everything(system)
+        count_mended(system, steps)
         super().look(system, steps)
 
 
@@ -477,6 +508,7 @@ class CountingSearch(Search):
 
     def keep(self, base: Base, system: System) -> None:
         count_everything(system)
+        count_mended(system, base.path)
         super().keep(base, system)
 
 
@@ -489,7 +521,7 @@ class Judge:
     def __init__(self, mutant: Mutant, quick: bool = False) -> None:
         self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
-        self.walks: dict[tuple[str, str], CountingWalk] = {}
+        self.walks: dict[tuple[Scope, str], CountingWalk] = {}
         self.places = {
             (name, arch): (base, mutant.on(base), bounds)
             for name, bounds in PLACES.items()
@@ -515,18 +547,22 @@ class Judge:
     def look(self) -> None:
         """Walk a little everywhere; then walk on and search where the statement was missing most often."""
         times = {place: self.walk(place, RUNS[0]) for place in self.places}
-        by_times = sorted(times, key=lambda place: -times[place])
+        by_times = sorted(times, key=lambda place: (-times[place], place[1] != self.likelier(place)))
+        each = list({place[0]: place for place in reversed(by_times)}.values())[::-1]  # of each one architecture
         reached = [place for place in by_times if times[place]]
-        best = list({place[0]: place for place in reversed(reached)}.values())[::-1]  # of each scope one architecture
+        best = [place for place in each if times[place]]
         most = None if issubclass(self.mutant.owner, Arch) else MOST  # whose difference is not counted
         for place in best[:most]:
             self.walk(place, RUNS[1])
         if self.quick:
             return
-        searched = [place for place in best or by_times if self.searchable(place)]
-        proven = [place for place in searched[:most] if self.search(place)]
+        proven = [place for place in each if self.searchable(place) and self.search(place)]
         self.fate.proven = tuple(map(" on ".join, proven))
         self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
+
+    def likelier(self, place: tuple[str, str]) -> str:
+        """The architecture that is searched where walks tell none from the other: s390 cannot move pages."""
+        return X86.name if "migration" in self.places[place][2].scope.also else S390.name
 
     def searchable(self, place: tuple[str, str]) -> bool:
         base, _, bounds = self.places[place]
@@ -535,7 +571,9 @@ class Judge:
     def walk(self, place: tuple[str, str], runs: int) -> int:
         """Walk until there were so many runs: how often the statement was missing in a run."""
         _, kernel, bounds = self.places[place]
-        walk = self.walks.pop(place, None) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        machine = bounds.scope, place[1]  # places that differ in what is searched are walked once
+        walk = self.walks.get(machine) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        self.walks[machine] = walk
         self.fate.where, self.fate.how = " on ".join(place), "walk"
         before = walk.steps
         try:
@@ -548,10 +586,7 @@ class Judge:
             raise Killed("check", f"{type(error).__name__}: {error}") from error
         finally:
             self.fate.steps += walk.steps - before
-        times = 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
-        if times:
-            self.walks[place] = walk
-        return times
+        return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
 
     def search(self, place: tuple[str, str]) -> bool:
         """Search a scope: whether all of it was searched, and the statement was missing there."""
