@@ -31,6 +31,7 @@ from mm_sim.sched import KernelBug
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.snapshot import is_quiet
 from mm_sim.system import Scope, System
 from strategies import rules as the_rules
 from strategies.counts import count_everything, count_mended
@@ -578,12 +579,13 @@ class Judge:
         before = walk.steps
         try:
             while walk.runs < runs:
-                if walk.run() is not None:
-                    self.lost(place, walk.trace)
-        except Killed:
-            raise
-        except Exception as error:
-            raise Killed("check", f"{type(error).__name__}: {error}") from error
+                try:
+                    lost = walk.run()
+                except Exception as error:
+                    self.broke(place, walk.trace, error)
+                else:
+                    if lost is not None:
+                        self.lost(place, walk.trace)
         finally:
             self.fate.steps += walk.steps - before
         return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
@@ -597,12 +599,26 @@ class Judge:
         try:
             result = search.run()
         except Exception as error:
-            raise Killed("check", f"{type(error).__name__}: {error}") from error
+            self.broke(place, search.broken, error)
+            return False
         finally:
             self.fate.steps += search.result.transitions
         if result.ended == "loss":
             self.lost(place, result.losses[-1][0])
         return result.ended == "complete" and REACHED in marks
+
+    def broke(self, place: tuple[str, str], steps: list[Step], error: Exception) -> None:
+        """A check that fires kills, unless it fires with the base, too."""
+        base, _, bounds = self.places[place]
+        system = System(base, place[1], bounds.scope)
+        try:
+            for step in steps:
+                system.step(*step)
+                if is_quiet(system):
+                    count_everything(system)
+        except AssertionError:
+            return
+        raise Killed("check", f"{type(error).__name__}: {error}") from error
 
     def lost(self, place: tuple[str, str], steps: list[Step]) -> None:
         """A loss kills, unless the base loses the page, too."""
@@ -660,6 +676,113 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "page_mkclean() has the page lock and i_mmap_lock: at its address in a shared vma is no other page": (
         "dirty_tracking_race.mkclean_check_address: pte.page is page",
+    ),
+    # write faults of a file
+    "the mend fault_page_locked marks the page dirty itself, under the page lock and before there is a pte that may "
+    "write; 2.6.26 needs it": (
+        "filemap.block_page_mkwrite: page.lock.acquire(self.current)",
+        "filemap.block_page_mkwrite: self.set_page_dirty(page)",
+        "page_writeback.clear_page_dirty_for_io: self.set_page_dirty(page)",
+    ),
+    "the CPU sets the dirty bit with the store itself, page_mkclean_one() looks at the write bit, too, and the page "
+    "has PG_dirty before": (
+        "fault_page_locked.wp_page_shared: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
+        "fault_page_locked.wp_page_shared: the dirty bit in "
+        "self.set_pte_at(mm, address, self.maybe_mkwrite(entry, vma))",
+    ),
+    "a CPU whose translation allows less than the pte faults once more (`useless tlb flushes', handle_pte_fault())": (
+        "fault_page_locked.wp_page_shared: self.flush_tlb_page(mm, address)",
+    ),
+    "who calls looks again: at page->mapping under the page lock (__do_fault()), or at the pte, which truncation has "
+    "cleared (do_wp_page())": (
+        "fault_page_locked.wp_page_shared: page.mapping is mapping",
+        "filemap.block_page_mkwrite: page.mapping is mapping",
+    ),
+    # truncation
+    "what is dirty past the end is not kept: truncate_complete_page() calls cancel_dirty_page()": (
+        "filemap.block_page_mkwrite: page.index < mapping.i_size",
+        "shmem.shmem_writepage: self.set_page_dirty(page) (2)",
+    ),
+    "i_size is set before the ptes go (vmtruncate()): a page that is mapped later is unmapped by "
+    "truncate_inode_pages(), which waits for its lock": (
+        "filemap.block_page_mkwrite: page.index <= mapping.i_size",
+        "shmem.shmem_fault: index >= mapping.i_size",
+    ),
+    "truncate_inode_pages() waits for the write, and the blocks go after that (vmtruncate())": (
+        "filemap.block_write_full_page: page.index < mapping.i_size",
+    ),
+    "do_generic_file_read() looks at i_size once the page is uptodate, and not before": (
+        "filemap.generic_file_read: index < mapping.i_size",
+    ),
+    "who reads while the file is cut may find what was there": (
+        "filemap.generic_file_read: index < mapping.i_size (2)",
+    ),
+    "shmem_truncate() frees what has gone to swap: it comes when nothing is in the page cache any more": (
+        "shmem.shmem_writepage: index >= mapping.i_size",
+    ),
+    "of a page that has gone (`Race with truncate?', __set_page_dirty()) the tag goes with the page, which has it "
+    "here; in the kernel it is the radix tree's": ("page_writeback.tag_page_dirty: page.mapping is mapping",),
+    "what leaves the page cache is mapped nowhere (BUG_ON(page_mapped(page)), __remove_from_page_cache())": (
+        "truncate.truncate_inode_pages: page.mapping is mapping",
+    ),
+    "who writes or truncates has a reference, and the last one takes the inode away (iput())": (
+        "truncate.sys_unlink: mapping.i_mutex.acquire(self.current)",
+    ),
+    # the page cache and its tree_lock
+    "a page that is in the radix tree has its mapping: both change under tree_lock (add_to_page_cache(), "
+    "__remove_from_page_cache())": (
+        "filemap.filemap_fdatawait: page.mapping is mapping",
+        "page_writeback.write_cache_pages: page.mapping is not mapping",
+    ),
+    "remove_mapping() holds tree_lock for a page that it has locked, and this one is new or locked by another; of the "
+    "radix tree itself, which the lock keeps whole, there is none here": (
+        "filemap.new_locked_page: mapping.tree_lock.busy()",
+        "filemap.remove_from_page_cache: mapping.tree_lock.busy()",
+        "shmem.shmem_getpage: mapping.tree_lock.busy()",
+        "shmem.shmem_getpage: self.tree_lock.busy()",
+        "shmem.shmem_unuse: mapping.tree_lock.busy()",
+        "shmem.shmem_writepage: mapping.tree_lock.busy()",
+        "shmem.shmem_writepage: self.tree_lock.busy()",
+    ),
+    "who marks a page dirty has a reference, which remove_mapping() counts under tree_lock": (
+        "page_writeback.tag_page_dirty: mapping.tree_lock.busy()",
+    ),
+    "info->lock is held from the look at the swap vector on (shmem_getpage()): there is no second": (
+        "shmem.shmem_getpage: mapping.swap[index] is not swap",
+    ),
+    "the loop looks the page up again, and waits for its lock there": ("shmem.shmem_getpage: page.lock.busy()",),
+    "who fails as if out of memory has read and stored nothing": (
+        "filemap.filemap_fault: mapping.pages[index] is None",
+        "filemap.generic_file_read: mapping.pages[index] is None",
+        "filemap.generic_file_write: mapping.pages[index] is None",
+        "shmem.shmem_fault: index < mapping.i_size",
+        "shmem.shmem_getpage: mapping.pages[index] is None",
+    ),
+    # write-back
+    "__set_page_dirty() marks once more what is marked": ("page_writeback.set_page_dirty: page.PG_dirty",),
+    "the lock keeps page->mapping from being freed (set_page_dirty_lock()), and no address_space is freed here": (
+        "page_writeback.set_page_dirty_lock: page.lock.acquire(self.current)",
+    ),
+    "the disk has in the end what was sent last; the kernel forbids it for the buffers (BUG_ON(PageWriteback(page)), "
+    "__block_write_full_page()), which are left out": ("page_writeback.write_cache_pages: page.PG_writeback (2)",),
+    "the vma is not freed between find_vma() and get_file(), nor is any here": (
+        "msync.sys_msync: mm.mmap_sem.down_read(task)",
+    ),
+    # reclaim
+    "page_mapping_inuse() says what is worth keeping, not what may go": (
+        "vmscan.page_mapping_inuse: page.mapcount > 0",
+    ),
+    "it waits for nothing but the success of lumpy reclaim: shrink_page_list() looks at PG_writeback again": (
+        "vmscan.pageout: page.PG_writeback",
+    ),
+    "remove_mapping() counts again, under tree_lock": ("vmscan.pageout: page.count != 2",),
+    "remove_mapping() looks at PG_dirty again, under tree_lock": (
+        "vmscan.shrink_locked_page: page.PG_dirty",
+        "vmscan.shrink_locked_page: page.PG_dirty (3)",
+    ),
+    "shrink_page_list() looks once more, with the page locked again": (
+        "vmscan.shrink_locked_page: page.PG_dirty (2)",
+        "vmscan.shrink_locked_page: page.PG_writeback (3)",
     ),
 }
 

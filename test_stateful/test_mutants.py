@@ -16,8 +16,10 @@ import pytest
 import mm_sim
 from mm_sim.arch import ARCHES, X86
 from mm_sim.kernel.rmap import Rmap
-from mm_sim.names import P1, A
+from mm_sim.loss import Step
+from mm_sim.names import P1, P2, P3, A
 from mm_sim.page import DIRTY, Pte
+from mm_sim.sched import KernelBug
 from mm_sim.system import SMALL
 from strategies.explore import Search
 from strategies.mutants import (
@@ -27,6 +29,7 @@ from strategies.mutants import (
     REASONS,
     CountingWalk,
     Judge,
+    Killed,
     Tracked,
     all_mutants,
     bases_of,
@@ -34,6 +37,7 @@ from strategies.mutants import (
     of_function,
 )
 from strategies.reproducer import Live
+from strategies.rules import RULES
 
 #: Killed in every run of the tests: some of each pattern, and of each file of the kernel that has them.
 SAMPLE = (
@@ -142,6 +146,20 @@ def test_a_mutant_of_an_architecture_changes_that_one_only() -> None:
     mutant = next(mutant for mutant in all_mutants().values() if mutant.owner is X86)
     assert type(Live(mutant.on(Tracked), "x86", SMALL).system.kernel.arch) is not X86
     assert type(Live(mutant.on(Tracked), "s390", SMALL).system.kernel.arch) is ARCHES["s390"]
+
+
+def test_a_check_that_fires_with_the_base_too_kills_no_mutant() -> None:
+    """A fork and a clone at once may give their children one name, and then mm_users counts one that is not there."""
+    rule = {rule.name: rule for rule in RULES}
+    steps = [
+        Step(rule["fork"], (P1, P3), "dup_mmap: TLBs not yet flushed"),
+        Step(rule["clone"], (P2, P3), None),
+        Step(rule["resume"], (P1,), None),
+    ]
+    judge = Judge(all_mutants()["memory.tlb_flush: self.flush_tlb_mm(mm)"])
+    judge.broke(("all", "x86"), steps, KernelBug())
+    with pytest.raises(Killed):
+        judge.broke(("all", "x86"), steps[:1], KernelBug())
 
 
 # what is said of them
