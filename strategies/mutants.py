@@ -616,6 +616,7 @@ class Judge:
                 system.step(*step)
                 if is_quiet(system):
                     count_everything(system)
+                    count_mended(system, [step])
         except AssertionError:
             return
         raise Killed("check", f"{type(error).__name__}: {error}") from error
@@ -734,8 +735,8 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "filemap.filemap_fdatawait: page.mapping is mapping",
         "page_writeback.write_cache_pages: page.mapping is not mapping",
     ),
-    "remove_mapping() holds tree_lock for a page that it has locked, and this one is new or locked by another; of the "
-    "radix tree itself, which the lock keeps whole, there is none here": (
+    "remove_mapping() holds tree_lock for a page that it has locked, and this one is new, or locked by another; the "
+    "radix tree itself, which the lock keeps whole, is left out": (
         "filemap.new_locked_page: mapping.tree_lock.busy()",
         "filemap.remove_from_page_cache: mapping.tree_lock.busy()",
         "shmem.shmem_getpage: mapping.tree_lock.busy()",
