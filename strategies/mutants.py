@@ -357,7 +357,7 @@ _TMPFS: Final[dict[str, Any]] = {"files": (TMPFS,), "slots": 1}
 
 #: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
 PLACES: Final[dict[str, Bounds]] = {
-    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, **_EXT2),
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
     "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
     "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
     "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
@@ -374,9 +374,10 @@ PLACES: Final[dict[str, Bounds]] = {
         ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
     ),
     "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
     "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
     "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
-    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff"), 6, **_TMPFS),
+    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
     "tmpfs, no frame": _place(
         ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
     ),
