@@ -355,11 +355,23 @@ def _place(rules: tuple[str, ...], steps: int, *also: str, stops: int = 1, **siz
 _EXT2: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 _TMPFS: Final[dict[str, Any]] = {"files": (TMPFS,), "slots": 1}
 
-#: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
+#: Where mutants are judged: what is walked, and searched unless it has no bounds on steps; in this order.
 PLACES: Final[dict[str, Bounds]] = {
-    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
-    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
+    "written twice": _place(
+        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
+    ),
+    "pinned and written": _place(
+        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
+    ),
+    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
+    "tmpfs, no frame": _place(
+        ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
+    ),
+    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
+    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
     "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
+    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
     "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
     "cut by a third": _place(
         ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
@@ -367,20 +379,8 @@ PLACES: Final[dict[str, Bounds]] = {
     "cut and pinned": _place(
         ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
     ),
-    "pinned and written": _place(
-        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
-    ),
-    "written twice": _place(
-        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
-    ),
-    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
-    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
     "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
-    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
-    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
-    "tmpfs, no frame": _place(
-        ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
-    ),
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
     "read from disk": Bounds(
         Scope(files=(EXT2,), slots=0, also=("threads",)),
         ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
@@ -547,7 +547,7 @@ class Judge:
         return fate
 
     def look(self) -> None:
-        """Walk a little everywhere; then walk on and search where the statement was missing most often."""
+        """Walk a little everywhere, walk on where the statement was missing most often, and search, there first."""
         times = {place: self.walk(place, RUNS[0]) for place in self.places}
         by_times = sorted(times, key=lambda place: (-times[place], place[1] != self.likelier(place)))
         each = list({place[0]: place for place in reversed(by_times)}.values())[::-1]  # of each one architecture
@@ -558,7 +558,8 @@ class Judge:
             self.walk(place, RUNS[1])
         if self.quick:
             return
-        proven = [place for place in each if self.searchable(place) and self.search(place)]
+        todo = sorted((place for place in self.places if place in each), key=lambda place: not times[place])
+        proven = [place for place in todo if self.searchable(place) and self.search(place)]
         self.fate.proven = tuple(map(" on ".join, proven))
         self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
 
