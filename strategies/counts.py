@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mm_sim.address_space import AddressSpace
-from mm_sim.page import WRITE, Page, Pte, SwapSlot
+from mm_sim.ghost import Ghost
+from mm_sim.loss import Step
+from mm_sim.mm import VM_WRITE, Mm
+from mm_sim.page import WRITE, ZERO, Page, Pte, SwapSlot
 from mm_sim.sched import KernelBug
 from mm_sim.system import System
 
 
 def count_everything(system: System) -> None:
     """Raises KernelBug if a count of a state in which no operation is under way is not what it counts."""
-    if wrong := list(_wrong(system)):
+    if wrong := [*_wrong(system), *_wrong_files(system.kernel.files, system.ghost), *_wrong_ptes(system.kernel.mms)]:
+        raise KernelBug("; ".join(wrong))
+
+
+def count_mended(system: System, steps: Sequence[Step]) -> None:
+    """Raises KernelBug if a quiet state, to which `steps` led, has not what holds in 2.6.26 with mends only."""
+    if wrong := [*_unknown_ptes(system.kernel.mms), *_unsaid(system.kernel.files, steps)]:
         raise KernelBug("; ".join(wrong))
 
 
@@ -72,3 +81,43 @@ def _wrong_page(page: Page, ptes: Sequence[object], of_files: list[Page | None])
         yield f"{page!r} is in a page cache it does not know of, or is not where it thinks"
     if page.lock.owner is not None:
         yield f"{page!r} is locked, and nobody is at work"
+
+
+def _wrong_files(files: Sequence[AddressSpace], ghost: Ghost) -> Iterator[str]:
+    for file in files:
+        if (file.i_nlink or file.count) and file.i_size != ghost.files[file].size:
+            yield f"{file!r} has {file.i_size} pages, and not as many as it was given"
+        for page in file.pages[file.i_size :] if file.accounts_dirty else ():
+            if page is not None and (page.PG_dirty or page.mapcount or page.content != ZERO):
+                yield f"{page!r} is past the end of {file!r}, and is mapped, dirty or not empty"
+
+
+def _wrong_ptes(mms: Sequence[Mm]) -> Iterator[str]:
+    for mm in mms:
+        for addr, pte in enumerate(mm.pte):
+            vma = mm.find_vma(addr)
+            if vma is None and pte is not None:
+                yield "a pte is in no vma"
+            elif vma is not None and type(pte) is Pte and pte.bits & WRITE and not vma.vm_flags & VM_WRITE:
+                yield "a pte may write, and its vma may not"
+
+
+def _unknown_ptes(mms: Sequence[Mm]) -> Iterator[str]:
+    for mm in mms:
+        for addr, pte in enumerate(mm.pte):
+            vma = mm.find_vma(addr)
+            if vma is None or type(pte) is not Pte:
+                continue
+            page = pte.page
+            owner = vma.anon_vma if page.PG_anon else vma.vm_file
+            if page.mapping is not owner or page.index != addr - vma.vm_start + vma.vm_pgoff:
+                yield f"{page!r} is mapped at {addr} of {vma!r}, where rmap cannot find it"
+            if pte.bits & WRITE and vma.wants_writenotify() and not page.PG_dirty:
+                yield f"a pte may write, and {page!r} is clean"
+
+
+def _unsaid(files: Sequence[AddressSpace], steps: Sequence[Step]) -> Iterator[str]:
+    if steps and steps[-1].rule.name == "pageout_failed":
+        for file in files:
+            if steps[-1].arguments[0] == file.name and file.accounts_dirty and not file.AS_EIO:
+                yield f"a page of {file!r} was not written, and nobody will hear of it"

@@ -31,9 +31,10 @@ from mm_sim.sched import KernelBug
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.snapshot import is_quiet
 from mm_sim.system import Scope, System
 from strategies import rules as the_rules
-from strategies.counts import count_everything
+from strategies.counts import count_everything, count_mended
 from strategies.explore import SCOPES, Base, Bounds, Search
 from strategies.minimise import minimise
 from strategies.rules import domains, table
@@ -354,8 +355,39 @@ def _place(rules: tuple[str, ...], steps: int, *also: str, stops: int = 1, **siz
 _EXT2: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 _TMPFS: Final[dict[str, Any]] = {"files": (TMPFS,), "slots": 1}
 
-#: Where mutants are judged: what is walked, and searched unless it has no bounds on steps.
+#: Where mutants are judged: what is walked, and searched unless it has no bounds on steps; in this order.
 PLACES: Final[dict[str, Bounds]] = {
+    "written twice": _place(
+        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
+    ),
+    "pinned and written": _place(
+        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
+    ),
+    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
+    "tmpfs, no frame": _place(
+        ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
+    ),
+    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
+    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
+    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
+    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
+    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
+    "cut by a third": _place(
+        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
+    ),
+    "cut and pinned": _place(
+        ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
+    ),
+    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
+    "read from disk": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("threads",)),
+        ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
+        (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
+        steps=8,
+        stops=2,
+    ),
     **{name: SCOPES[name] for name in ("file", "threads", "anon", "tmpfs")},
     "loads": _place(_RACE, 6),
     "mapped file": _place((*_WRITTEN, "exit", "mmap_file", "munmap"), 5, **_EXT2),
@@ -463,6 +495,7 @@ class CountingWalk(Walk):
 
     def look(self, system: System, steps: list[Step]) -> None:
         count_everything(system)
+        count_mended(system, steps)
         super().look(system, steps)
 
 
@@ -477,6 +510,7 @@ class CountingSearch(Search):
 
     def keep(self, base: Base, system: System) -> None:
         count_everything(system)
+        count_mended(system, base.path)
         super().keep(base, system)
 
 
@@ -489,7 +523,7 @@ class Judge:
     def __init__(self, mutant: Mutant, quick: bool = False) -> None:
         self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
-        self.walks: dict[tuple[str, str], CountingWalk] = {}
+        self.walks: dict[tuple[Scope, str], CountingWalk] = {}
         self.places = {
             (name, arch): (base, mutant.on(base), bounds)
             for name, bounds in PLACES.items()
@@ -513,20 +547,25 @@ class Judge:
         return fate
 
     def look(self) -> None:
-        """Walk a little everywhere; then walk on and search where the statement was missing most often."""
+        """Walk a little everywhere, walk on where the statement was missing most often, and search, there first."""
         times = {place: self.walk(place, RUNS[0]) for place in self.places}
-        by_times = sorted(times, key=lambda place: -times[place])
+        by_times = sorted(times, key=lambda place: (-times[place], place[1] != self.likelier(place)))
+        each = list({place[0]: place for place in reversed(by_times)}.values())[::-1]  # of each one architecture
         reached = [place for place in by_times if times[place]]
-        best = list({place[0]: place for place in reversed(reached)}.values())[::-1]  # of each scope one architecture
+        best = [place for place in each if times[place]]
         most = None if issubclass(self.mutant.owner, Arch) else MOST  # whose difference is not counted
         for place in best[:most]:
             self.walk(place, RUNS[1])
         if self.quick:
             return
-        searched = [place for place in best or by_times if self.searchable(place)]
-        proven = [place for place in searched[:most] if self.search(place)]
+        todo = sorted((place for place in self.places if place in each), key=lambda place: not times[place])
+        proven = [place for place in todo if self.searchable(place) and self.search(place)]
         self.fate.proven = tuple(map(" on ".join, proven))
         self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
+
+    def likelier(self, place: tuple[str, str]) -> str:
+        """The architecture that is searched where walks tell none from the other: s390 cannot move pages."""
+        return X86.name if "migration" in self.places[place][2].scope.also else S390.name
 
     def searchable(self, place: tuple[str, str]) -> bool:
         base, _, bounds = self.places[place]
@@ -535,23 +574,23 @@ class Judge:
     def walk(self, place: tuple[str, str], runs: int) -> int:
         """Walk until there were so many runs: how often the statement was missing in a run."""
         _, kernel, bounds = self.places[place]
-        walk = self.walks.pop(place, None) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        machine = bounds.scope, place[1]  # places that differ in what is searched are walked once
+        walk = self.walks.get(machine) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        self.walks[machine] = walk
         self.fate.where, self.fate.how = " on ".join(place), "walk"
         before = walk.steps
         try:
             while walk.runs < runs:
-                if walk.run() is not None:
-                    self.lost(place, walk.trace)
-        except Killed:
-            raise
-        except Exception as error:
-            raise Killed("check", f"{type(error).__name__}: {error}") from error
+                try:
+                    lost = walk.run()
+                except Exception as error:
+                    self.broke(place, walk.trace, error)
+                else:
+                    if lost is not None:
+                        self.lost(place, walk.trace)
         finally:
             self.fate.steps += walk.steps - before
-        times = 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
-        if times:
-            self.walks[place] = walk
-        return times
+        return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
 
     def search(self, place: tuple[str, str]) -> bool:
         """Search a scope: whether all of it was searched, and the statement was missing there."""
@@ -562,12 +601,27 @@ class Judge:
         try:
             result = search.run()
         except Exception as error:
-            raise Killed("check", f"{type(error).__name__}: {error}") from error
+            self.broke(place, search.broken, error)
+            return False
         finally:
             self.fate.steps += search.result.transitions
         if result.ended == "loss":
             self.lost(place, result.losses[-1][0])
         return result.ended == "complete" and REACHED in marks
+
+    def broke(self, place: tuple[str, str], steps: list[Step], error: Exception) -> None:
+        """A check that fires kills, unless it fires with the base, too."""
+        base, _, bounds = self.places[place]
+        system = System(base, place[1], bounds.scope)
+        try:
+            for step in steps:
+                system.step(*step)
+                if is_quiet(system):
+                    count_everything(system)
+                    count_mended(system, [step])
+        except AssertionError:
+            return
+        raise Killed("check", f"{type(error).__name__}: {error}") from error
 
     def lost(self, place: tuple[str, str], steps: list[Step]) -> None:
         """A loss kills, unless the base loses the page, too."""
@@ -625,6 +679,113 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "page_mkclean() has the page lock and i_mmap_lock: at its address in a shared vma is no other page": (
         "dirty_tracking_race.mkclean_check_address: pte.page is page",
+    ),
+    # write faults of a file
+    "the mend fault_page_locked marks the page dirty itself, under the page lock and before there is a pte that may "
+    "write; 2.6.26 needs it": (
+        "filemap.block_page_mkwrite: page.lock.acquire(self.current)",
+        "filemap.block_page_mkwrite: self.set_page_dirty(page)",
+        "page_writeback.clear_page_dirty_for_io: self.set_page_dirty(page)",
+    ),
+    "the CPU sets the dirty bit with the store itself, page_mkclean_one() looks at the write bit, too, and the page "
+    "has PG_dirty before": (
+        "fault_page_locked.wp_page_shared: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
+        "fault_page_locked.wp_page_shared: the dirty bit in "
+        "self.set_pte_at(mm, address, self.maybe_mkwrite(entry, vma))",
+    ),
+    "a CPU whose translation allows less than the pte faults once more (`useless tlb flushes', handle_pte_fault())": (
+        "fault_page_locked.wp_page_shared: self.flush_tlb_page(mm, address)",
+    ),
+    "who calls looks again: at page->mapping under the page lock (__do_fault()), or at the pte, which truncation has "
+    "cleared (do_wp_page())": (
+        "fault_page_locked.wp_page_shared: page.mapping is mapping",
+        "filemap.block_page_mkwrite: page.mapping is mapping",
+    ),
+    # truncation
+    "what is dirty past the end is not kept: truncate_complete_page() calls cancel_dirty_page()": (
+        "filemap.block_page_mkwrite: page.index < mapping.i_size",
+        "shmem.shmem_writepage: self.set_page_dirty(page) (2)",
+    ),
+    "i_size is set before the ptes go (vmtruncate()): a page that is mapped later is unmapped by "
+    "truncate_inode_pages(), which waits for its lock": (
+        "filemap.block_page_mkwrite: page.index <= mapping.i_size",
+        "shmem.shmem_fault: index >= mapping.i_size",
+    ),
+    "truncate_inode_pages() waits for the write, and the blocks go after that (vmtruncate())": (
+        "filemap.block_write_full_page: page.index < mapping.i_size",
+    ),
+    "do_generic_file_read() looks at i_size once the page is uptodate, and not before": (
+        "filemap.generic_file_read: index < mapping.i_size",
+    ),
+    "who reads while the file is cut may find what was there": (
+        "filemap.generic_file_read: index < mapping.i_size (2)",
+    ),
+    "shmem_truncate() frees what has gone to swap: it comes when nothing is in the page cache any more": (
+        "shmem.shmem_writepage: index >= mapping.i_size",
+    ),
+    "of a page that has gone (`Race with truncate?', __set_page_dirty()) the tag goes with the page, which has it "
+    "here; in the kernel it is the radix tree's": ("page_writeback.tag_page_dirty: page.mapping is mapping",),
+    "what leaves the page cache is mapped nowhere (BUG_ON(page_mapped(page)), __remove_from_page_cache())": (
+        "truncate.truncate_inode_pages: page.mapping is mapping",
+    ),
+    "who writes or truncates has a reference, and the last one takes the inode away (iput())": (
+        "truncate.sys_unlink: mapping.i_mutex.acquire(self.current)",
+    ),
+    # the page cache and its tree_lock
+    "a page that is in the radix tree has its mapping: both change under tree_lock (add_to_page_cache(), "
+    "__remove_from_page_cache())": (
+        "filemap.filemap_fdatawait: page.mapping is mapping",
+        "page_writeback.write_cache_pages: page.mapping is not mapping",
+    ),
+    "remove_mapping() holds tree_lock for a page that it has locked, and this one is new, or locked by another; the "
+    "radix tree itself, which the lock keeps whole, is left out": (
+        "filemap.new_locked_page: mapping.tree_lock.busy()",
+        "filemap.remove_from_page_cache: mapping.tree_lock.busy()",
+        "shmem.shmem_getpage: mapping.tree_lock.busy()",
+        "shmem.shmem_getpage: self.tree_lock.busy()",
+        "shmem.shmem_unuse: mapping.tree_lock.busy()",
+        "shmem.shmem_writepage: mapping.tree_lock.busy()",
+        "shmem.shmem_writepage: self.tree_lock.busy()",
+    ),
+    "who marks a page dirty has a reference, which remove_mapping() counts under tree_lock": (
+        "page_writeback.tag_page_dirty: mapping.tree_lock.busy()",
+    ),
+    "info->lock is held from the look at the swap vector on (shmem_getpage()): there is no second": (
+        "shmem.shmem_getpage: mapping.swap[index] is not swap",
+    ),
+    "the loop looks the page up again, and waits for its lock there": ("shmem.shmem_getpage: page.lock.busy()",),
+    "who fails as if out of memory has read and stored nothing": (
+        "filemap.filemap_fault: mapping.pages[index] is None",
+        "filemap.generic_file_read: mapping.pages[index] is None",
+        "filemap.generic_file_write: mapping.pages[index] is None",
+        "shmem.shmem_fault: index < mapping.i_size",
+        "shmem.shmem_getpage: mapping.pages[index] is None",
+    ),
+    # write-back
+    "__set_page_dirty() marks once more what is marked": ("page_writeback.set_page_dirty: page.PG_dirty",),
+    "the lock keeps page->mapping from being freed (set_page_dirty_lock()), and no address_space is freed here": (
+        "page_writeback.set_page_dirty_lock: page.lock.acquire(self.current)",
+    ),
+    "the disk has in the end what was sent last; the kernel forbids it for the buffers (BUG_ON(PageWriteback(page)), "
+    "__block_write_full_page()), which are left out": ("page_writeback.write_cache_pages: page.PG_writeback (2)",),
+    "the vma is not freed between find_vma() and get_file(), nor is any here": (
+        "msync.sys_msync: mm.mmap_sem.down_read(task)",
+    ),
+    # reclaim
+    "page_mapping_inuse() says what is worth keeping, not what may go": (
+        "vmscan.page_mapping_inuse: page.mapcount > 0",
+    ),
+    "it waits for nothing but the success of lumpy reclaim: shrink_page_list() looks at PG_writeback again": (
+        "vmscan.pageout: page.PG_writeback",
+    ),
+    "remove_mapping() counts again, under tree_lock": ("vmscan.pageout: page.count != 2",),
+    "remove_mapping() looks at PG_dirty again, under tree_lock": (
+        "vmscan.shrink_locked_page: page.PG_dirty",
+        "vmscan.shrink_locked_page: page.PG_dirty (3)",
+    ),
+    "shrink_page_list() looks once more, with the page locked again": (
+        "vmscan.shrink_locked_page: page.PG_dirty (2)",
+        "vmscan.shrink_locked_page: page.PG_writeback (3)",
     ),
 }
 

@@ -6,14 +6,17 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.names import P1, A, Name, ext2, kswapd, shm, tmpfs, xfs
+from mm_sim.loss import Step
+from mm_sim.mm import VM_READ
+from mm_sim.names import P1, A, Name, ext2, kswapd, pdflush, shm, tmpfs, xfs
 from mm_sim.page import Page, Pte
 from mm_sim.sched import KernelBug
 from mm_sim.series import load
 from mm_sim.snapshot import is_quiet
 from mm_sim.system import Loss, Scope, System
-from strategies.counts import count_everything
+from strategies.counts import count_everything, count_mended
 from strategies.reproducer import Live
+from strategies.rules import RULES
 from strategies.walk import Walk
 
 ALSO = ("threads", "pins", "migration")
@@ -178,7 +181,16 @@ MISCOUNTS: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, 
         lambda: of_file("threads"),
         lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.ptes[0]),
     ),
+    "not as many as it was given": (of_file, lambda system, page: setattr(page.mapping, "i_size", 0)),
+    "past the end": (of_file, lambda system, page: setattr(page.mapping, "i_size", 0)),
+    "is in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
+    "its vma may not": (
+        anonymous,
+        lambda system, page: setattr(system.kernel.mms[0].mmap[0], "vm_flags", VM_READ),
+    ),
 }
+#: What need not hold in 2.6.26 without mends.
+UNKNOWN = {"rmap cannot find it": (anonymous, _set("index", 1)), "is clean": (of_file, _set("PG_dirty", False))}
 
 
 @pytest.mark.parametrize("what", MISCOUNTS)
@@ -190,3 +202,26 @@ def test_a_wrong_count_is_a_bug(what: str) -> None:
     with pytest.raises(KernelBug) as said:
         count_everything(system)
     assert what in str(said.value)
+
+
+@pytest.mark.parametrize("what", UNKNOWN)
+def test_a_pte_that_the_kernel_will_not_find_is_a_bug(what: str) -> None:
+    start, spoil = UNKNOWN[what]
+    system, page = start()
+    count_mended(system, ())
+    spoil(system, page)
+    with pytest.raises(KernelBug, match=what):
+        count_mended(system, ())
+
+
+def test_a_write_error_that_nobody_will_hear_of_is_a_bug() -> None:
+    state = Live(load("linux_2_6_26"), "x86", Scope(files=(ext2,), slots=0))
+    state.store(process=P1, page=A)
+    state.writeback(flusher=pdflush, file=ext2)
+    state.pageout_failed(holder=ext2, page=A)
+    failed = [Step(next(rule for rule in RULES if rule.name == "pageout_failed"), (ext2, A), None)]
+    count_mended(state.system, failed)
+    state.system.kernel.files[0].AS_EIO = False
+    count_mended(state.system, ())
+    with pytest.raises(KernelBug, match="nobody will hear of it"):
+        count_mended(state.system, failed)

@@ -16,9 +16,12 @@ import pytest
 import mm_sim
 from mm_sim.arch import ARCHES, X86
 from mm_sim.kernel.rmap import Rmap
+from mm_sim.loss import Step
 from mm_sim.names import P1, A
 from mm_sim.page import DIRTY, Pte
-from mm_sim.system import SMALL
+from mm_sim.sched import KernelBug
+from mm_sim.system import SMALL, System
+from strategies import mutants
 from strategies.explore import Search
 from strategies.mutants import (
     CALLS,
@@ -27,6 +30,7 @@ from strategies.mutants import (
     REASONS,
     CountingWalk,
     Judge,
+    Killed,
     Tracked,
     all_mutants,
     bases_of,
@@ -34,6 +38,7 @@ from strategies.mutants import (
     of_function,
 )
 from strategies.reproducer import Live
+from strategies.rules import RULES
 
 #: Killed in every run of the tests: some of each pattern, and of each file of the kernel that has them.
 SAMPLE = (
@@ -142,6 +147,20 @@ def test_a_mutant_of_an_architecture_changes_that_one_only() -> None:
     mutant = next(mutant for mutant in all_mutants().values() if mutant.owner is X86)
     assert type(Live(mutant.on(Tracked), "x86", SMALL).system.kernel.arch) is not X86
     assert type(Live(mutant.on(Tracked), "s390", SMALL).system.kernel.arch) is ARCHES["s390"]
+
+
+def test_a_check_that_fires_with_the_base_too_kills_no_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(all_mutants()["memory.tlb_flush: self.flush_tlb_mm(mm)"])
+    store = next(rule for rule in RULES if rule.name == "store")
+    steps = [Step(store, (P1, A), None)]
+    with pytest.raises(Killed):
+        judge.broke(("all", "x86"), steps, KernelBug())
+
+    def fires(system: System) -> None:
+        raise KernelBug
+
+    monkeypatch.setattr(mutants, "count_everything", fires)
+    judge.broke(("all", "x86"), steps, KernelBug())
 
 
 # what is said of them
