@@ -570,13 +570,15 @@ def _unknown_rule(rule: str, known: list[str]) -> NoReturn:
     show_default=True,
     help="Walks for each losing series; docs/benchmarks.md has 30.",
 )
-@click.option("--steering", is_flag=True, help="What steers the walk, instead: it takes a quarter of an hour.")
+@click.option("--steering", is_flag=True, help="What steers the walk, instead; 10 seeds take half an hour.")
 def bench(as_json: bool, seeds: int, steering: bool) -> None:
     """Speed, as ratios of one run on one machine."""
     if steering:
         shown = Table("loss", "walk", "1000 calls: median", "worst", "CPU seconds: median", "worst", "none")
-        rows = list(benchmarks.steering(seeds, longest=10.0))
-        for target, way, found in rows:
+        rows = []
+        for target, way, found in benchmarks.steering(seeds, longest=10.0):
+            click.echo(f"{target}: {way}", err=True)
+            rows.append((target, way, found))
             half = found[len(found) // 2]
             none = sum(calls == float("inf") for calls, _ in found)
             figures_of = (f"{it:,.1f}" for pair in zip(half, found[-1], strict=True) for it in pair)
