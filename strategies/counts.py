@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mm_sim.address_space import AddressSpace
-from mm_sim.page import WRITE, Page, Pte, SwapSlot
+from mm_sim.ghost import Space
+from mm_sim.mm import VM_SHARED, VM_WRITE, Mm
+from mm_sim.page import DIRTY, WRITE, Migration, Page, Pte, SwapSlot
 from mm_sim.sched import KernelBug
 from mm_sim.system import System
 
@@ -23,8 +25,8 @@ def _wrong(system: System) -> Iterator[str]:
     on_swap = [slot for file in kernel.files for slot in file.swap]
     for page in kernel.frames:
         yield from _wrong_page(page, ptes, of_files)
-        if (page in kernel.free) != (page.count == 0):
-            yield f"{page!r} is on the free list with a count, or has none and is not"
+        if kernel.free.count(page) != (page.count == 0):
+            yield f"{page!r} is on the free list with a count, or has none and is not there once"
     for slot in kernel.slots:
         swapped = sum(isinstance(pte, SwapSlot) and pte is slot for pte in ptes)
         if slot.map != swapped + (slot.page is not None) + sum(other is slot for other in on_swap):
@@ -49,6 +51,7 @@ def _wrong(system: System) -> Iterator[str]:
             if file.swap[at] is not None:
                 yield f"{cached!r} is in the page cache of {file!r}, and in its swap vector"
     for mm in kernel.mms:
+        yield from _wrong_mm(mm, system.ghost.spaces.get(mm))
         users = [task for task in kernel.tasks if task.mm is mm]
         if mm.mm_users != len(users):
             yield f"mm_users is {mm.mm_users} with {len(users)} threads"
@@ -59,6 +62,36 @@ def _wrong(system: System) -> Iterator[str]:
                     yield "a translation outlived its pte"
                 elif cached_pte.bits & ~pte.bits & WRITE:
                     yield "a translation may write, and its pte may not"
+
+
+def _wrong_mm(mm: Mm, space: Space | None) -> Iterator[str]:
+    """The vmas are what system calls have made of them; each pte is in one that allows it and by which rmap finds it."""
+    for addr, mapped in enumerate(space.mapped if space is not None else ()):
+        if mapped != (mm.find_vma(addr) is not None):
+            yield f"page {addr} is mapped, and in no vma, or it is not, and in one"
+    for vma in mm.mmap:
+        if vma.anon_vma is not None and vma.anon_vma.head.count(vma) != 1:
+            yield f"{vma!r} is not once in the list of its anon_vma"
+    for addr, pte in enumerate(mm.pte):
+        if pte is None:
+            continue
+        found = mm.find_vma(addr)
+        if found is None:
+            yield f"{pte!r} is in no vma"
+        elif type(pte) is Migration:
+            yield f"{pte!r} is left, and nobody is at work"
+        elif type(pte) is Pte:
+            page = pte.page
+            if page.mapping is not (found.anon_vma if page.PG_anon else found.vm_file) or page.mapping is None:
+                yield f"{page!r} is mapped in {found!r}, and is of something else"
+            elif page.index != addr - found.vm_start + found.vm_pgoff:
+                yield f"{page!r} is mapped at {addr} of {found!r}, where rmap does not look"
+            if pte.bits & WRITE and not found.vm_flags & VM_WRITE:
+                yield f"{pte!r} may write, and {found!r} may not"
+            file = found.vm_file
+            if pte.bits & (DIRTY | WRITE) and found.vm_flags & VM_SHARED and file is not None and file.accounts_dirty:
+                if not page.PG_dirty:
+                    yield f"{page!r} is clean, and stores by {pte!r} do not fault"
 
 
 def _wrong_page(page: Page, ptes: Sequence[object], of_files: list[Page | None]) -> Iterator[str]:

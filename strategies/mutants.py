@@ -25,9 +25,9 @@ from mm_sim.arch import ARCHES, S390, X86, Arch
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.mm import Mm
-from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS
+from mm_sim.names import EXT2, KSWAPD, PAGES, PROCESSES, SHARED, SHM, TMPFS, XFS
 from mm_sim.page import DIRTY, Pte, PteVal
-from mm_sim.sched import KernelBug
+from mm_sim.sched import KernelBug, Steps
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
@@ -154,6 +154,14 @@ def _changes(function: ast.FunctionDef) -> Iterator[tuple[str, ast.AST, object]]
                 yield f"{ast.unparse(node)}", node, False
 
 
+def _is_free(node: ast.AST) -> str:
+    """What a call that takes a lock would answer, without taking it."""
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Attribute)
+    lock = ast.unparse(node.func.value)
+    return f"not {lock}{'.exclusive()' if node.func.attr.startswith('down_write') else ''}.busy()"
+
+
 class _Take(ast.NodeTransformer):
     """Puts something in the place of one node, and notes where that makes a difference (see `_mutated`)."""
 
@@ -174,7 +182,8 @@ class _Take(ast.NodeTransformer):
             mark = self.noted(ast.unparse(target), ast.unparse(node.value))  # type: ignore[arg-type]
             return [ast.Expr(mark), *([node] if node.targets else [])]
         called = isinstance(node, ast.Call) and _name(node) != "busy"
-        return self.noted(repr(not self.instead) if called else ast.unparse(node), repr(self.instead))
+        was = _is_free(node) if _name(node) in LOCKS else repr(not self.instead) if called else ast.unparse(node)
+        return self.noted(was, repr(self.instead))
 
     def noted(self, was: str, now: str) -> ast.expr:
         return ast.parse(f"self.mutated({was}, {now})" if self.marks else now, mode="eval").body
@@ -257,6 +266,24 @@ def _set_clean_pte_at(self: Kernel, mm: Mm, addr: int, pte: PteVal) -> None:
     self.set_pte_at(mm, addr, pte)
 
 
+#: More often no operation faults before another goes on.
+FAULTS: Final = 1_000
+
+
+def _impatient(base: type[Kernel]) -> type[Kernel]:
+    """A kernel that says so when an access faults for ever."""
+    last: list[Any] = [None, 0]
+
+    def do_page_fault(self: Kernel, mm: Mm, address: int, write: bool) -> Steps[int]:
+        steps = self.current.steps
+        last[:] = steps, last[1] + 1 if steps is last[0] else 1
+        if last[1] > FAULTS:
+            raise KernelBug("faults for ever")
+        return base.do_page_fault(self, mm, address, write)
+
+    return type(base.__name__, (base,), {"__slots__": (), "do_page_fault": do_page_fault})
+
+
 _HELPERS: Final = {"__slots__": (), "mutated": _mutated, "set_clean_pte_at": _set_clean_pte_at}
 
 
@@ -291,6 +318,7 @@ class Mutant:
         function = deepcopy(self.function)
         _, node, instead = list(_changes(function))[self.number]
         function = _Take(node, instead, marks=not issubclass(self.owner, Arch)).visit(function)
+        base = _impatient(base)
         own: dict[str, object] = {**_HELPERS, "title": self.name}
         if issubclass(self.owner, Arch):
             space = {"__slots__": (), function.name: _compile(self.owner, function)}
@@ -371,7 +399,66 @@ PLACES: Final[dict[str, Bounds]] = {
     "truncate": _place((*_RACE, "truncate", "write"), 5, **_TMPFS),
     "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, "threads"),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
+    # small ones, each for a race or a chain of steps that the others do not come to
+    "threads, tmpfs": Bounds(
+        Scope(also=("threads",), **_TMPFS),
+        ("load", "mmap_file", "munmap", "reclaim", "resume", "store"),
+        (("reclaimer", (KSWAPD,)),),
+        steps=6,
+        stops=1,
+    ),
+    "private file": _place(("load", "mmap_file", "munmap", "reclaim", "resume", "store"), 6, processes=1, **_TMPFS),
+    "locked": _place(("mlock", "mprotect", "munlock", "pageout_done", "reclaim", "store"), 9, stops=0, processes=1),
+    "traced file": _place(
+        ("fork", "fsync", "pageout_done", "ptrace", "resume", "store", "writeback"), 6, "pins", **_EXT2
+    ),
+    "traced": _place(("fork", "mprotect", "munmap", "ptrace", "resume", "store"), 5, "pins", "threads", processes=3),
+    "truncated xfs": _place(("load", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
+    "threads, vmas": _place(
+        ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
+        4,
+        "threads",
+        pages=2,
+        frames=4,
+    ),
+    "pinned and moved": _place(
+        ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
+    ),
+    "moved by two": _place(("fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4),
+    "moved, merged": Bounds(
+        Scope(pages=2, frames=4, also=("migration",)),
+        ("fork", "mprotect", "move_pages", "resume", "store"),
+        (("mover", PROCESSES[1:2]),),
+        steps=6,
+        stops=1,
+    ),
+    "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
+    "merged file": Bounds(
+        Scope(processes=1, pages=2, **_EXT2),
+        ("mmap_file", "mprotect", "munmap", "resume", "store", "writeback"),
+        (("kind", (SHARED,)), ("at", PAGES[1:2])),
+        steps=7,
+        stops=1,
+    ),
+    "swapped in twice": _place(("load", "pageout_done", "reclaim", "resume", "store"), 7, "threads"),
+    "swapoff of three": Bounds(
+        Scope(processes=3),
+        ("fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        (*_LUMPY, ("holder", PROCESSES[:1])),
+        steps=7,
+        stops=1,
+    ),
+    "mremap, anon": _place(("mremap", "pageout_done", "reclaim", "resume", "store"), 6, processes=1, pages=2),
+    "mremap, merged": Bounds(
+        Scope(processes=1, pages=3, frames=4, files=(EXT2,), slots=0),
+        ("mmap_file", "mremap", "munmap", "resume", "store", "writeback"),
+        (("kind", (SHARED,)), ("at", PAGES[1:2]), ("page", PAGES[1:3])),
+        steps=8,
+        stops=2,
+    ),
 }
+#: The places that are searched for each mutant whose function can be called there.
+CORNERS: Final = tuple(PLACES)[[*PLACES].index("all") + 1 :]
 
 
 def bases_of(scope: Scope) -> tuple[type[Kernel], ...]:
@@ -489,7 +576,7 @@ class Judge:
     def __init__(self, mutant: Mutant, quick: bool = False) -> None:
         self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
-        self.walks: dict[tuple[str, str], CountingWalk] = {}
+        self.walks: dict[tuple[Scope, str], CountingWalk] = {}
         self.places = {
             (name, arch): (base, mutant.on(base), bounds)
             for name, bounds in PLACES.items()
@@ -513,18 +600,22 @@ class Judge:
         return fate
 
     def look(self) -> None:
-        """Walk a little everywhere; then walk on and search where the statement was missing most often."""
+        """Walk a little everywhere; search the corners; then walk on and search where it made most differences."""
         times = {place: self.walk(place, RUNS[0]) for place in self.places}
+        proven: list[tuple[str, str]] = []
+        if not self.quick:
+            corners = [place for place in self.places if place[0] in CORNERS and self.searchable(place)]
+            proven += [place for place in corners if self.search(place)]
         by_times = sorted(times, key=lambda place: -times[place])
         reached = [place for place in by_times if times[place]]
         best = list({place[0]: place for place in reversed(reached)}.values())[::-1]  # of each scope one architecture
         most = None if issubclass(self.mutant.owner, Arch) else MOST  # whose difference is not counted
-        for place in best[:most]:
+        for place in list({self.places[place][2].scope: place for place in reversed(best)}.values())[::-1][:most]:
             self.walk(place, RUNS[1])
         if self.quick:
             return
-        searched = [place for place in best or by_times if self.searchable(place)]
-        proven = [place for place in searched[:most] if self.search(place)]
+        searched = [place for place in best or by_times if place[0] not in CORNERS and self.searchable(place)]
+        proven += [place for place in searched[:most] if self.search(place)]
         self.fate.proven = tuple(map(" on ".join, proven))
         self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
 
@@ -533,9 +624,15 @@ class Judge:
         return bounds.steps is not None and self.mutant.function.name in called(base, bounds)  # type: ignore[arg-type]
 
     def walk(self, place: tuple[str, str], runs: int) -> int:
-        """Walk until there were so many runs: how often the statement was missing in a run."""
+        """Walk until there were so many runs: how often the statement was missing in a run.
+
+        Places of one scope share their walk, which knows all rules.
+        """
         _, kernel, bounds = self.places[place]
-        walk = self.walks.pop(place, None) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        key = bounds.scope, place[1]
+        if key not in self.walks:
+            self.walks[key] = CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        walk = self.walks[key]
         self.fate.where, self.fate.how = " on ".join(place), "walk"
         before = walk.steps
         try:
@@ -548,10 +645,7 @@ class Judge:
             raise Killed("check", f"{type(error).__name__}: {error}") from error
         finally:
             self.fate.steps += walk.steps - before
-        times = 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
-        if times:
-            self.walks[place] = walk
-        return times
+        return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
 
     def search(self, place: tuple[str, str]) -> bool:
         """Search a scope: whether all of it was searched, and the statement was missing there."""
