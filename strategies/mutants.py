@@ -31,6 +31,7 @@ from mm_sim.sched import KernelBug, Steps
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.snapshot import is_quiet
 from mm_sim.system import Scope, System
 from strategies import rules as the_rules
 from strategies.counts import count_everything
@@ -318,7 +319,6 @@ class Mutant:
         function = deepcopy(self.function)
         _, node, instead = list(_changes(function))[self.number]
         function = _Take(node, instead, marks=not issubclass(self.owner, Arch)).visit(function)
-        base = _impatient(base)
         own: dict[str, object] = {**_HELPERS, "title": self.name}
         if issubclass(self.owner, Arch):
             space = {"__slots__": (), function.name: _compile(self.owner, function)}
@@ -331,6 +331,7 @@ class Mutant:
         else:
             if self.lock:
                 base, function = _if_held(base), _IfHeld().visit(function)  # type: ignore[arg-type]
+            base = _impatient(base)
             own[function.name] = _compile(self.owner, function)
         return type(base.__name__, (base,), own)
 
@@ -424,7 +425,7 @@ PLACES: Final[dict[str, Bounds]] = {
     "pinned and moved": _place(
         ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
     ),
-    "moved by two": _place(("fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4),
+    "moved by two": _place(("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4),
     "moved, merged": Bounds(
         Scope(pages=2, frames=4, also=("migration",)),
         ("fork", "mprotect", "move_pages", "resume", "store"),
@@ -448,6 +449,7 @@ PLACES: Final[dict[str, Bounds]] = {
         steps=7,
         stops=1,
     ),
+    "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
     "mremap, anon": _place(("mremap", "pageout_done", "reclaim", "resume", "store"), 6, processes=1, pages=2),
     "mremap, merged": Bounds(
         Scope(processes=1, pages=3, frames=4, files=(EXT2,), slots=0),
@@ -565,6 +567,12 @@ class CountingSearch(Search):
     def keep(self, base: Base, system: System) -> None:
         count_everything(system)
         super().keep(base, system)
+
+    def visit(self, system: System, *where: Any) -> bool:
+        known = super().visit(system, *where)
+        if self.result.depth == self.bounds.steps and is_quiet(system):
+            count_everything(system)
+        return known
 
 
 class Judge:
