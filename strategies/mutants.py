@@ -32,7 +32,7 @@ from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.snapshot import is_quiet
-from mm_sim.system import Scope, System
+from mm_sim.system import SMALL, Scope, System
 from strategies import rules as the_rules
 from strategies.counts import count_everything
 from strategies.explore import SCOPES, Base, Bounds, Search
@@ -425,7 +425,9 @@ PLACES: Final[dict[str, Bounds]] = {
     "pinned and moved": _place(
         ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
     ),
-    "moved by two": _place(("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4),
+    "moved by two": _place(
+        ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
+    ),
     "moved, merged": Bounds(
         Scope(pages=2, frames=4, also=("migration",)),
         ("fork", "mprotect", "move_pages", "resume", "store"),
@@ -447,6 +449,13 @@ PLACES: Final[dict[str, Bounds]] = {
         ("fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
         (*_LUMPY, ("holder", PROCESSES[:1])),
         steps=7,
+        stops=1,
+    ),
+    "swapoff and exit": Bounds(
+        SMALL,
+        ("exit", "fork", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        (*_LUMPY, ("holder", PROCESSES[:1])),
+        steps=8,
         stops=1,
     ),
     "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
@@ -712,6 +721,9 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "(shrink_page_list()), which is another": (
         "migrate.migrate_page_move_mapping: tree_lock.busy()",
         "shmem.shmem_unuse: self.tree_lock.busy()",
+        "swap_state.add_to_swap_cache: self.tree_lock.busy()",
+        "swap_state.delete_from_swap_cache: self.tree_lock.busy()",
+        "swapfile.remove_exclusive_swap_page: self.tree_lock.busy()",
     ),
     "add_to_swap() marks an anonymous page dirty when it gets a slot again (`Add it to the swap cache and mark it "
     "dirty')": (
@@ -727,6 +739,120 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "page_mkclean() has the page lock and i_mmap_lock: at its address in a shared vma is no other page": (
         "dirty_tracking_race.mkclean_check_address: pte.page is page",
+    ),
+    # faults
+    "on x86 the CPU sets the dirty bit at the store itself; until then the page is what it was, or is an anonymous one "
+    "that add_to_swap() will mark, or who writes to it for the user calls set_page_dirty_lock()": (
+        "memory.do_anonymous_page: self.arch.pte_dirty in self.mk_pte(page, vma).set(self.arch.pte_dirty)",
+        "memory.do_anonymous_page: the dirty bit in self.set_pte_at(mm, address, entry)",
+        "memory.do_linear_fault: self.arch.pte_dirty in entry.set(self.arch.pte_dirty)",
+        "memory.do_linear_fault: the dirty bit in self.set_pte_at(mm, address, entry)",
+        "memory.do_swap_page: self.arch.pte_dirty in pte.set(self.arch.pte_dirty)",
+        "memory.do_wp_page: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
+        "memory.do_wp_page: self.arch.pte_dirty in self.mk_pte(new_page, vma).set(self.arch.pte_dirty)",
+        "memory.do_wp_page: the dirty bit in self.set_pte_at(mm, address, entry)",
+        "memory.handle_pte_fault: self.arch.pte_dirty in entry.set(self.arch.pte_dirty)",
+        "memory.handle_pte_fault: mm.pte[address] is not entry",
+    ),
+    "an older translation allows less, so the CPU faults once more (`spurious', handle_pte_fault())": (
+        "memory.do_wp_page: self.flush_tlb_page(mm, address)",
+        "memory.handle_pte_fault: self.flush_tlb_page(mm, address)",
+    ),
+    "only the age of the page differs": (
+        "rmap.page_referenced_file: mapping.i_mmap_lock.acquire(self.current)",
+        "rmap.ptep_clear_flush_young: self.flush_tlb_page(vma.vm_mm, address)",
+    ),
+    "a shared mapping of tmpfs may write from its first pte on (vm_page_prot), so do_wp_page() does not come here; for a "
+    "disk file the bases have fault_page_locked in its place": (
+        "memory.wp_page_shared: mm.pte[address] is not orig_pte",
+        "memory.wp_page_shared: mm.ptl.acquire(task)",
+        "memory.wp_page_shared: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
+        "memory.wp_page_shared: self.flush_tlb_page(mm, address)",
+        "memory.wp_page_shared: self.set_page_dirty(page)",
+        "memory.wp_page_shared: the dirty bit in self.set_pte_at(mm, address, entry)",
+    ),
+    "only for tmpfs, as fault_page_locked has marked other pages before: a tmpfs page becomes dirty when it is unmapped": (
+        "memory.do_linear_fault: self.set_page_dirty(page)",
+    ),
+    "VM_FAULT_OOM where the pte has changed fails an access that could be done: nothing was stored": (
+        "memory.do_swap_page: mm.pte[address] is entry",
+        "memory.do_swap_page: mm.ptl.acquire(task)",
+    ),
+    "who holds the ptl at a preemption point has emptied or changed the pte before, and the look at the pte is one step "
+    "with what it decides; what it is in the kernel without the ptl, the model does not show": (
+        "memory.do_wp_page: mm.ptl.acquire(task)",
+        "memory.handle_pte_fault: mm.ptl.acquire(task)",
+        "swapfile.unuse_pte: mm.ptl.acquire(self.current)",
+    ),
+    "can_share_swap_page() is one step here; in the kernel another process can swap the page in between page_mapcount() "
+    "and page_swapcount() if the page is not locked": ("memory.do_wp_page: old_page.lock.trylock(task)",),
+    "copy_pte_range() counts only how long it has held the ptls": (
+        "memory.copy_page_range: src_mm.pte[addr] is None",
+    ),
+    # rmap
+    "a pte that maps the page has a reference to it, and pageout(), remove_mapping() and migrate_page_move_mapping() "
+    "count these: a page that is still mapped stays": (
+        "migrate.unmap_and_move: page.mapcount (2)",
+        "rmap.page_lock_anon_vma: anon_vma.lock.acquire(self.current)",
+        "rmap.page_lock_anon_vma: page.mapcount",
+        "rmap.try_to_unmap: page.mapcount",
+        "rmap.try_to_unmap_anon: page.mapcount",
+        "rmap.try_to_unmap_anon: page.mapcount (2)",
+        "rmap.try_to_unmap_file: mapping.i_mmap_lock.acquire(self.current)",
+        "rmap.try_to_unmap_file: page.mapcount",
+    ),
+    "a vma is added at the tail of a list, where a walk that is under way still comes to it; that two CPUs at once break "
+    "the list itself, the model leaves out": (
+        "mmap.vma_link: anon_vma.lock.acquire(self.current)",
+        "rmap.anon_vma_link: anon_vma.lock.acquire(self.current)",
+        "rmap.anon_vma_prepare: anon_vma.lock.acquire(self.current)",
+    ),
+    "all vmas that map an anonymous page have its anon_vma and its index (__page_check_anon_rmap())": (
+        "rmap.page_add_anon_rmap: page.mapcount == 1",
+    ),
+    "a pte that may write counts as dirty (page_mkclean_one()), and the page was marked before it might": (
+        "rmap.page_mkclean: self.arch.page_test_dirty(page)",
+    ),
+    "a change bit that stays set makes the page dirty once more": (
+        "rmap.page_mkclean: self.arch.page_clear_dirty(page)",
+        "rmap.page_remove_rmap: self.arch.page_clear_dirty(page)",
+    ),
+    "the change bit goes to PG_dirty too early, and a later store sets it again": (
+        "rmap.page_remove_rmap: page.mapcount",
+    ),
+    "all that unmap_mapping_range() with even_cows == 0 unmaps is past the end, where private copies go, too "
+    "(vmtruncate())": ("memory.zap_pte_range: page.mapping is not check_mapping",),
+    # migration
+    "set_page_dirty(newpage) sets it again": ("migrate.migrate_page_move_mapping: page.tag_dirty",),
+    "mmap_sem keeps the vma from which follow_page() starts; the model starts from the pte": (
+        "migrate.sys_move_pages: mm.mmap_sem.down_read(task)",
+    ),
+    # swap
+    "remove_mapping() holds tree_lock for a page that it has locked, so that TestSetPageLocked() fails": (
+        "swapfile.free_swap_and_cache: self.tree_lock.busy()",
+    ),
+    "two mappings are not one, whatever the count of the slot": ("swapfile.can_share_swap_page: count <= 1",),
+    "with more users the page goes, too, once swap is half full (vm_swap_full()), and it is marked dirty": (
+        "swapfile.free_swap_and_cache: page.count == 2",
+    ),
+    "it is looked at twice, and the page is locked, so no write begins in between": (
+        "swapfile.remove_exclusive_swap_page: page.PG_writeback",
+        "swapfile.remove_exclusive_swap_page: page.PG_writeback (2)",
+    ),
+    "only the swap cache has the slot, so who has another reference finds another pte under the ptl, and tries again; "
+    "and the page is marked dirty": ("swapfile.remove_exclusive_swap_page: page.count != 2 (2)",),
+    "unuse_pte() looks again under the ptl": ("swapfile.unuse_vma: vma.vm_mm.pte[addr] is entry",),
+    "a vma of another anon_vma has no pte with the slot": ("swapfile.unuse_vma: page.mapping is vma.anon_vma",),
+    "swapoff does not end: it reads the slot again and again, and loses nothing": (
+        "swapfile.unuse_vma: page.mapping is not None",
+    ),
+    # architectures
+    "what the kernel writes to a page, it marks dirty itself, or clears the change bit after (SetPageUptodate())": (
+        "S390.write: page.key_c = True",
+    ),
+    "a CPU that walks the page table at each store, loses less": (
+        "X86.store: DIRTY in DIRTY | WRITE",
+        "X86.store: WRITE in DIRTY | WRITE",
     ),
 }
 
