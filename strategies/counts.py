@@ -65,10 +65,10 @@ def _wrong(system: System) -> Iterator[str]:
 
 
 def _wrong_mm(mm: Mm, space: Space | None) -> Iterator[str]:
-    """The vmas are what system calls have made of them; each pte is in one that allows it and by which rmap finds it."""
+    """The vmas are what is said to be mapped; each pte is in one that allows it, and by which rmap finds it."""
     for addr, mapped in enumerate(space.mapped if space is not None else ()):
         if mapped != (mm.find_vma(addr) is not None):
-            yield f"page {addr} is mapped, and in no vma, or it is not, and in one"
+            yield f"page {addr} is {'' if mapped else 'not '}mapped, and in {'no' if mapped else 'a'} vma"
     for vma in mm.mmap:
         if vma.anon_vma is not None and vma.anon_vma.head.count(vma) != 1:
             yield f"{vma!r} is not once in the list of its anon_vma"

@@ -414,13 +414,20 @@ PLACES: Final[dict[str, Bounds]] = {
         ("fork", "fsync", "pageout_done", "ptrace", "resume", "store", "writeback"), 6, "pins", **_EXT2
     ),
     "traced": _place(("fork", "mprotect", "munmap", "ptrace", "resume", "store"), 5, "pins", "threads", processes=3),
-    "truncated xfs": _place(("load", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
+    "truncated xfs": _place(("fork", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
     "threads, vmas": _place(
         ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
         4,
         "threads",
         pages=2,
         frames=4,
+    ),
+    "threads, files": Bounds(
+        Scope(pages=2, frames=4, also=("threads",), **_EXT2),
+        ("mmap_file", "mprotect", "mremap", "munmap", "resume"),
+        (("kind", (SHARED,)),),
+        steps=5,
+        stops=2,
     ),
     "pinned and moved": _place(
         ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
@@ -459,7 +466,9 @@ PLACES: Final[dict[str, Bounds]] = {
         stops=1,
     ),
     "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
-    "mremap, anon": _place(("mremap", "pageout_done", "reclaim", "resume", "store"), 6, processes=1, pages=2),
+    "mremap, anon": _place(
+        ("mremap", "pageout_done", "reclaim", "resume", "store"), 6, stops=2, processes=1, pages=2
+    ),
     "mremap, merged": Bounds(
         Scope(processes=1, pages=3, frames=4, files=(EXT2,), slots=0),
         ("mmap_file", "mremap", "munmap", "resume", "store", "writeback"),
@@ -741,8 +750,8 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "dirty_tracking_race.mkclean_check_address: pte.page is page",
     ),
     # faults
-    "on x86 the CPU sets the dirty bit at the store itself; until then the page is what it was, or is an anonymous one "
-    "that add_to_swap() will mark, or who writes to it for the user calls set_page_dirty_lock()": (
+    "on x86 the CPU sets the dirty bit at the store itself; until then the page is what it was, or is an anonymous "
+    "one that add_to_swap() will mark, or who writes to it for the user calls set_page_dirty_lock()": (
         "memory.do_anonymous_page: self.arch.pte_dirty in self.mk_pte(page, vma).set(self.arch.pte_dirty)",
         "memory.do_anonymous_page: the dirty bit in self.set_pte_at(mm, address, entry)",
         "memory.do_linear_fault: self.arch.pte_dirty in entry.set(self.arch.pte_dirty)",
@@ -762,8 +771,8 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "rmap.page_referenced_file: mapping.i_mmap_lock.acquire(self.current)",
         "rmap.ptep_clear_flush_young: self.flush_tlb_page(vma.vm_mm, address)",
     ),
-    "a shared mapping of tmpfs may write from its first pte on (vm_page_prot), so do_wp_page() does not come here; for a "
-    "disk file the bases have fault_page_locked in its place": (
+    "a shared mapping of tmpfs may write from its first pte on (vm_page_prot), so do_wp_page() does not come here; "
+    "for a disk file the bases have fault_page_locked in its place": (
         "memory.wp_page_shared: mm.pte[address] is not orig_pte",
         "memory.wp_page_shared: mm.ptl.acquire(task)",
         "memory.wp_page_shared: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
@@ -771,21 +780,25 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "memory.wp_page_shared: self.set_page_dirty(page)",
         "memory.wp_page_shared: the dirty bit in self.set_pte_at(mm, address, entry)",
     ),
-    "only for tmpfs, as fault_page_locked has marked other pages before: a tmpfs page becomes dirty when it is unmapped": (
-        "memory.do_linear_fault: self.set_page_dirty(page)",
-    ),
+    "only for tmpfs, as fault_page_locked has marked other pages before: a tmpfs page becomes dirty when it is "
+    "unmapped": ("memory.do_linear_fault: self.set_page_dirty(page)",),
     "VM_FAULT_OOM where the pte has changed fails an access that could be done: nothing was stored": (
         "memory.do_swap_page: mm.pte[address] is entry",
         "memory.do_swap_page: mm.ptl.acquire(task)",
     ),
-    "who holds the ptl at a preemption point has emptied or changed the pte before, and the look at the pte is one step "
-    "with what it decides; what it is in the kernel without the ptl, the model does not show": (
+    "who holds the ptl at a preemption point has emptied or changed the pte before, and the look at the pte is one "
+    "step with what it decides; what it is in the kernel without the ptl, the model does not show": (
         "memory.do_wp_page: mm.ptl.acquire(task)",
         "memory.handle_pte_fault: mm.ptl.acquire(task)",
         "swapfile.unuse_pte: mm.ptl.acquire(self.current)",
     ),
-    "can_share_swap_page() is one step here; in the kernel another process can swap the page in between page_mapcount() "
-    "and page_swapcount() if the page is not locked": ("memory.do_wp_page: old_page.lock.trylock(task)",),
+    "can_share_swap_page() is one step here; in the kernel another process can swap the page in between "
+    "page_mapcount() and page_swapcount() if the page is not locked": (
+        "memory.do_wp_page: old_page.lock.trylock(task)",
+    ),
+    "nobody knows the child's mm yet but swapoff, which comes to the parent first, whose mmap_sem fork holds": (
+        "fork.dup_mmap: mm.mmap_sem.down_write_nested(task)",
+    ),
     "copy_pte_range() counts only how long it has held the ptls": (
         "memory.copy_page_range: src_mm.pte[addr] is None",
     ),
@@ -801,8 +814,8 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "rmap.try_to_unmap_file: mapping.i_mmap_lock.acquire(self.current)",
         "rmap.try_to_unmap_file: page.mapcount",
     ),
-    "a vma is added at the tail of a list, where a walk that is under way still comes to it; that two CPUs at once break "
-    "the list itself, the model leaves out": (
+    "a vma is added at the tail of a list, where a walk that is under way still comes to it; that two CPUs at once "
+    "break the list itself, the model leaves out": (
         "mmap.vma_link: anon_vma.lock.acquire(self.current)",
         "rmap.anon_vma_link: anon_vma.lock.acquire(self.current)",
         "rmap.anon_vma_prepare: anon_vma.lock.acquire(self.current)",
@@ -839,8 +852,8 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "swapfile.remove_exclusive_swap_page: page.PG_writeback",
         "swapfile.remove_exclusive_swap_page: page.PG_writeback (2)",
     ),
-    "only the swap cache has the slot, so who has another reference finds another pte under the ptl, and tries again; "
-    "and the page is marked dirty": ("swapfile.remove_exclusive_swap_page: page.count != 2 (2)",),
+    "only the swap cache has the slot, so who has another reference finds another pte under the ptl, and tries "
+    "again; and the page is marked dirty": ("swapfile.remove_exclusive_swap_page: page.count != 2 (2)",),
     "unuse_pte() looks again under the ptl": ("swapfile.unuse_vma: vma.vm_mm.pte[addr] is entry",),
     "a vma of another anon_vma has no pte with the slot": ("swapfile.unuse_vma: page.mapping is vma.anon_vma",),
     "swapoff does not end: it reads the slot again and again, and loses nothing": (

@@ -6,6 +6,7 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
+from mm_sim.mm import VM_READ
 from mm_sim.names import P1, A, Name, ext2, kswapd, shm, tmpfs, xfs
 from mm_sim.page import Page, Pte
 from mm_sim.sched import KernelBug
@@ -167,7 +168,21 @@ MISCOUNTS: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, 
     "swap vector": (of_file, lambda system, page: system.kernel.files[0].swap.__setitem__(A, system.kernel.slots[0])),
     "mm_users": (anonymous, lambda system, page: setattr(system.kernel.mms[0], "mm_users", 2)),
     "outlived": (lambda: of_file("threads"), lambda system, page: system.kernel.mms[0].pte.__setitem__(A, None)),
-    "may write": (
+    "not once in the list": (anonymous, lambda system, page: setattr(page.mapping, "head", [])),
+    "and in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
+    "d y is in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
+    "is left": (
+        anonymous,
+        lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.make_migration_entry(write=True)),
+    ),
+    "something else": (anonymous, _set("mapping", None)),
+    "rmap does not look": (anonymous, _set("index", 1)),
+    "may write, and vma": (
+        anonymous,
+        lambda system, page: setattr(system.kernel.mms[0].mmap[0], "vm_flags", VM_READ),
+    ),
+    "do not fault": (of_file, _set("PG_dirty", False)),
+    "a translation may write": (
         lambda: of_file("threads"),
         lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.ptes[0]),
     ),
