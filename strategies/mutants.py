@@ -435,13 +435,6 @@ PLACES: Final[dict[str, Bounds]] = {
     "moved by two": _place(
         ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
     ),
-    "moved, merged": Bounds(
-        Scope(pages=2, frames=4, also=("migration",)),
-        ("fork", "mprotect", "move_pages", "resume", "store"),
-        (("mover", PROCESSES[1:2]),),
-        steps=6,
-        stops=1,
-    ),
     "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
     "merged file": Bounds(
         Scope(processes=1, pages=2, **_EXT2),
@@ -451,16 +444,9 @@ PLACES: Final[dict[str, Bounds]] = {
         stops=1,
     ),
     "swapped in twice": _place(("load", "pageout_done", "reclaim", "resume", "store"), 7, "threads"),
-    "swapoff of three": Bounds(
-        Scope(processes=3),
-        ("fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
-        (*_LUMPY, ("holder", PROCESSES[:1])),
-        steps=7,
-        stops=1,
-    ),
     "swapoff and exit": Bounds(
         SMALL,
-        ("exit", "fork", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        ("exit", "fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
         (*_LUMPY, ("holder", PROCESSES[:1])),
         steps=8,
         stops=1,
@@ -475,6 +461,20 @@ PLACES: Final[dict[str, Bounds]] = {
         (("kind", (SHARED,)), ("at", PAGES[1:2]), ("page", PAGES[1:3])),
         steps=8,
         stops=2,
+    ),
+    "moved, merged": Bounds(
+        Scope(pages=2, frames=4, also=("migration",)),
+        ("fork", "mprotect", "move_pages", "resume", "store"),
+        (("mover", PROCESSES[1:2]),),
+        steps=6,
+        stops=1,
+    ),
+    "swapoff of three": Bounds(
+        Scope(processes=3),
+        ("fork", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        (*_LUMPY, ("holder", PROCESSES[:1])),
+        steps=7,
+        stops=1,
     ),
 }
 #: The places that are searched for each mutant whose function can be called there.

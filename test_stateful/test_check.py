@@ -170,7 +170,7 @@ MISCOUNTS: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, 
     "outlived": (lambda: of_file("threads"), lambda system, page: system.kernel.mms[0].pte.__setitem__(A, None)),
     "not once in the list": (anonymous, lambda system, page: setattr(page.mapping, "head", [])),
     "and in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
-    "d y is in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
+    "frame0 w-- is in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
     "is left": (
         anonymous,
         lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.make_migration_entry(write=True)),
