@@ -34,7 +34,7 @@ from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.snapshot import is_quiet
 from mm_sim.system import SMALL, Scope, System
 from strategies import rules as the_rules
-from strategies.counts import count_everything
+from strategies.counts import count_everything, look_at_ptes
 from strategies.explore import SCOPES, Base, Bounds, Search
 from strategies.minimise import minimise
 from strategies.rules import domains, table
@@ -570,6 +570,7 @@ class CountingWalk(Walk):
 
     def look(self, system: System, steps: list[Step]) -> None:
         count_everything(system)
+        look_at_ptes(system)
         super().look(system, steps)
 
 
@@ -584,12 +585,14 @@ class CountingSearch(Search):
 
     def keep(self, base: Base, system: System) -> None:
         count_everything(system)
+        look_at_ptes(system)
         super().keep(base, system)
 
     def visit(self, system: System, *where: Any) -> bool:
         known = super().visit(system, *where)
         if self.result.depth == self.bounds.steps and is_quiet(system):
             count_everything(system)
+            look_at_ptes(system)
         return known
 
 

@@ -13,7 +13,7 @@ from mm_sim.sched import KernelBug
 from mm_sim.series import load
 from mm_sim.snapshot import is_quiet
 from mm_sim.system import Loss, Scope, System
-from strategies.counts import count_everything
+from strategies.counts import count_everything, look_at_ptes
 from strategies.reproducer import Live
 from strategies.walk import Walk
 
@@ -168,20 +168,6 @@ MISCOUNTS: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, 
     "swap vector": (of_file, lambda system, page: system.kernel.files[0].swap.__setitem__(A, system.kernel.slots[0])),
     "mm_users": (anonymous, lambda system, page: setattr(system.kernel.mms[0], "mm_users", 2)),
     "outlived": (lambda: of_file("threads"), lambda system, page: system.kernel.mms[0].pte.__setitem__(A, None)),
-    "not once in the list": (anonymous, lambda system, page: setattr(page.mapping, "head", [])),
-    "and in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
-    "frame0 w-- is in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
-    "is left": (
-        anonymous,
-        lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.make_migration_entry(write=True)),
-    ),
-    "something else": (anonymous, _set("mapping", None)),
-    "rmap does not look": (anonymous, _set("index", 1)),
-    "may write, and vma": (
-        anonymous,
-        lambda system, page: setattr(system.kernel.mms[0].mmap[0], "vm_flags", VM_READ),
-    ),
-    "do not fault": (of_file, _set("PG_dirty", False)),
     "a translation may write": (
         lambda: of_file("threads"),
         lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.ptes[0]),
@@ -197,4 +183,33 @@ def test_a_wrong_count_is_a_bug(what: str) -> None:
     spoil(system, page)
     with pytest.raises(KernelBug) as said:
         count_everything(system)
+    assert what in str(said.value)
+
+
+MISSED: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, Page], object]]] = {
+    "not once in the list": (anonymous, lambda system, page: setattr(page.mapping, "head", [])),
+    "and in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
+    "frame0 w-- is in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
+    "is left": (
+        anonymous,
+        lambda system, page: system.kernel.mms[0].pte.__setitem__(A, page.make_migration_entry(write=True)),
+    ),
+    "something else": (anonymous, _set("mapping", None)),
+    "rmap does not look": (anonymous, _set("index", 1)),
+    "may write, and vma": (
+        anonymous,
+        lambda system, page: setattr(system.kernel.mms[0].mmap[0], "vm_flags", VM_READ),
+    ),
+    "do not fault": (of_file, _set("PG_dirty", False)),
+}
+
+
+@pytest.mark.parametrize("what", MISSED)
+def test_a_pte_that_rmap_would_miss_is_a_bug(what: str) -> None:
+    start, spoil = MISSED[what]
+    system, page = start()
+    look_at_ptes(system)
+    spoil(system, page)
+    with pytest.raises(KernelBug) as said:
+        look_at_ptes(system)
     assert what in str(said.value)
