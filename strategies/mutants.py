@@ -795,10 +795,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "memory.handle_pte_fault: mm.ptl.acquire(task)",
         "swapfile.unuse_pte: mm.ptl.acquire(self.current)",
     ),
-    "can_share_swap_page() is one step here; in the kernel another process can swap the page in between "
-    "page_mapcount() and page_swapcount() if the page is not locked": (
-        "memory.do_wp_page: old_page.lock.trylock(task)",
-    ),
     "nobody knows the child's mm yet but swapoff, which comes to the parent first, whose mmap_sem fork holds": (
         "fork.dup_mmap: mm.mmap_sem.down_write_nested(task)",
     ),
