@@ -20,7 +20,7 @@ def count_everything(system: System) -> None:
 
 
 def count_mended(system: System, steps: Sequence[Step]) -> None:
-    """Raises KernelBug if rmap would miss a pte, write-back a store, or nobody hear of an error in the last of `steps`.
+    """Raises KernelBug if rmap would miss a pte, write-back a store, or the file an error in the last of `steps`.
 
     For kernels with their mends: 2.6.26 itself does so.
     """
