@@ -412,37 +412,43 @@ PLACES: Final[dict[str, Bounds]] = {
 }
 #: Small scopes that are only searched, each for a race or a chain of steps that no walk comes to: the cheapest first.
 CORNERS: Final[dict[str, Bounds]] = {
-    "written twice": _place(
-        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
-    ),
-    "pinned and written": _place(
-        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
-    ),
-    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
-    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
     "tmpfs, no frame": _place(
         ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
     ),
+    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
+    "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
+    "locked": _place(("mlock", "mprotect", "munlock", "pageout_done", "reclaim", "store"), 9, stops=0, processes=1),
+    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "pinned and written": _place(
+        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
+    ),
     "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
     "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
-    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
-    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
-    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
-    "cut by a third": _place(
-        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
+    "written twice": _place(
+        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
     ),
+    "private file": _place(("load", "mmap_file", "munmap", "reclaim", "resume", "store"), 6, processes=1, **_TMPFS),
+    "truncated xfs": _place(("fork", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
+    "swapped in twice": _place(("load", "pageout_done", "reclaim", "resume", "store"), 7, "threads"),
+    "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
+    "pinned and moved": _place(
+        ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
+    ),
+    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
+    "traced file": _place(
+        ("fork", "fsync", "pageout_done", "ptrace", "resume", "store", "writeback"), 6, "pins", **_EXT2
+    ),
+    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
+    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
+    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
+    "traced": _place(("fork", "mprotect", "munmap", "ptrace", "resume", "store"), 5, "pins", "threads", processes=3),
     "cut and pinned": _place(
         ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
     ),
-    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
-    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
-    "read from disk": Bounds(
-        Scope(files=(EXT2,), slots=0, also=("threads",)),
-        ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
-        (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
-        steps=8,
-        stops=2,
+    "cut by a third": _place(
+        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
     ),
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
     "threads, tmpfs": Bounds(
         Scope(also=("threads",), **_TMPFS),
         ("load", "mmap_file", "munmap", "reclaim", "resume", "store"),
@@ -450,19 +456,12 @@ CORNERS: Final[dict[str, Bounds]] = {
         steps=6,
         stops=1,
     ),
-    "private file": _place(("load", "mmap_file", "munmap", "reclaim", "resume", "store"), 6, processes=1, **_TMPFS),
-    "locked": _place(("mlock", "mprotect", "munlock", "pageout_done", "reclaim", "store"), 9, stops=0, processes=1),
-    "traced file": _place(
-        ("fork", "fsync", "pageout_done", "ptrace", "resume", "store", "writeback"), 6, "pins", **_EXT2
-    ),
-    "traced": _place(("fork", "mprotect", "munmap", "ptrace", "resume", "store"), 5, "pins", "threads", processes=3),
-    "truncated xfs": _place(("fork", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
-    "threads, vmas": _place(
-        ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
-        4,
-        "threads",
-        pages=2,
-        frames=4,
+    "merged file": Bounds(
+        Scope(processes=1, pages=2, **_EXT2),
+        ("mmap_file", "mprotect", "munmap", "resume", "store", "writeback"),
+        (("kind", (SHARED,)), ("at", PAGES[1:2])),
+        steps=7,
+        stops=1,
     ),
     "threads, files": Bounds(
         Scope(pages=2, frames=4, also=("threads",), **_EXT2),
@@ -471,29 +470,6 @@ CORNERS: Final[dict[str, Bounds]] = {
         steps=5,
         stops=2,
     ),
-    "pinned and moved": _place(
-        ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
-    ),
-    "moved by two": _place(
-        ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
-    ),
-    "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
-    "merged file": Bounds(
-        Scope(processes=1, pages=2, **_EXT2),
-        ("mmap_file", "mprotect", "munmap", "resume", "store", "writeback"),
-        (("kind", (SHARED,)), ("at", PAGES[1:2])),
-        steps=7,
-        stops=1,
-    ),
-    "swapped in twice": _place(("load", "pageout_done", "reclaim", "resume", "store"), 7, "threads"),
-    "swapoff and exit": Bounds(
-        SMALL,
-        ("exit", "fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
-        (*_LUMPY, ("holder", PROCESSES[:1])),
-        steps=8,
-        stops=1,
-    ),
-    "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
     "mremap, anon": _place(
         ("mremap", "pageout_done", "reclaim", "resume", "store"), 6, stops=2, processes=1, pages=2
     ),
@@ -503,6 +479,30 @@ CORNERS: Final[dict[str, Bounds]] = {
         (("kind", (SHARED,)), ("at", PAGES[1:2]), ("page", PAGES[1:3])),
         steps=8,
         stops=2,
+    ),
+    "threads, vmas": _place(
+        ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
+        4,
+        "threads",
+        pages=2,
+        frames=4,
+    ),
+    "read from disk": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("threads",)),
+        ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
+        (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
+        steps=8,
+        stops=2,
+    ),
+    "moved by two": _place(
+        ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
+    ),
+    "swapoff and exit": Bounds(
+        SMALL,
+        ("exit", "fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        (*_LUMPY, ("holder", PROCESSES[:1])),
+        steps=8,
+        stops=1,
     ),
     "moved, merged": Bounds(
         Scope(pages=2, frames=4, also=("migration",)),
