@@ -207,7 +207,8 @@ class _IfHeld(ast.NodeTransformer):
 
 #: More than a walk or a search can come to: who does not wait goes round in a loop.
 SPINS: Final = 300_000
-#: How often it made a difference that a statement was missing.
+#: How often the function ran, and how often it made a difference that a statement was missing.
+RAN: Final = "a mutant ran"
 REACHED: Final = "a statement was missing"
 
 
@@ -318,6 +319,12 @@ class Mutant:
                 return cls is self.owner
         return False
 
+    def suits(self, scope: Scope) -> bool:
+        """Whether a machine has what the function is about, by its name."""
+        name = self.name.partition(":")[0]
+        has = {"swap": scope.slots, "shmem": {TMPFS, SHM} & {*scope.files}}
+        return all(there or word not in name for word, there in has.items())
+
     def on(self, base: type[Kernel]) -> type[Kernel]:
         """The kernel `base` with the function changed."""
         function = deepcopy(self.function)
@@ -334,6 +341,7 @@ class Mutant:
 
             own["__init__"] = start
         else:
+            function.body.insert(0, ast.Expr(ast.parse(f"self.mark({RAN!r})", mode="eval").body))
             overridden = getattr(base, function.name) is not vars(self.owner)[function.name]
             if self.lock:
                 base, function = _if_held(base), _IfHeld().visit(function)  # type: ignore[arg-type]
@@ -650,6 +658,7 @@ class Judge:
         self.places = {
             (name, arch): (base, mutant.on(base), bounds)
             for name, bounds in (PLACES | CORNERS).items()
+            if mutant.suits(bounds.scope)
             for arch in sorted(ARCHES, reverse="migration" in bounds.scope.also)  # s390 cannot move pages
             for base in bases_of(bounds.scope)
             if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))  # type: ignore[arg-type]
@@ -714,7 +723,7 @@ class Judge:
         return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
 
     def search(self, place: tuple[str, str]) -> bool:
-        """Search a scope: whether it made a difference there that the statement is missing."""
+        """Search a scope: False if the function ran, and nowhere there it made a difference."""
         _, kernel, bounds = self.places[place]
         self.fate.where, self.fate.how = " on ".join(place), "search"
         marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
@@ -723,14 +732,14 @@ class Judge:
             result = search.run()
         except Exception as error:
             self.broke(place, search.broken, error)
-            return REACHED in marks
+            return True
         finally:
             self.fate.steps += search.result.transitions
         if result.ended == "loss":
             self.lost(place, result.losses[-1][0])
         if REACHED in marks and result.ended == "complete":
             self.fate.proven += (self.fate.where,)
-        return REACHED in marks
+        return REACHED in marks or RAN not in marks
 
     def broke(self, place: tuple[str, str], steps: list[Step], error: Exception) -> None:
         """A check that fires kills, unless it fires with the base, too."""
@@ -887,8 +896,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "the lock keeps page->mapping from being freed (set_page_dirty_lock()), and no address_space is freed here": (
         "page_writeback.set_page_dirty_lock: page.lock.acquire(self.current)",
     ),
-    "the disk has in the end what was sent last; the kernel forbids it for the buffers (BUG_ON(PageWriteback(page)), "
-    "__block_write_full_page()), which are left out": ("page_writeback.write_cache_pages: page.PG_writeback (2)",),
     "the vma is not freed between find_vma() and get_file(), nor is any here": (
         "msync.sys_msync: mm.mmap_sem.down_read(task)",
     ),

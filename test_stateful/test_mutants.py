@@ -174,6 +174,40 @@ def test_a_mutant_keeps_the_mend_that_calls_it() -> None:
     assert owners[1:] == [order[order.index(Swapfile) - 1], Swapfile]
 
 
+def test_a_machine_without_swap_is_none_for_a_mutant_of_swap() -> None:
+    places = Judge(all_mutants()["memory.do_swap_page: page.lock.acquire(task)"]).places
+    assert ("msync", "s390") not in places
+    assert ("swapped in twice", "s390") in places
+
+
+@pytest.mark.parametrize(
+    ("done", "searched"),
+    [(True, ["locked on s390", "anon on s390"]), (False, ["locked on s390", "locked on x86", "anon on s390"])],
+)
+def test_a_scope_is_searched_on_the_other_architecture_where_nothing_differed(
+    done: bool, searched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Judge(all_mutants()["memory.do_wp_page: self.flush_tlb_page(mm, address)"])
+    judge.places = {place: judge.places[place] for place in judge.places if place[0] in ("locked", "anon")}
+    asked: list[str] = []
+
+    def search(self: Judge, place: tuple[str, str]) -> bool:
+        asked.append(" on ".join(place))
+        return done or place[0] == "anon"
+
+    monkeypatch.setattr(Judge, "walk", lambda self, place, runs: place[1] == "s390")
+    monkeypatch.setattr(Judge, "search", search)
+    judge.judge()
+    assert asked == searched
+
+
+def test_no_search_is_begun_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(all_mutants()["memory.do_wp_page: self.flush_tlb_page(mm, address)"])
+    monkeypatch.setattr(mutants, "BUDGET", 0)
+    monkeypatch.setattr(mutants, "RUNS", (1, 1))
+    assert judge.judge().how == "walk"
+
+
 # what is said of them
 
 
