@@ -655,8 +655,9 @@ class Judge:
         self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
         self.walks: dict[tuple[Scope, str], CountingWalk] = {}  # by machine: places may have one in common
+        kernels = {base: mutant.on(base) for base in BASES if any(mutant.fits(base, arch) for arch in ARCHES)}
         self.places = {
-            (name, arch): (base, mutant.on(base), bounds)
+            (name, arch): (base, kernels[base], bounds)
             for name, bounds in (PLACES | CORNERS).items()
             if mutant.suits(bounds.scope)
             for arch in sorted(ARCHES, reverse="migration" in bounds.scope.also)  # s390 cannot move pages
