@@ -63,6 +63,8 @@ WRITTEN: Final = frozenset(("AS_EIO", "PG_dirty", "key_c", "tag_dirty"))
 READ: Final = frozenset(("PG_dirty", "PG_writeback", "accounts_dirty", "key_c", "mapcount", "tag_dirty"))
 #: Counts that are not looked at: as if nobody else had the page or the slot.
 COUNTS: Final = frozenset(("count", "map", "mapcount"))
+#: What s390 has not: the dirty bit of a pte, translations that outlive their pte.
+ONLY_X86: Final = ("DIRTY", "pte_dirty", "the dirty bit", "flush_tlb")
 #: Bits of a pte that are not set, tested, cleared.
 BITS: Final = frozenset(("DIRTY", "pte_dirty"))
 #: Looks at what another CPU may have changed while no lock was held: as if nobody had.
@@ -325,6 +327,11 @@ class Mutant:
         has = {"swap": scope.slots, "shmem": {TMPFS, SHM} & {*scope.files}}
         return all(there or word not in name for word, there in has.items())
 
+    def likelier(self, scope: Scope) -> str:
+        """The architecture that is searched first; s390 cannot move pages."""
+        only_x86 = "migration" in scope.also or any(word in self.name for word in ONLY_X86)
+        return X86.name if only_x86 else S390.name
+
     def on(self, base: type[Kernel]) -> type[Kernel]:
         """The kernel `base` with the function changed."""
         function = deepcopy(self.function)
@@ -430,33 +437,46 @@ CORNERS: Final[dict[str, Bounds]] = {
     "pinned and written": _place(
         ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
     ),
-    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
-    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
     "written twice": _place(
         ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
     ),
     "private file": _place(("load", "mmap_file", "munmap", "reclaim", "resume", "store"), 6, processes=1, **_TMPFS),
     "truncated xfs": _place(("fork", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
+    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
     "swapped in twice": _place(("load", "pageout_done", "reclaim", "resume", "store"), 7, "threads"),
-    "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
+    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
     "pinned and moved": _place(
         ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
     ),
-    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
+    "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
     "traced file": _place(
         ("fork", "fsync", "pageout_done", "ptrace", "resume", "store", "writeback"), 6, "pins", **_EXT2
     ),
-    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
-    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
-    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
+    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
     "traced": _place(("fork", "mprotect", "munmap", "ptrace", "resume", "store"), 5, "pins", "threads", processes=3),
+    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
+    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
     "cut and pinned": _place(
         ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
     ),
-    "cut by a third": _place(
-        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
+    "threads, files": Bounds(
+        Scope(pages=2, frames=4, also=("threads",), **_EXT2),
+        ("mmap_file", "mprotect", "mremap", "munmap", "resume"),
+        (("kind", (SHARED,)),),
+        steps=5,
+        stops=2,
     ),
-    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
+    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
+    "mremap, anon": _place(
+        ("mremap", "pageout_done", "reclaim", "resume", "store"), 6, stops=2, processes=1, pages=2
+    ),
+    "threads, vmas": _place(
+        ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
+        4,
+        "threads",
+        pages=2,
+        frames=4,
+    ),
     "threads, tmpfs": Bounds(
         Scope(also=("threads",), **_TMPFS),
         ("load", "mmap_file", "munmap", "reclaim", "resume", "store"),
@@ -471,16 +491,13 @@ CORNERS: Final[dict[str, Bounds]] = {
         steps=7,
         stops=1,
     ),
-    "threads, files": Bounds(
-        Scope(pages=2, frames=4, also=("threads",), **_EXT2),
-        ("mmap_file", "mprotect", "mremap", "munmap", "resume"),
-        (("kind", (SHARED,)),),
-        steps=5,
-        stops=2,
+    "cut by a third": _place(
+        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
     ),
-    "mremap, anon": _place(
-        ("mremap", "pageout_done", "reclaim", "resume", "store"), 6, stops=2, processes=1, pages=2
+    "moved by two": _place(
+        ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
     ),
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
     "mremap, merged": Bounds(
         Scope(processes=1, pages=3, frames=4, files=(EXT2,), slots=0),
         ("mmap_file", "mremap", "munmap", "resume", "store", "writeback"),
@@ -488,22 +505,12 @@ CORNERS: Final[dict[str, Bounds]] = {
         steps=8,
         stops=2,
     ),
-    "threads, vmas": _place(
-        ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
-        4,
-        "threads",
-        pages=2,
-        frames=4,
-    ),
     "read from disk": Bounds(
         Scope(files=(EXT2,), slots=0, also=("threads",)),
         ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
         (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
         steps=8,
         stops=2,
-    ),
-    "moved by two": _place(
-        ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
     ),
     "swapoff and exit": Bounds(
         SMALL,
@@ -660,7 +667,7 @@ class Judge:
             (name, arch): (base, kernels[base], bounds)
             for name, bounds in (PLACES | CORNERS).items()
             if mutant.suits(bounds.scope)
-            for arch in sorted(ARCHES, reverse="migration" in bounds.scope.also)  # s390 cannot move pages
+            for arch in sorted(ARCHES, key=lambda arch: arch != mutant.likelier(bounds.scope))
             for base in bases_of(bounds.scope)
             if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))  # type: ignore[arg-type]
         }
@@ -690,6 +697,8 @@ class Judge:
         if self.quick:
             return
         todo = sorted(self.places, key=lambda place: 2 - bool(times[place]) if place in times else 0)
+        if self.mutant.lock:  # which is contended on both architectures or on none
+            todo.sort(key=lambda place: place[1] != self.mutant.likelier(self.machine(place)[0]))
         seen: set[str] = set()
         for place in filter(self.searchable, todo):
             if place[0] not in seen and self.fate.steps <= BUDGET and self.search(place):

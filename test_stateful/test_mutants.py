@@ -187,7 +187,7 @@ def test_a_machine_without_swap_is_none_for_a_mutant_of_swap() -> None:
 def test_a_scope_is_searched_on_the_other_architecture_where_nothing_differed(
     done: bool, searched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = Judge(all_mutants()["memory.do_wp_page: self.flush_tlb_page(mm, address)"])
+    judge = Judge(all_mutants()["memory.handle_pte_fault: mm.pte[address] is not entry"])
     judge.places = {place: judge.places[place] for place in judge.places if place[0] in ("locked", "anon")}
     asked: list[str] = []
 
