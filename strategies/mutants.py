@@ -324,13 +324,16 @@ class Mutant:
     def suits(self, scope: Scope) -> bool:
         """Whether a machine has what the function is about, by its name."""
         name = self.name.partition(":")[0]
-        has = {"swap": scope.slots, "shmem": {TMPFS, SHM} & {*scope.files}}
+        has = {"swap": scope.slots, "shmem": {TMPFS, SHM} & {*scope.files}, "migration": "migration" in scope.also}
         return all(there or word not in name for word, there in has.items())
+
+    @property
+    def only_x86(self) -> bool:
+        return any(word in self.name for word in ONLY_X86)
 
     def likelier(self, scope: Scope) -> str:
         """The architecture that is searched first; s390 cannot move pages."""
-        only_x86 = "migration" in scope.also or any(word in self.name for word in ONLY_X86)
-        return X86.name if only_x86 else S390.name
+        return X86.name if self.only_x86 or "migration" in scope.also else S390.name
 
     def on(self, base: type[Kernel]) -> type[Kernel]:
         """The kernel `base` with the function changed."""
@@ -697,7 +700,7 @@ class Judge:
         if self.quick:
             return
         todo = sorted(self.places, key=lambda place: 2 - bool(times[place]) if place in times else 0)
-        if self.mutant.lock:  # which is contended on both architectures or on none
+        if self.mutant.lock or self.mutant.only_x86:  # a lock is contended on both architectures or on none
             todo.sort(key=lambda place: place[1] != self.mutant.likelier(self.machine(place)[0]))
         seen: set[str] = set()
         for place in filter(self.searchable, todo):
