@@ -636,7 +636,7 @@ class CountingWalk(Walk):
 #: most differences; in how many scopes that is; and after how many steps no other search is begun.
 RUNS: Final = (20, 300)
 MOST: Final = 3
-BUDGET: Final = 250_000
+BUDGET: Final = 200_000
 
 
 class CountingSearch(Search):
