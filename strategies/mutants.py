@@ -480,6 +480,13 @@ CORNERS: Final[dict[str, Bounds]] = {
         pages=2,
         frames=4,
     ),
+    "moved, merged": Bounds(
+        Scope(pages=2, frames=4, also=("migration",)),
+        ("fork", "mprotect", "move_pages", "resume", "store"),
+        (("mover", PROCESSES[1:2]),),
+        steps=6,
+        stops=1,
+    ),
     "threads, tmpfs": Bounds(
         Scope(also=("threads",), **_TMPFS),
         ("load", "mmap_file", "munmap", "reclaim", "resume", "store"),
@@ -520,13 +527,6 @@ CORNERS: Final[dict[str, Bounds]] = {
         ("exit", "fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
         (*_LUMPY, ("holder", PROCESSES[:1])),
         steps=8,
-        stops=1,
-    ),
-    "moved, merged": Bounds(
-        Scope(pages=2, frames=4, also=("migration",)),
-        ("fork", "mprotect", "move_pages", "resume", "store"),
-        (("mover", PROCESSES[1:2]),),
-        steps=6,
         stops=1,
     ),
     "swapoff of three": Bounds(
