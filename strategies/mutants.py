@@ -428,7 +428,7 @@ PLACES: Final[dict[str, Bounds]] = {
     "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, "threads"),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
 }
-#: Small scopes that are only searched, each for a race or a chain of steps that no walk comes to: about cheapest first.
+#: Small scopes that are only searched, each for a race or a chain of steps that no walk comes to: cheap ones first.
 CORNERS: Final[dict[str, Bounds]] = {
     "tmpfs, no frame": _place(
         ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
