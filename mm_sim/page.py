@@ -47,6 +47,20 @@ class Pte:
         return f"{self.page!r} {flags}"
 
 
+@final
+class Ptes(dict[int, Pte]):
+    """The ptes of a page by their bits, made when they are first asked for."""
+
+    __slots__ = ("page",)
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def __missing__(self, bits: int) -> Pte:
+        self[bits] = pte = Pte(self.page, bits)
+        return pte
+
+
 class Page:
     """A page frame, its struct page and its storage key (include/linux/mm_types.h).
 
@@ -99,16 +113,7 @@ class Page:
         self.io = GARBAGE
         self.key_c = False
         self.key_r = False
-        self.ptes = (
-            Pte(self, 0),
-            Pte(self, WRITE),
-            Pte(self, DIRTY),
-            Pte(self, DIRTY | WRITE),
-            Pte(self, YOUNG),
-            Pte(self, YOUNG | WRITE),
-            Pte(self, YOUNG | DIRTY),
-            Pte(self, YOUNG | DIRTY | WRITE),
-        )
+        self.ptes = Ptes(self)
         self.migration: tuple[Migration, Migration] | None = None
 
     def busy(self) -> bool:

@@ -8,8 +8,10 @@ slots and processes, or in which values were stored. May import the rest of `mm_
 from __future__ import annotations
 
 import dis
+import gc
 import marshal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from hashlib import blake2b
 from itertools import groupby, permutations, product
@@ -36,10 +38,22 @@ def is_quiet(system: System) -> bool:
     return all(task.steps is None for task in system.kernel.tasks)
 
 
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Look for garbage more rarely: clones are full of cycles, and all that are kept are looked through each time."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(2_000, 10, 1_000_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+
+
 def clone(system: System, spare: System | None = None) -> System:
     """A copy of a quiet state, which shares only `marks` with it.
 
-    `spare` is a system of the same scope that nobody needs any more: its frames are used again.
+    `spare` is a system of the same scope that nobody needs any more: its frames are used again, and what else refers
+    to itself is taken apart, so that its memory is free at once.
     """
     old = system.kernel
     new: Kernel = type(old).__new__(type(old))
@@ -54,6 +68,13 @@ def clone(system: System, spare: System | None = None) -> System:
         slots = [SwapSlot(slot.number) for slot in old.slots]
     else:
         frames, slots = spare.kernel.frames, spare.kernel.slots
+        for task in spare.kernel.tasks:
+            task.steps = None
+        for mm in spare.kernel.mms:
+            for vma in mm.mmap:
+                if vma.anon_vma is not None:
+                    vma.anon_vma.head.clear()
+            mm.mmap.clear()
     new.frames, new.slots = frames, slots
     anon: dict[AnonVma, AnonVma] = {}
     mms: dict[Mm, Mm] = {}

@@ -33,7 +33,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import KernelBug, Task, points, run
-from mm_sim.snapshot import canonical, clone, is_quiet, stack
+from mm_sim.snapshot import canonical, clone, few_collections, is_quiet, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
 from strategies.reduce import (
@@ -407,6 +407,7 @@ class Search:
 
     # all states
 
+    @few_collections()
     def run(
         self,
         deadline: float | None = None,
@@ -425,10 +426,8 @@ class Search:
         result.ended = ""
         start = time.monotonic() - result.seconds
         jobs = jobs if "fork" in get_all_start_methods() else 1
-        thresholds = gc.get_threshold()
         interrupted: list[int] = []  # Ctrl-C waits for the end of a block: half a node would be lost on resuming
         handler = signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
-        gc.set_threshold(50_000, 10, 1_000_000)  # clones are full of cycles; what is seen and queued stays
         try:
             while not result.ended:
                 if not self.layer:
@@ -457,7 +456,6 @@ class Search:
                     result.ended = "interrupted"
                 progress(result)
         finally:
-            gc.set_threshold(*thresholds)
             signal.signal(signal.SIGINT, handler)
         if checkpoint is not None and result.ended not in ("complete", "loss"):
             self.save(checkpoint)

@@ -404,11 +404,15 @@ def settle(system: System) -> None:
             page.PG_uptodate = True
             page.content = page.io = slot.content = GARBAGE
             page.mapping = None
-    busy = [task.mm for task in kernel.tasks[len(KERNEL_TASKS) :] if task.steps is not None]
-    if any(task.op == "fork" and task.steps is not None for task in kernel.tasks):
-        return
-    if any(mm.mmap and (anon := mm.mmap[0].anon_vma) and anon.lock.owner is not None for mm in kernel.mms):
-        return
+    busy = []
+    for task in kernel.tasks[len(KERNEL_TASKS) :]:
+        if task.steps is not None:
+            if task.op == "fork":
+                return
+            busy.append(task.mm)
+    for mm in kernel.mms:
+        if mm.mmap and (anon := mm.mmap[0].anon_vma) is not None and anon.lock.owner is not None:
+            return
     users: dict[Page | SwapSlot, list[Mm]] = {}
     for mm in kernel.mms:
         pte = mm.pte[0]

@@ -17,7 +17,7 @@ from mm_sim.loss import Step
 from mm_sim.names import TASKS
 from mm_sim.page import DIRTY, WRITE, Pte
 from mm_sim.sched import run_some
-from mm_sim.snapshot import clone, is_quiet
+from mm_sim.snapshot import clone, few_collections, is_quiet
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.rules import instances, table
 
@@ -134,6 +134,8 @@ class Walk:
         for instance in instances(kernel, scope):
             by_rule.setdefault(instance[0].name, []).append(instance)
         self.by_rule = list(by_rule.values())
+        #: The system of the last run, whose frames the next one uses again.
+        self.spare: System | None = None
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
 
     def change_points(self) -> Callable[[], float]:
@@ -174,12 +176,13 @@ class Walk:
                 self.look(system, done)
         return True
 
+    @few_collections()
     def run(self) -> Loss | None:
         """Do one run; what it lost, if anything. Raises KernelBug; `trace` has the steps in any case."""
         draw = self.random.random
         corpus = self.corpus
         start, trace = corpus[int(len(corpus) * draw())]
-        system = clone(start)
+        self.spare = system = clone(start, self.spare)
         self.trace = steps = list(trace)
         chance = self.STOPS[int(draw() * len(self.STOPS))]
         preempt = draw() < self.PREEMPT

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing import parent_process
 from socket import gethostname
 from types import FrameType
 from typing import Any
@@ -86,10 +87,11 @@ class Worker:
         self.taken: set[Job] = set()
 
     def work(self) -> Outcome:
-        """Take one slice after the other until the night ends."""
+        """Take one slice after the other until the night ends, or the process that began it is no more."""
+        parent = parent_process()
         try:
             while (left := self.stop - time.monotonic()) > 0.2:
-                if self.closed.issuperset(self.night.jobs()):
+                if self.closed.issuperset(self.night.jobs()) or (parent is not None and not parent.is_alive()):
                     break
                 job = self.next_job(left)
                 if job is None:

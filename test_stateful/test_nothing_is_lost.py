@@ -255,3 +255,13 @@ def test_night_that_is_interrupted_says_what_it_did(tmp_path: Path) -> None:
 def working(at: Path) -> list[str]:
     """The workers of the night there was."""
     return [tally.worker for of in tallies(kept(at)).values() for tally in of]
+
+
+@pytest.mark.nightly
+def test_workers_do_not_outlive_the_night_that_is_killed(tmp_path: Path) -> None:
+    night = fuzz(tmp_path, "--budget=60s", "--jobs=1", "linux_2_6_26", "a4b526b3ba63", "no_clear_uptodate")
+    until(lambda: working(tmp_path))
+    worker = int(working(tmp_path)[0].split(" ")[2])
+    night.kill()
+    until(lambda: not Path(f"/proc/{worker}").exists())  # after its slice of ten seconds
+    night.communicate()
