@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mm_sim.address_space import AddressSpace
-from mm_sim.ghost import Ghost
+from mm_sim.ghost import Ghost, Space
 from mm_sim.loss import Step
 from mm_sim.mm import VM_WRITE, Mm
-from mm_sim.page import WRITE, ZERO, Page, Pte, SwapSlot
+from mm_sim.page import DIRTY, WRITE, ZERO, Migration, Page, Pte, SwapSlot
 from mm_sim.sched import KernelBug
 from mm_sim.system import System
 
 
 def count_everything(system: System) -> None:
     """Raises KernelBug if a count of a state in which no operation is under way is not what it counts."""
-    if wrong := [*_wrong(system), *_wrong_files(system.kernel.files, system.ghost), *_wrong_ptes(system.kernel.mms)]:
+    if wrong := [*_wrong(system), *_wrong_files(system.kernel.files, system.ghost)]:
         raise KernelBug("; ".join(wrong))
 
 
 def count_mended(system: System, steps: Sequence[Step]) -> None:
-    """Raises KernelBug if a quiet state, to which `steps` led, has not what holds in 2.6.26 with mends only."""
-    if wrong := [*_unknown_ptes(system.kernel.mms), *_unsaid(system.kernel.files, steps)]:
+    """Raises KernelBug if rmap would miss a pte, write-back a store, or the file an error in the last of `steps`.
+
+    For kernels with their mends: 2.6.26 itself does so.
+    """
+    kernel, spaces = system.kernel, system.ghost.spaces
+    wrong = [one for mm in kernel.mms for one in _wrong_mm(mm, spaces.get(mm))]
+    if wrong := [*wrong, *_unsaid(kernel.files, steps)]:
         raise KernelBug("; ".join(wrong))
 
 
@@ -32,8 +37,8 @@ def _wrong(system: System) -> Iterator[str]:
     on_swap = [slot for file in kernel.files for slot in file.swap]
     for page in kernel.frames:
         yield from _wrong_page(page, ptes, of_files)
-        if (page in kernel.free) != (page.count == 0):
-            yield f"{page!r} is on the free list with a count, or has none and is not"
+        if kernel.free.count(page) != (page.count == 0):
+            yield f"{page!r} is on the free list with a count, or has none and is not there once"
     for slot in kernel.slots:
         swapped = sum(isinstance(pte, SwapSlot) and pte is slot for pte in ptes)
         if slot.map != swapped + (slot.page is not None) + sum(other is slot for other in on_swap):
@@ -70,6 +75,34 @@ def _wrong(system: System) -> Iterator[str]:
                     yield "a translation may write, and its pte may not"
 
 
+def _wrong_mm(mm: Mm, space: Space | None) -> Iterator[str]:
+    """The vmas are what is said to be mapped; each pte is in one that allows it, and by which rmap finds it."""
+    for addr, mapped in enumerate(space.mapped if space is not None else ()):
+        if mapped and mm.find_vma(addr) is None:  # what is not may be in one, if it was unmapped during a fork
+            yield f"page {addr} is mapped, and in no vma"
+    for vma in mm.mmap:
+        if vma.anon_vma is not None and vma.anon_vma.head.count(vma) != 1:
+            yield f"{vma!r} is not once in the list of its anon_vma"
+    for addr, pte in enumerate(mm.pte):
+        if pte is None:
+            continue
+        found = mm.find_vma(addr)
+        if found is None:
+            yield f"{pte!r} is in no vma"
+        elif type(pte) is Migration:
+            yield f"{pte!r} is left, and nobody is at work"
+        elif type(pte) is Pte:
+            page = pte.page
+            if page.mapping is not (found.anon_vma if page.PG_anon else found.vm_file) or page.mapping is None:
+                yield f"{page!r} is mapped in {found!r}, and is of something else"
+            elif page.index != addr - found.vm_start + found.vm_pgoff:
+                yield f"{page!r} is mapped at {addr} of {found!r}, where rmap does not look"
+            if pte.bits & WRITE and not found.vm_flags & VM_WRITE:
+                yield f"{pte!r} may write, and {found!r} may not"
+            if pte.bits & (DIRTY | WRITE) and found.wants_writenotify() and not page.PG_dirty:
+                yield f"{page!r} is clean, and stores by {pte!r} do not fault"
+
+
 def _wrong_page(page: Page, ptes: Sequence[object], of_files: list[Page | None]) -> Iterator[str]:
     mapped = sum(type(pte) is Pte and pte.page is page for pte in ptes)
     in_file = sum(other is page for other in of_files)
@@ -90,30 +123,6 @@ def _wrong_files(files: Sequence[AddressSpace], ghost: Ghost) -> Iterator[str]:
         for page in file.pages[file.i_size :] if file.accounts_dirty else ():
             if page is not None and (page.PG_dirty or page.mapcount or page.content != ZERO):
                 yield f"{page!r} is past the end of {file!r}, and is mapped, dirty or not empty"
-
-
-def _wrong_ptes(mms: Sequence[Mm]) -> Iterator[str]:
-    for mm in mms:
-        for addr, pte in enumerate(mm.pte):
-            vma = mm.find_vma(addr)
-            if vma is None and pte is not None:
-                yield "a pte is in no vma"
-            elif vma is not None and type(pte) is Pte and pte.bits & WRITE and not vma.vm_flags & VM_WRITE:
-                yield "a pte may write, and its vma may not"
-
-
-def _unknown_ptes(mms: Sequence[Mm]) -> Iterator[str]:
-    for mm in mms:
-        for addr, pte in enumerate(mm.pte):
-            vma = mm.find_vma(addr)
-            if vma is None or type(pte) is not Pte:
-                continue
-            page = pte.page
-            owner = vma.anon_vma if page.PG_anon else vma.vm_file
-            if page.mapping is not owner or page.index != addr - vma.vm_start + vma.vm_pgoff:
-                yield f"{page!r} is mapped at {addr} of {vma!r}, where rmap cannot find it"
-            if pte.bits & WRITE and vma.wants_writenotify() and not page.PG_dirty:
-                yield f"a pte may write, and {page!r} is clean"
 
 
 def _unsaid(files: Sequence[AddressSpace], steps: Sequence[Step]) -> Iterator[str]:

@@ -25,17 +25,18 @@ from mm_sim.arch import ARCHES, S390, X86, Arch
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.mm import Mm
-from mm_sim.names import EXT2, KSWAPD, SHM, TMPFS, XFS
+from mm_sim.names import EXT2, KSWAPD, PAGES, PROCESSES, SHARED, SHM, TMPFS, XFS
 from mm_sim.page import DIRTY, Pte, PteVal
-from mm_sim.sched import KernelBug
+from mm_sim.sched import KernelBug, Steps
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.series.swapoff_key import SwapoffKey
 from mm_sim.snapshot import is_quiet
-from mm_sim.system import Scope, System
+from mm_sim.system import SMALL, Scope, System
 from strategies import rules as the_rules
 from strategies.counts import count_everything, count_mended
-from strategies.explore import SCOPES, Base, Bounds, Search
+from strategies.explore import SCOPES, Base, Bounds, Node, Search
 from strategies.minimise import minimise
 from strategies.rules import domains, table
 from strategies.walk import Walk
@@ -62,6 +63,8 @@ WRITTEN: Final = frozenset(("AS_EIO", "PG_dirty", "key_c", "tag_dirty"))
 READ: Final = frozenset(("PG_dirty", "PG_writeback", "accounts_dirty", "key_c", "mapcount", "tag_dirty"))
 #: Counts that are not looked at: as if nobody else had the page or the slot.
 COUNTS: Final = frozenset(("count", "map", "mapcount"))
+#: What s390 has not: the dirty bit of a pte, translations that outlive their pte.
+ONLY_X86: Final = ("DIRTY", "pte_dirty", "the dirty bit", "flush_tlb")
 #: Bits of a pte that are not set, tested, cleared.
 BITS: Final = frozenset(("DIRTY", "pte_dirty"))
 #: Looks at what another CPU may have changed while no lock was held: as if nobody had.
@@ -155,6 +158,14 @@ def _changes(function: ast.FunctionDef) -> Iterator[tuple[str, ast.AST, object]]
                 yield f"{ast.unparse(node)}", node, False
 
 
+def _is_free(node: ast.AST) -> str:
+    """What a call that takes a lock would answer, without taking it."""
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Attribute)
+    lock = ast.unparse(node.func.value)
+    return f"not {lock}{'.exclusive()' if node.func.attr.startswith('down_write') else ''}.busy()"
+
+
 class _Take(ast.NodeTransformer):
     """Puts something in the place of one node, and notes where that makes a difference (see `_mutated`)."""
 
@@ -175,7 +186,8 @@ class _Take(ast.NodeTransformer):
             mark = self.noted(ast.unparse(target), ast.unparse(node.value))  # type: ignore[arg-type]
             return [ast.Expr(mark), *([node] if node.targets else [])]
         called = isinstance(node, ast.Call) and _name(node) != "busy"
-        return self.noted(repr(not self.instead) if called else ast.unparse(node), repr(self.instead))
+        was = _is_free(node) if _name(node) in LOCKS else repr(not self.instead) if called else ast.unparse(node)
+        return self.noted(was, repr(self.instead))
 
     def noted(self, was: str, now: str) -> ast.expr:
         return ast.parse(f"self.mutated({was}, {now})" if self.marks else now, mode="eval").body
@@ -197,7 +209,8 @@ class _IfHeld(ast.NodeTransformer):
 
 #: More than a walk or a search can come to: who does not wait goes round in a loop.
 SPINS: Final = 300_000
-#: How often it made a difference that a statement was missing.
+#: How often the function ran, and how often it made a difference that a statement was missing.
+RAN: Final = "a mutant ran"
 REACHED: Final = "a statement was missing"
 
 
@@ -258,6 +271,24 @@ def _set_clean_pte_at(self: Kernel, mm: Mm, addr: int, pte: PteVal) -> None:
     self.set_pte_at(mm, addr, pte)
 
 
+#: More often no operation faults before another goes on.
+FAULTS: Final = 1_000
+
+
+def _impatient(base: type[Kernel]) -> type[Kernel]:
+    """A kernel that says so when an access faults for ever."""
+    last: list[Any] = [None, 0]
+
+    def do_page_fault(self: Kernel, mm: Mm, address: int, write: bool) -> Steps[int]:
+        steps = self.current.steps
+        last[:] = steps, last[1] + 1 if steps is last[0] else 1
+        if last[1] > FAULTS:
+            raise KernelBug("faults for ever")
+        return base.do_page_fault(self, mm, address, write)
+
+    return type(base.__name__, (base,), {"__slots__": (), "do_page_fault": do_page_fault})
+
+
 _HELPERS: Final = {"__slots__": (), "mutated": _mutated, "set_clean_pte_at": _set_clean_pte_at}
 
 
@@ -281,11 +312,28 @@ class Mutant:
         return Path(sys.modules[self.owner.__module__].__file__ or "").name
 
     def fits(self, base: type[Kernel], arch: str) -> bool:
-        """Whether `base` runs the function."""
+        """Whether `base` runs the function: it is not overridden, or by what calls it."""
         if issubclass(self.owner, Arch):
             return self.owner.name == arch
-        name = self.function.name
-        return getattr(base, name, None) is vars(self.owner)[name]
+        for cls in base.__mro__:
+            names = _names(vars(cls).get(self.function.name))
+            if cls is self.owner or (names and "super" not in names):
+                return cls is self.owner
+        return False
+
+    def suits(self, scope: Scope) -> bool:
+        """Whether a machine has what the function is about, by its name."""
+        name = self.name.partition(":")[0]
+        has = {"swap": scope.slots, "shmem": {TMPFS, SHM} & {*scope.files}, "migration": "migration" in scope.also}
+        return all(there or word not in name for word, there in has.items())
+
+    @property
+    def only_x86(self) -> bool:
+        return any(word in self.name for word in ONLY_X86)
+
+    def likelier(self, scope: Scope) -> str:
+        """The architecture that is searched first; s390 cannot move pages."""
+        return X86.name if self.only_x86 or "migration" in scope.also else S390.name
 
     def on(self, base: type[Kernel]) -> type[Kernel]:
         """The kernel `base` with the function changed."""
@@ -293,6 +341,7 @@ class Mutant:
         _, node, instead = list(_changes(function))[self.number]
         function = _Take(node, instead, marks=not issubclass(self.owner, Arch)).visit(function)
         own: dict[str, object] = {**_HELPERS, "title": self.name}
+        bases: tuple[type, ...] = (base,)
         if issubclass(self.owner, Arch):
             space = {"__slots__": (), function.name: _compile(self.owner, function)}
             owner, made = self.owner, type(self.owner.__name__, (self.owner,), space)
@@ -302,10 +351,16 @@ class Mutant:
 
             own["__init__"] = start
         else:
+            function.body.insert(0, ast.Expr(ast.parse(f"self.mark({RAN!r})", mode="eval").body))
+            overridden = getattr(base, function.name) is not vars(self.owner)[function.name]
             if self.lock:
                 base, function = _if_held(base), _IfHeld().visit(function)  # type: ignore[arg-type]
+            bases = (_impatient(base),)
             own[function.name] = _compile(self.owner, function)
-        return type(base.__name__, (base,), own)
+            if overridden:  # by a mend, which still comes first
+                layer = {"__slots__": (), function.name: own.pop(function.name)}
+                bases = (*bases, type(self.owner.__name__, (self.owner,), layer))
+        return type(base.__name__, bases, own)
 
 
 def of_function(owner: type, function: ast.FunctionDef) -> Iterator[Mutant]:
@@ -322,19 +377,19 @@ def of_function(owner: type, function: ast.FunctionDef) -> Iterator[Mutant]:
 # Where they are judged
 
 
-class Plain(MremapAnonVma):
-    """2.6.26 with a mend for what it loses of anonymous memory."""
+class Plain(MremapAnonVma, SwapoffKey):
+    """2.6.26 with mends for what it loses of anonymous memory."""
 
     __slots__ = ()
 
 
-class Tracked(DirtyTrackingRace, MremapAnonVma):
+class Tracked(DirtyTrackingRace, Plain):
     """2.6.26 with mends for what it loses with one thread in each process."""
 
     __slots__ = ()
 
 
-class Mended(DelayRmap, MremapAnonVma):
+class Mended(DelayRmap, Plain):
     """2.6.26 with mends for what it loses with threads, too."""
 
     __slots__ = ()
@@ -355,39 +410,8 @@ def _place(rules: tuple[str, ...], steps: int, *also: str, stops: int = 1, **siz
 _EXT2: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 _TMPFS: Final[dict[str, Any]] = {"files": (TMPFS,), "slots": 1}
 
-#: Where mutants are judged: what is walked, and searched unless it has no bounds on steps; in this order.
+#: Where mutants are walked, and then searched for unless there is no bound on steps.
 PLACES: Final[dict[str, Bounds]] = {
-    "written twice": _place(
-        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
-    ),
-    "pinned and written": _place(
-        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
-    ),
-    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
-    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
-    "tmpfs, no frame": _place(
-        ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
-    ),
-    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
-    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
-    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
-    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
-    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
-    "cut by a third": _place(
-        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
-    ),
-    "cut and pinned": _place(
-        ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
-    ),
-    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
-    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
-    "read from disk": Bounds(
-        Scope(files=(EXT2,), slots=0, also=("threads",)),
-        ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
-        (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
-        steps=8,
-        stops=2,
-    ),
     **{name: SCOPES[name] for name in ("file", "threads", "anon", "tmpfs")},
     "loads": _place(_RACE, 6),
     "mapped file": _place((*_WRITTEN, "exit", "mmap_file", "munmap"), 5, **_EXT2),
@@ -403,6 +427,115 @@ PLACES: Final[dict[str, Bounds]] = {
     "truncate": _place((*_RACE, "truncate", "write"), 5, **_TMPFS),
     "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, "threads"),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
+}
+#: Small scopes that are only searched, each for a race or a chain of steps that no walk comes to: cheap ones first.
+CORNERS: Final[dict[str, Bounds]] = {
+    "tmpfs, no frame": _place(
+        ("pageout_done", "read", "reclaim", "store"), 7, stops=0, pages=2, frames=1, files=(TMPFS,), slots=1
+    ),
+    "tmpfs, written": _place(("reclaim", "resume", "write"), 6, stops=2, processes=1, **_TMPFS),
+    "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
+    "locked": _place(("mlock", "mprotect", "munlock", "pageout_done", "reclaim", "store"), 9, stops=0, processes=1),
+    "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "pinned and written": _place(
+        ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2
+    ),
+    "written twice": _place(
+        ("pageout_done", "reclaim", "resume", "write", "writeback"), 7, stops=2, processes=1, **_EXT2
+    ),
+    "private file": _place(("load", "mmap_file", "munmap", "reclaim", "resume", "store"), 6, processes=1, **_TMPFS),
+    "truncated xfs": _place(("fork", "resume", "store", "truncate"), 5, stops=2, files=(XFS,), slots=0),
+    "tmpfs, swapoff": _place(("pageout_done", "reclaim", "resume", "store", "swapoff", "truncate"), 7, **_TMPFS),
+    "swapped in twice": _place(("load", "pageout_done", "reclaim", "resume", "store"), 7, "threads"),
+    "tmpfs, swapped in": _place(("pageout_done", "read", "reclaim", "resume", "store"), 8, "threads", **_TMPFS),
+    "pinned and moved": _place(
+        ("fork", "load", "move_pages", "read_direct", "resume", "store"), 5, "pins", "migration", **_EXT2
+    ),
+    "forked file": _place(("exit", "fork", "munmap", "resume", "store", "writeback"), 6, **_EXT2),
+    "traced file": _place(
+        ("fork", "fsync", "pageout_done", "ptrace", "resume", "store", "writeback"), 6, "pins", **_EXT2
+    ),
+    "cut and filled": _place(("read", "resume", "truncate", "write"), 8, "threads", stops=2, **_EXT2),
+    "traced": _place(("fork", "mprotect", "munmap", "ptrace", "resume", "store"), 5, "pins", "threads", processes=3),
+    "cut by a thread": _place(("read", "reclaim", "resume", "store", "truncate", "write"), 6, "threads", **_EXT2),
+    "cut and dropped": _place(("load", "read", "reclaim", "resume", "truncate"), 6, "threads", stops=2, **_EXT2),
+    "cut and pinned": _place(
+        ("munmap", "read_direct", "resume", "truncate", "writeback"), 6, "threads", "pins", stops=2, **_EXT2
+    ),
+    "threads, files": Bounds(
+        Scope(pages=2, frames=4, also=("threads",), **_EXT2),
+        ("mmap_file", "mprotect", "mremap", "munmap", "resume"),
+        (("kind", (SHARED,)),),
+        steps=5,
+        stops=2,
+    ),
+    "tmpfs, a race": _place(("fork", "load", "pageout_done", "reclaim", "resume", "store", "write"), 6, **_TMPFS),
+    "mremap, anon": _place(
+        ("mremap", "pageout_done", "reclaim", "resume", "store"), 6, stops=2, processes=1, pages=2
+    ),
+    "threads, vmas": _place(
+        ("madvise_dontneed", "mlock", "mmap", "mprotect", "mremap", "munmap", "resume", "store"),
+        4,
+        "threads",
+        pages=2,
+        frames=4,
+    ),
+    "moved, merged": Bounds(
+        Scope(pages=2, frames=4, also=("migration",)),
+        ("fork", "mprotect", "move_pages", "resume", "store"),
+        (("mover", PROCESSES[1:2]),),
+        steps=6,
+        stops=1,
+    ),
+    "threads, tmpfs": Bounds(
+        Scope(also=("threads",), **_TMPFS),
+        ("load", "mmap_file", "munmap", "reclaim", "resume", "store"),
+        (("reclaimer", (KSWAPD,)),),
+        steps=6,
+        stops=1,
+    ),
+    "merged file": Bounds(
+        Scope(processes=1, pages=2, **_EXT2),
+        ("mmap_file", "mprotect", "munmap", "resume", "store", "writeback"),
+        (("kind", (SHARED,)), ("at", PAGES[1:2])),
+        steps=7,
+        stops=1,
+    ),
+    "cut by a third": _place(
+        ("clone", "load", "read", "resume", "truncate"), 7, "threads", processes=3, stops=2, **_EXT2
+    ),
+    "moved by two": _place(
+        ("exit", "fork", "mprotect", "move_pages", "resume", "store"), 6, "migration", stops=2, frames=4
+    ),
+    "cut": _place(("fork", "load", "read", "reclaim", "resume", "store", "truncate"), 6, files=(XFS,), slots=0),
+    "mremap, merged": Bounds(
+        Scope(processes=1, pages=3, frames=4, files=(EXT2,), slots=0),
+        ("mmap_file", "mremap", "munmap", "resume", "store", "writeback"),
+        (("kind", (SHARED,)), ("at", PAGES[1:2]), ("page", PAGES[1:3])),
+        steps=8,
+        stops=2,
+    ),
+    "read from disk": Bounds(
+        Scope(files=(EXT2,), slots=0, also=("threads",)),
+        ("pageout_done", "read", "reclaim", "resume", "truncate", "write"),
+        (*_LUMPY, ("size", (0,)), ("holder", (EXT2,))),
+        steps=8,
+        stops=2,
+    ),
+    "swapoff and exit": Bounds(
+        SMALL,
+        ("exit", "fork", "madvise_dontneed", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        (*_LUMPY, ("holder", PROCESSES[:1])),
+        steps=8,
+        stops=1,
+    ),
+    "swapoff of three": Bounds(
+        Scope(processes=3),
+        ("fork", "pageout_failed", "reclaim", "resume", "store", "swapoff"),
+        (*_LUMPY, ("holder", PROCESSES[:1])),
+        steps=7,
+        stops=1,
+    ),
 }
 
 
@@ -500,9 +633,10 @@ class CountingWalk(Walk):
 
 
 #: How many runs are walked at first, in each scope on each architecture; and then, where the missing statement made
-#: most differences; in how many scopes that is.
-RUNS: Final = (60, 300)
+#: most differences; in how many scopes that is; and after how many steps no other search is begun.
+RUNS: Final = (20, 300)
 MOST: Final = 3
+BUDGET: Final = 250_000
 
 
 class CountingSearch(Search):
@@ -512,6 +646,13 @@ class CountingSearch(Search):
         count_everything(system)
         count_mended(system, base.path)
         super().keep(base, system)
+
+    def visit(self, system: System, node: Node, step: Step, *rest: Any) -> bool:
+        known = super().visit(system, node, step, *rest)
+        if self.result.depth == self.bounds.steps and is_quiet(system):  # which is not kept
+            count_everything(system)
+            count_mended(system, (step,))
+        return known
 
 
 class Judge:
@@ -523,11 +664,13 @@ class Judge:
     def __init__(self, mutant: Mutant, quick: bool = False) -> None:
         self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
-        self.walks: dict[tuple[Scope, str], CountingWalk] = {}
+        self.walks: dict[tuple[Scope, str], CountingWalk] = {}  # by machine: places may have one in common
+        kernels = {base: mutant.on(base) for base in BASES if any(mutant.fits(base, arch) for arch in ARCHES)}
         self.places = {
-            (name, arch): (base, mutant.on(base), bounds)
-            for name, bounds in PLACES.items()
-            for arch in ARCHES
+            (name, arch): (base, kernels[base], bounds)
+            for name, bounds in (PLACES | CORNERS).items()
+            if mutant.suits(bounds.scope)
+            for arch in sorted(ARCHES, key=lambda arch: arch != mutant.likelier(bounds.scope))
             for base in bases_of(bounds.scope)
             if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))  # type: ignore[arg-type]
         }
@@ -547,34 +690,34 @@ class Judge:
         return fate
 
     def look(self) -> None:
-        """Walk a little everywhere, walk on where the statement was missing most often, and search, there first."""
-        times = {place: self.walk(place, RUNS[0]) for place in self.places}
-        by_times = sorted(times, key=lambda place: (-times[place], place[1] != self.likelier(place)))
-        each = list({place[0]: place for place in reversed(by_times)}.values())[::-1]  # of each one architecture
-        reached = [place for place in by_times if times[place]]
-        best = [place for place in each if times[place]]
+        """Walk a little everywhere, and on where it made most differences; then search, corners first."""
+        times = {place: self.walk(place, RUNS[0]) for place in self.places if place[0] in PLACES}
+        reached = sorted(filter(times.get, times), key=lambda place: -times[place])
+        self.fate.reached = tuple(map(" on ".join, reached))
         most = None if issubclass(self.mutant.owner, Arch) else MOST  # whose difference is not counted
-        for place in best[:most]:
+        for place in list({self.machine(place): place for place in reached}.values())[:most]:
             self.walk(place, RUNS[1])
         if self.quick:
             return
-        todo = sorted((place for place in self.places if place in each), key=lambda place: not times[place])
-        proven = [place for place in todo if self.searchable(place) and self.search(place)]
-        self.fate.proven = tuple(map(" on ".join, proven))
-        self.fate.reached = tuple(map(" on ".join, dict.fromkeys((*proven, *reached))))
-
-    def likelier(self, place: tuple[str, str]) -> str:
-        """The architecture that is searched where walks tell none from the other: s390 cannot move pages."""
-        return X86.name if "migration" in self.places[place][2].scope.also else S390.name
+        todo = sorted(self.places, key=lambda place: 2 - bool(times[place]) if place in times else 0)
+        if self.mutant.lock or self.mutant.only_x86:  # a lock is contended on both architectures or on none
+            todo.sort(key=lambda place: place[1] != self.mutant.likelier(self.machine(place)[0]))
+        seen: set[str] = set()
+        for place in filter(self.searchable, todo):
+            if place[0] not in seen and self.fate.steps <= BUDGET and self.search(place):
+                seen.add(place[0])
 
     def searchable(self, place: tuple[str, str]) -> bool:
         base, _, bounds = self.places[place]
         return bounds.steps is not None and self.mutant.function.name in called(base, bounds)  # type: ignore[arg-type]
 
+    def machine(self, place: tuple[str, str]) -> tuple[Scope, str]:
+        return self.places[place][2].scope, place[1]
+
     def walk(self, place: tuple[str, str], runs: int) -> int:
         """Walk until there were so many runs: how often the statement was missing in a run."""
         _, kernel, bounds = self.places[place]
-        machine = bounds.scope, place[1]  # places that differ in what is searched are walked once
+        machine = self.machine(place)
         walk = self.walks.get(machine) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
         self.walks[machine] = walk
         self.fate.where, self.fate.how = " on ".join(place), "walk"
@@ -593,7 +736,7 @@ class Judge:
         return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
 
     def search(self, place: tuple[str, str]) -> bool:
-        """Search a scope: whether all of it was searched, and the statement was missing there."""
+        """Search a scope: False if the function ran, and nowhere there it made a difference."""
         _, kernel, bounds = self.places[place]
         self.fate.where, self.fate.how = " on ".join(place), "search"
         marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
@@ -602,12 +745,14 @@ class Judge:
             result = search.run()
         except Exception as error:
             self.broke(place, search.broken, error)
-            return False
+            return True
         finally:
             self.fate.steps += search.result.transitions
         if result.ended == "loss":
             self.lost(place, result.losses[-1][0])
-        return result.ended == "complete" and REACHED in marks
+        if REACHED in marks and result.ended == "complete":
+            self.fate.proven += (self.fate.where,)
+        return REACHED in marks or RAN not in marks
 
     def broke(self, place: tuple[str, str], steps: list[Step], error: Exception) -> None:
         """A check that fires kills, unless it fires with the base, too."""
@@ -664,6 +809,9 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "(shrink_page_list()), which is another": (
         "migrate.migrate_page_move_mapping: tree_lock.busy()",
         "shmem.shmem_unuse: self.tree_lock.busy()",
+        "swap_state.add_to_swap_cache: self.tree_lock.busy()",
+        "swap_state.delete_from_swap_cache: self.tree_lock.busy()",
+        "swapfile.remove_exclusive_swap_page: self.tree_lock.busy()",
     ),
     "add_to_swap() marks an anonymous page dirty when it gets a slot again (`Add it to the swap cache and mark it "
     "dirty')": (
@@ -732,11 +880,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "truncate.sys_unlink: mapping.i_mutex.acquire(self.current)",
     ),
     # the page cache and its tree_lock
-    "a page that is in the radix tree has its mapping: both change under tree_lock (add_to_page_cache(), "
-    "__remove_from_page_cache())": (
-        "filemap.filemap_fdatawait: page.mapping is mapping",
-        "page_writeback.write_cache_pages: page.mapping is not mapping",
-    ),
     "remove_mapping() holds tree_lock for a page that it has locked, and this one is new, or locked by another; the "
     "radix tree itself, which the lock keeps whole, is left out": (
         "filemap.new_locked_page: mapping.tree_lock.busy()",
@@ -766,8 +909,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "the lock keeps page->mapping from being freed (set_page_dirty_lock()), and no address_space is freed here": (
         "page_writeback.set_page_dirty_lock: page.lock.acquire(self.current)",
     ),
-    "the disk has in the end what was sent last; the kernel forbids it for the buffers (BUG_ON(PageWriteback(page)), "
-    "__block_write_full_page()), which are left out": ("page_writeback.write_cache_pages: page.PG_writeback (2)",),
     "the vma is not freed between find_vma() and get_file(), nor is any here": (
         "msync.sys_msync: mm.mmap_sem.down_read(task)",
     ),
@@ -786,6 +927,120 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "shrink_page_list() looks once more, with the page locked again": (
         "vmscan.shrink_locked_page: page.PG_dirty (2)",
         "vmscan.shrink_locked_page: page.PG_writeback (3)",
+    ),
+    # faults
+    "on x86 the CPU sets the dirty bit at the store itself; until then the page is what it was, or is an anonymous "
+    "one that add_to_swap() will mark, or who writes to it for the user calls set_page_dirty_lock()": (
+        "memory.do_anonymous_page: self.arch.pte_dirty in self.mk_pte(page, vma).set(self.arch.pte_dirty)",
+        "memory.do_anonymous_page: the dirty bit in self.set_pte_at(mm, address, entry)",
+        "memory.do_linear_fault: self.arch.pte_dirty in entry.set(self.arch.pte_dirty)",
+        "memory.do_linear_fault: the dirty bit in self.set_pte_at(mm, address, entry)",
+        "memory.do_swap_page: self.arch.pte_dirty in pte.set(self.arch.pte_dirty)",
+        "memory.do_wp_page: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
+        "memory.do_wp_page: self.arch.pte_dirty in self.mk_pte(new_page, vma).set(self.arch.pte_dirty)",
+        "memory.do_wp_page: the dirty bit in self.set_pte_at(mm, address, entry)",
+        "memory.handle_pte_fault: self.arch.pte_dirty in entry.set(self.arch.pte_dirty)",
+        "memory.handle_pte_fault: mm.pte[address] is not entry",
+    ),
+    "an older translation allows less, so the CPU faults once more (`spurious', handle_pte_fault())": (
+        "memory.do_wp_page: self.flush_tlb_page(mm, address)",
+        "memory.handle_pte_fault: self.flush_tlb_page(mm, address)",
+    ),
+    "only the age of the page differs": (
+        "rmap.page_referenced_file: mapping.i_mmap_lock.acquire(self.current)",
+        "rmap.ptep_clear_flush_young: self.flush_tlb_page(vma.vm_mm, address)",
+    ),
+    "a shared mapping of tmpfs may write from its first pte on (vm_page_prot), so do_wp_page() does not come here; "
+    "for a disk file the bases have fault_page_locked in its place": (
+        "memory.wp_page_shared: mm.pte[address] is not orig_pte",
+        "memory.wp_page_shared: mm.ptl.acquire(task)",
+        "memory.wp_page_shared: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
+        "memory.wp_page_shared: self.flush_tlb_page(mm, address)",
+        "memory.wp_page_shared: self.set_page_dirty(page)",
+        "memory.wp_page_shared: the dirty bit in self.set_pte_at(mm, address, entry)",
+    ),
+    "only for tmpfs, as fault_page_locked has marked other pages before: a tmpfs page becomes dirty when it is "
+    "unmapped": ("memory.do_linear_fault: self.set_page_dirty(page)",),
+    "VM_FAULT_OOM where the pte has changed fails an access that could be done: nothing was stored": (
+        "memory.do_swap_page: mm.pte[address] is entry",
+        "memory.do_swap_page: mm.ptl.acquire(task)",
+    ),
+    "who holds the ptl at a preemption point has emptied or changed the pte before, and the look at the pte is one "
+    "step with what it decides; what it is in the kernel without the ptl, the model does not show": (
+        "memory.do_wp_page: mm.ptl.acquire(task)",
+        "memory.handle_pte_fault: mm.ptl.acquire(task)",
+        "swapfile.unuse_pte: mm.ptl.acquire(self.current)",
+    ),
+    "nobody knows the child's mm yet but swapoff, which comes to the parent first, whose mmap_sem fork holds": (
+        "fork.dup_mmap: mm.mmap_sem.down_write_nested(task)",
+    ),
+    "copy_pte_range() counts only how long it has held the ptls": (
+        "memory.copy_page_range: src_mm.pte[addr] is None",
+    ),
+    # rmap
+    "a pte that maps the page has a reference to it, and pageout(), remove_mapping() and migrate_page_move_mapping() "
+    "count these: a page that is still mapped stays": (
+        "migrate.unmap_and_move: page.mapcount (2)",
+        "rmap.page_lock_anon_vma: anon_vma.lock.acquire(self.current)",
+        "rmap.page_lock_anon_vma: page.mapcount",
+        "rmap.try_to_unmap: page.mapcount",
+        "rmap.try_to_unmap_anon: page.mapcount",
+        "rmap.try_to_unmap_anon: page.mapcount (2)",
+        "rmap.try_to_unmap_file: mapping.i_mmap_lock.acquire(self.current)",
+        "rmap.try_to_unmap_file: page.mapcount",
+    ),
+    "a vma is added at the tail of a list, where a walk that is under way still comes to it; that two CPUs at once "
+    "break the list itself, the model leaves out": (
+        "mmap.vma_link: anon_vma.lock.acquire(self.current)",
+        "rmap.anon_vma_link: anon_vma.lock.acquire(self.current)",
+        "rmap.anon_vma_prepare: anon_vma.lock.acquire(self.current)",
+    ),
+    "all vmas that map an anonymous page have its anon_vma and its index (__page_check_anon_rmap())": (
+        "rmap.page_add_anon_rmap: page.mapcount == 1",
+    ),
+    "a pte that may write counts as dirty (page_mkclean_one()), and the page was marked before it might": (
+        "rmap.page_mkclean: self.arch.page_test_dirty(page)",
+    ),
+    "a change bit that stays set makes the page dirty once more": (
+        "rmap.page_mkclean: self.arch.page_clear_dirty(page)",
+        "rmap.page_remove_rmap: self.arch.page_clear_dirty(page)",
+    ),
+    "the change bit goes to PG_dirty too early, and a later store sets it again": (
+        "rmap.page_remove_rmap: page.mapcount",
+    ),
+    "all that unmap_mapping_range() with even_cows == 0 unmaps is past the end, where private copies go, too "
+    "(vmtruncate())": ("memory.zap_pte_range: page.mapping is not check_mapping",),
+    # migration
+    "set_page_dirty(newpage) sets it again": ("migrate.migrate_page_move_mapping: page.tag_dirty",),
+    "mmap_sem keeps the vma from which follow_page() starts; the model starts from the pte": (
+        "migrate.sys_move_pages: mm.mmap_sem.down_read(task)",
+    ),
+    # swap
+    "remove_mapping() holds tree_lock for a page that it has locked, so that TestSetPageLocked() fails": (
+        "swapfile.free_swap_and_cache: self.tree_lock.busy()",
+    ),
+    "two mappings are not one, whatever the count of the slot": ("swapfile.can_share_swap_page: count <= 1",),
+    "with more users the page goes, too, once swap is half full (vm_swap_full()), and it is marked dirty": (
+        "swapfile.free_swap_and_cache: page.count == 2",
+    ),
+    "it is looked at twice, and the page is locked, so no write begins in between": (
+        "swapfile.remove_exclusive_swap_page: page.PG_writeback",
+        "swapfile.remove_exclusive_swap_page: page.PG_writeback (2)",
+    ),
+    "only the swap cache has the slot, so who has another reference finds another pte under the ptl, and tries "
+    "again; and the page is marked dirty": ("swapfile.remove_exclusive_swap_page: page.count != 2 (2)",),
+    "unuse_pte() looks again under the ptl": ("swapfile.unuse_vma: vma.vm_mm.pte[addr] is entry",),
+    "a vma of another anon_vma has no pte with the slot": ("swapfile.unuse_vma: page.mapping is vma.anon_vma",),
+    "swapoff does not end: it reads the slot again and again, and loses nothing": (
+        "swapfile.unuse_vma: page.mapping is not None",
+    ),
+    # architectures
+    "what the kernel writes to a page, it marks dirty itself, or clears the change bit after (SetPageUptodate())": (
+        "S390.write: page.key_c = True",
+    ),
+    "a CPU that walks the page table at each store, loses less": (
+        "X86.store: DIRTY in DIRTY | WRITE",
+        "X86.store: WRITE in DIRTY | WRITE",
     ),
 }
 

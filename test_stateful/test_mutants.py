@@ -16,18 +16,21 @@ import pytest
 import mm_sim
 from mm_sim.arch import ARCHES, X86
 from mm_sim.kernel.rmap import Rmap
+from mm_sim.kernel.swapfile import Swapfile
 from mm_sim.loss import Step
 from mm_sim.names import P1, A
 from mm_sim.page import DIRTY, Pte
 from mm_sim.sched import KernelBug
+from mm_sim.series.swapoff_key import SwapoffKey
 from mm_sim.system import SMALL, System
 from strategies import mutants
-from strategies.explore import Search
 from strategies.mutants import (
     CALLS,
+    CORNERS,
     PAGE,
     PLACES,
     REASONS,
+    CountingSearch,
     CountingWalk,
     Judge,
     Killed,
@@ -44,7 +47,7 @@ from strategies.rules import RULES
 SAMPLE = (
     "S390.page_test_dirty: page.key_c",
     "delay_rmap.zap_remove_rmap: DIRTY in ptent.bits & DIRTY",
-    "filemap.filemap_fdatawait: page.PG_writeback (2)",
+    "filemap.filemap_fdatawait: page.PG_writeback",
     "filemap.generic_file_write: self.set_page_dirty(page)",
     "memory.copy_one_pte: WRITE in pte.clear(WRITE)",
     "memory.tlb_flush: self.flush_tlb_mm(mm)",
@@ -163,6 +166,48 @@ def test_a_check_that_fires_with_the_base_too_kills_no_mutant(monkeypatch: pytes
     judge.broke(("all", "x86"), steps, KernelBug())
 
 
+def test_a_mutant_keeps_the_mend_that_calls_it() -> None:
+    mutant = all_mutants()["swapfile.unuse_mm: page.lock.acquire(task)"]
+    order = mutant.on(Tracked).__mro__
+    owners = [cls for cls in order if "unuse_mm" in vars(cls)]
+    assert owners[0] is SwapoffKey
+    assert owners[1:] == [order[order.index(Swapfile) - 1], Swapfile]
+
+
+def test_a_machine_without_swap_is_none_for_a_mutant_of_swap() -> None:
+    places = Judge(all_mutants()["memory.do_swap_page: page.lock.acquire(task)"]).places
+    assert ("msync", "s390") not in places
+    assert ("swapped in twice", "s390") in places
+
+
+@pytest.mark.parametrize(
+    ("done", "searched"),
+    [(True, ["locked on s390", "anon on s390"]), (False, ["locked on s390", "locked on x86", "anon on s390"])],
+)
+def test_a_scope_is_searched_on_the_other_architecture_where_nothing_differed(
+    done: bool, searched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Judge(all_mutants()["memory.handle_pte_fault: mm.pte[address] is not entry"])
+    judge.places = {place: judge.places[place] for place in judge.places if place[0] in ("locked", "anon")}
+    asked: list[str] = []
+
+    def search(self: Judge, place: tuple[str, str]) -> bool:
+        asked.append(" on ".join(place))
+        return done or place[0] == "anon"
+
+    monkeypatch.setattr(Judge, "walk", lambda self, place, runs: place[1] == "s390")
+    monkeypatch.setattr(Judge, "search", search)
+    judge.judge()
+    assert asked == searched
+
+
+def test_no_search_is_begun_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(all_mutants()["memory.do_wp_page: self.flush_tlb_page(mm, address)"])
+    monkeypatch.setattr(mutants, "BUDGET", 0)
+    monkeypatch.setattr(mutants, "RUNS", (1, 1))
+    assert judge.judge().how == "walk"
+
+
 # what is said of them
 
 
@@ -197,12 +242,20 @@ def test_mutant_is_killed_or_equivalent(name: str, record_property: Callable[[st
 
 
 @pytest.mark.mutants
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", {bounds.scope: place for place, bounds in PLACES.items()}.values())
 @pytest.mark.parametrize("arch", ARCHES)
-def test_bases_lose_nothing(place: str, arch: str) -> None:
-    bounds = PLACES[place]
-    for base in bases_of(bounds.scope):
-        walk = CountingWalk(base, arch, bounds.scope, seed=0)
+def test_bases_lose_nothing_where_they_are_walked(place: str, arch: str) -> None:
+    scope = PLACES[place].scope
+    for base in bases_of(scope):
+        walk = CountingWalk(base, arch, scope, seed=0)
         for _ in range(1_000):
             assert walk.run() is None
-        assert bounds.steps is None or Search(base, arch, bounds, reduce=False).run().ended == "complete"
+
+
+@pytest.mark.mutants
+@pytest.mark.parametrize("place", [place for place, bounds in (PLACES | CORNERS).items() if bounds.steps is not None])
+@pytest.mark.parametrize("arch", ARCHES)
+def test_bases_lose_nothing_where_they_are_searched(place: str, arch: str) -> None:
+    bounds = (PLACES | CORNERS)[place]
+    for base in bases_of(bounds.scope):
+        assert CountingSearch(base, arch, bounds, reduce=False).run().ended == "complete"
