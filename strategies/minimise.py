@@ -23,8 +23,13 @@ from strategies.rules import domains, instances, table
 _KEPT = ("reclaimer", "order", "prot")
 
 
-def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> tuple[list[Step], Report]:
-    """A shorter and simpler run found that loses a page as `steps` do. `steps` must lose data."""
+def minimise(
+    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], thorough: bool = False
+) -> tuple[list[Step], Report]:
+    """A shorter and simpler run found that loses a page as `steps` do. `steps` must lose data.
+
+    `thorough` also leaves out each step while another of the run changes, which takes seconds.
+    """
     first = explain(kernel, arch, scope, steps)
     assert first is not None
     report = first
@@ -57,7 +62,9 @@ def minimise(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -
         delete_chunks(best, lambda candidate: best if attempt(candidate) else None)
         if any(attempt(candidate) for candidate in _deletions(best, values)):
             continue
-        if not any(attempt(candidate) for candidate in _changes(best, values, everything)):
+        if any(attempt(candidate) for candidate in _changes(best, values, everything)):
+            continue
+        if not thorough or not any(attempt(candidate) for candidate in _exchanges(best, everything)):
             return best, report
 
 
@@ -125,6 +132,16 @@ def _changes(steps: list[Step], values: dict[str, tuple[Any, ...]], everything: 
         yield steps[:i] + _swapped(steps[i:], KSWAPD, DIRECT)
         for changed in (*_others(step, values), *everything):
             yield [*steps[:i], changed, *steps[i + 1 :]]
+
+
+def _exchanges(steps: list[Step], everything: list[Step]) -> Iterator[list[Step]]:
+    """Runs without a step, and with another in the place of one more step of the same task."""
+    for i, step in enumerate(steps):
+        for changed in everything:
+            if changed.arguments[:1] == step.arguments[:1] and changed != step:
+                for j in range(len(steps)):
+                    if j != i:
+                        yield [changed if k == i else kept for k, kept in enumerate(steps) if k != j]
 
 
 def _values(steps: list[Step]) -> dict[str, set[Any]]:
@@ -224,6 +241,10 @@ def certify(
     used = [rule.name for rule in table(kernel) if rule.name in (bounds.rules or ()) and rule.name != "resume"]
     others: list[tuple[list[Step], Report]] = []
     for n in range(1, len(used) + 1):
+        if n == len(used):  # what is found now need not be searched for
+            found = minimise(kernel, arch, scope, best, thorough=True)
+            if len(found[0]) < len(best):
+                return certify(kernel, arch, scope, found[0], states, deadline)
         bounds = replace(bounds, rules=(*used[:n], "resume"))
         result = _search(kernel, arch, bounds, kind, states if n == len(used) else min(_FIRST, states), deadline)
         others = list(result.losses)

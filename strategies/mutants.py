@@ -7,7 +7,6 @@ of the kernel that all drivers take as a series. `judge` looks for what it loses
 from __future__ import annotations
 
 import ast
-import gc
 import inspect
 import sys
 import time
@@ -32,7 +31,7 @@ from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.dirty_tracking_race import DirtyTrackingRace
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.series.swapoff_key import SwapoffKey
-from mm_sim.snapshot import is_quiet
+from mm_sim.snapshot import few_collections, is_quiet
 from mm_sim.system import SMALL, Scope, System
 from strategies import rules as the_rules
 from strategies.counts import count_everything, count_mended
@@ -675,17 +674,14 @@ class Judge:
             if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))  # type: ignore[arg-type]
         }
 
+    @few_collections()
     def judge(self) -> Fate:
         fate = self.fate
         start = time.process_time()
-        thresholds = gc.get_threshold()
-        gc.set_threshold(2_000, 10, 1_000_000)  # as for a search: clones are full of cycles
         try:
             self.look()
         except Killed as killed:
             fate.word, fate.what, fate.length = killed.word, killed.what, killed.length
-        finally:
-            gc.set_threshold(*thresholds)
         fate.seconds = round(time.process_time() - start, 2)
         return fate
 

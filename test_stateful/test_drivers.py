@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from mm_sim.kernel import Kernel
 from mm_sim.labels import labels
 from mm_sim.loss import Step, explain
-from mm_sim.names import EXT2, NOBODY, P1, SHM, TMPFS, XFS, A, kswapd
+from mm_sim.names import EXT2, NOBODY, P1, P2, RW, SHM, TMPFS, XFS, A, R, kswapd
 from mm_sim.page import Page
 from mm_sim.sched import Steps
 from mm_sim.series import load
@@ -107,6 +107,27 @@ def test_minimiser_finds_the_shortest_run_of_the_same_kind() -> None:
         steps, report = minimise(Forgetful, "s390", SMALL, walk.trace)
         assert len(steps) == 2, steps
         assert report.forgotten_by.function == "page_remove_rmap"
+
+
+def test_thorough_minimiser_leaves_a_step_out_where_another_changes() -> None:
+    """P2 gets write access back and copies the page; that it unmaps it is one step, and in the place of another."""
+    state = Live(load("page_zap_rmap"), "s390", SMALL)
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.store(process=P1, page=A)
+    state.mprotect(process=P1, page=A, prot=R)
+    state.pageout_done(holder=P1, page=A)
+    state.fork(process=P1, child=P2)
+    state.mlock(process=P2, page=A)
+    state.mprotect(process=P2, page=A, prot=RW)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.store(process=P2, page=A)
+    with pytest.raises(Loss):
+        state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    lengths = [
+        len(minimise(load("page_zap_rmap"), "s390", SMALL, state.steps, thorough)[0]) for thorough in (False, True)
+    ]
+    assert lengths == [11, 10]
 
 
 def test_report_names_the_statements() -> None:
