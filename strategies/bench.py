@@ -101,7 +101,7 @@ TARGETS = (
     ("easy_mprotect", "s390", "anon"),
     ("page_zap_rmap", "s390", "tmpfs"),
     ("fault_page_locked", "x86", "file"),
-    ("dirty_tracking_race", "x86", "threads"),
+    ("linux_2_6_26", "s390", "threads"),
 )
 #: Rule calls of the earlier walk that leaves a corpus.
 EARLIER = 200_000
