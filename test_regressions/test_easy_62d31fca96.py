@@ -5,7 +5,7 @@ P1. That it was newer than its slot was known to the change bit of its storage
 key alone. In step 7, store(A) by P2, page_zap_rmap()
 (series/page_zap_rmap.py:21) did not look there, and nothing will any more: no
 record was left. In step 8, resume() by kswapd, remove_mapping()
-(kernel/vmscan.py:74) took the last copy: 2 is gone.
+(kernel/vmscan.py:75) took the last copy: 2 is gone.
 
    CPU0: P1  CPU1: P2                          CPU2: kswapd                      I/O
 1  store(A)

@@ -3,7 +3,7 @@
 ext2 must have 2 or newer on its disk at page A, and has 1. 2 was stored in step
 6, store(A) by P1. That it was newer than what is on disk was known to PG_dirty
 alone. In step 3, writeback(ext2) by pdflush, clear_page_dirty_for_io()
-(kernel/page_writeback.py:67) cleared that: no record was left. In step 8,
+(kernel/page_writeback.py:68) cleared that: no record was left. In step 8,
 fsync(ext2) by P1, it was said to be written all the same.
 
    CPU0: P1                                     CPU1: pdflush                    I/O
