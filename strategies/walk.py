@@ -103,6 +103,9 @@ class Walk:
     PCT = 0.3
     DEPTH = 3
     HORIZON = 120
+    #: Share of the runs that set out from the first state: what happens to a page of a file at its first fault is not
+    #: seen from where a page is in the page cache, as it is almost everywhere else.
+    FIRST = 0.2
     #: How many runs to keep for each abstract state: they differ in what it does not show.
     KEPT = 6
     #: How many there may be in all; a dangerous one counts more than once. Then new ones take the place of others.
@@ -181,7 +184,7 @@ class Walk:
         """Do one run; what it lost, if anything. Raises KernelBug; `trace` has the steps in any case."""
         draw = self.random.random
         corpus = self.corpus
-        start, trace = corpus[int(len(corpus) * draw())]
+        start, trace = corpus[0 if draw() < self.FIRST else int(len(corpus) * draw())]
         self.spare = system = clone(start, self.spare)
         self.trace = steps = list(trace)
         chance = self.STOPS[int(draw() * len(self.STOPS))]
