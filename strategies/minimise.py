@@ -7,6 +7,7 @@ that forgot the page, stays the same.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -24,11 +25,17 @@ _KEPT = ("reclaimer", "order", "prot")
 
 
 def minimise(
-    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], thorough: bool = False
+    kernel: type[Kernel],
+    arch: str,
+    scope: Scope,
+    steps: list[Step],
+    thorough: bool = False,
+    deadline: float | None = None,
 ) -> tuple[list[Step], Report]:
     """A shorter and simpler run found that loses a page as `steps` do. `steps` must lose data.
 
-    `thorough` also leaves out each step while another of the run changes, which takes seconds.
+    `thorough` also leaves out each step while another of the run changes, which takes seconds, and
+    minutes on large machines; until `deadline` (of time.monotonic()).
     """
     first = explain(kernel, arch, scope, steps)
     assert first is not None
@@ -64,7 +71,11 @@ def minimise(
             continue
         if any(attempt(candidate) for candidate in _changes(best, values, everything)):
             continue
-        if not thorough or not any(attempt(candidate) for candidate in _exchanges(best, everything)):
+        if not thorough or not any(
+            attempt(candidate)
+            for candidate in _exchanges(best, everything)
+            if deadline is None or time.monotonic() < deadline
+        ):
             return best, report
 
 
@@ -242,7 +253,7 @@ def certify(
     others: list[tuple[list[Step], Report]] = []
     for n in range(1, len(used) + 1):
         if n == len(used):  # what is found now need not be searched for
-            found = minimise(kernel, arch, scope, best, thorough=True)
+            found = minimise(kernel, arch, scope, best, thorough=True, deadline=deadline)
             if len(found[0]) < len(best):
                 return certify(kernel, arch, scope, found[0], states, deadline)
         bounds = replace(bounds, rules=(*used[:n], "resume"))
