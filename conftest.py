@@ -15,7 +15,8 @@ from hypothesis import settings
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
-from strategies import mutants, night, plan, report
+from strategies import fates as the_fates
+from strategies import night, places, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.reproducer import Told
 from strategies.tally import Tally
@@ -250,9 +251,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or hasattr(session.config, "workerinput"):
         return
-    fates = [mutants.Fate(**fate) for fate in _recorded(reporter, "fate")]
-    if fates and len(fates) == len(mutants.all_mutants()):
-        mutants.write(fates)
+    fates = [the_fates.Fate(**fate) for fate in _recorded(reporter, "fate")]
+    if fates and len(fates) == len(places.all_mutants()):
+        the_fates.write(fates)
     if folder is None:
         return
     try:

@@ -49,19 +49,21 @@ class File:
 class Space:
     """One address space: for each virtual page what is mapped there and what is to be read.
 
-    `busy` counts the system calls that are taking a page away, move or fill it: nothing is promised meanwhile; `cut`
-    has those of a file that were cut off then, so that what fills them may go nowhere. `of` is the
-    file and its page, None for anonymous memory; a private mapping has its `own` value after the first store. Of the
-    calls under way `forks` has the children of fork(2), by name, `moves` from where to where mremap(2) moves.
+    `busy` counts the system calls that are taking a page away, move or fill it: nothing is promised meanwhile. `pins`
+    counts those of them that fill it; `cut` has what was taken away, cut off a file, or forked then, so that what
+    fills it may go elsewhere. `of` is the file and its page, None for anonymous memory; a private mapping has its
+    `own` value after the first store. Of the calls under way `forks` has the children of fork(2), by name, `moves`
+    from where to where mremap(2) moves.
     """
 
-    __slots__ = ("busy", "cut", "forks", "mapped", "moves", "of", "own", "shared", "values", "writable")
+    __slots__ = ("busy", "cut", "forks", "mapped", "moves", "of", "own", "pins", "shared", "values", "writable")
 
     def __init__(self, pages: int) -> None:
         self.mapped = [False] * pages
         self.values: list[Value] = [None] * pages
         self.writable = [False] * pages
         self.busy = [0] * pages
+        self.pins = [0] * pages
         self.cut: list[int] = []
         self.of: list[tuple[File, int] | None] = [None] * pages
         self.shared = [False] * pages
@@ -76,6 +78,7 @@ class Space:
         new.values = self.values.copy()
         new.writable = self.writable.copy()
         new.busy = [0] * len(self.busy)
+        new.pins = [0] * len(self.busy)
         new.of = self.of.copy()
         new.shared = self.shared.copy()
         new.own = self.own.copy()
@@ -124,17 +127,35 @@ class Ghost:
         s.values[page] = 0 if view is None else view[0].values[view[1]]
 
     def taking(self, space: object, page: int) -> None:
-        """A system call begins to take a page away, to move it or to fill it."""
+        """A system call begins to take a page away or to move it."""
         self.spaces[space].busy[page] += 1
 
     def taken(self, space: object, page: int) -> None:
         """That system call is done."""
-        self.taken_in(self.spaces[space], page)
+        self.rested(self.spaces[space], page)
 
-    def taken_in(self, s: Space, page: int) -> None:
-        """It is done with an address space that may have exited meanwhile."""
+    def rested(self, s: Space, page: int) -> None:
         s.busy[page] -= 1
-        s.cut = [cut for cut in s.cut if cut != page]
+        if not s.busy[page]:
+            s.cut = [cut for cut in s.cut if cut != page]
+
+    def filling(self, space: object, page: int) -> tuple[File, int] | None:
+        """A system call begins to fill a page, for which it pins it: the page of a file, if it fills that.
+
+        Where a process forks meanwhile, its private page may be the child's alone after that: open(2) forbids it.
+        """
+        s = self.spaces[space]
+        s.busy[page] += 1
+        s.pins[page] += 1
+        if s.shared[page]:
+            return s.of[page]
+        s.cut += [page] * len(s.forks)
+        return None
+
+    def filled_in(self, s: Space, page: int) -> None:
+        """It is done, with an address space that may have exited meanwhile."""
+        s.pins[page] -= 1
+        self.rested(s, page)
 
     def unsettle(self, space: Space, page: int) -> None:
         """What is mapped changes while another thread forks: the child may have it or not."""
@@ -147,6 +168,7 @@ class Ghost:
         self.unsettle(s, page)
         s.mapped[page] = False
         s.values[page] = s.of[page] = None
+        s.cut += [page] * s.pins[page]
 
     def mprotect(self, space: object, page: int, writable: bool) -> None:
         self.spaces[space].writable[page] = writable
@@ -180,6 +202,7 @@ class Ghost:
         s = self.spaces[space]
         if not s.mapped[page] or s.shared[page]:
             return
+        s.cut += [page] * s.pins[page]
         for child in s.forks.values():
             child.values[page] = None
         view = s.of[page]
@@ -196,6 +219,7 @@ class Ghost:
         s.forks[name] = child = s.copy()
         for page, busy in enumerate(s.busy):
             if busy:
+                s.cut += [page] * (s.pins[page] and not s.shared[page])
                 child.mapped[page] = False
                 child.values[page] = child.of[page] = None
 
@@ -210,22 +234,27 @@ class Ghost:
     def store(self, space: object, page: int, value: int) -> None:
         self.written(self.store_in(self.spaces[space], page, value), value)
 
-    def store_in(self, s: Space, page: int, value: int) -> tuple[File, int] | None:
-        """A store to an address space that may have exited meanwhile, by who has pinned its page: the page of a file.
+    def store_in(
+        self, s: Space, page: int, value: int, pinned: tuple[File, int] | None = None
+    ) -> tuple[File, int] | None:
+        """A store to an address space that may have exited meanwhile: the page of a file that it certainly went to.
 
-        Where a page is just being moved to, the store goes to that page or to what it replaces.
+        `pinned` is the page of a file, if that is what is filled. Where a page is just being moved to, the store goes
+        to that page or to what it replaces.
         """
         for old, new in s.moves:
             if new == page:
                 self.maybe(s, old, value)
                 self.maybe(s, new, value)
                 return None
+        if page in s.cut:
+            if pinned is not None:
+                self.change(*pinned, either(pinned[0].values[pinned[1]], value))
+            self.maybe(s, page, value)
+            return None
         if s.shared[page]:
             of = s.of[page]
             assert of is not None
-            if page in s.cut:
-                self.maybe(s, page, value)
-                return None
             self.change(of[0], of[1], value)
             return of
         s.values[page] = value
@@ -247,7 +276,8 @@ class Ghost:
         if of is not None and s.shared[page]:
             self.change(of[0], of[1], either(of[0].values[of[1]], value))
         else:
-            s.values[page] = either(s.values[page], value) if s.own[page] else None
+            for space in (s, *s.forks.values()):
+                space.values[page] = either(space.values[page], value) if space.own[page] else None
 
     def change(self, file: File, at: int, value: Value) -> None:
         """A page of a file changes: for its shared mappings too; a private one shows the old or the new."""

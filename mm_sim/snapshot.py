@@ -188,7 +188,7 @@ def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
     """The locals that may still be read by a function that stands at an instruction; the others are no state.
 
     What is read further on may be, and with a loop around the instruction what is read anywhere in the loop; the
-    variable of a loop tells how far its iterator has come.
+    variable of a loop tells how far its iterator has come. What an inner function has a hand in always may.
     """
     read: list[tuple[int, str]] = []
     loops: list[tuple[int, int]] = []
@@ -205,7 +205,8 @@ def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
     for start, end in sorted(loops, reverse=True):
         if start <= first <= end:
             first = start
-    return tuple(sorted({name for offset, name in read if offset >= first or offset > lasti} - _KNOWN))
+    later = {name for offset, name in read if offset >= first or offset > lasti}
+    return tuple(sorted(later.union(code.co_cellvars) - _KNOWN))
 
 
 #: What `stack` says of a function and an instruction. By id, as the hash of a code is that of all its bytes; the code
@@ -438,7 +439,8 @@ class _Writer:
             self.out += space.writable
             self.out += space.mapped
             self.out += space.busy
-            self.out.append(tuple(sorted(set(space.cut))))
+            self.out += space.pins
+            self.out.append(tuple(sorted({int(page) for page in space.cut})))
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))

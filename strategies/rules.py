@@ -88,6 +88,12 @@ def mapped(s: System, process: int, page: int) -> bool:
     return space is not None and space.mapped[page] and not space.busy[page]
 
 
+def can_go(s: System, process: int, page: int) -> bool:
+    """Also while another thread has its page filled."""
+    space = s.space_of(process)
+    return space is not None and space.mapped[page] and space.busy[page] == space.pins[page]
+
+
 def writable(s: System, process: int, page: int) -> bool:
     space = s.space_of(process)
     return space is not None and space.writable[page] and space.mapped[page] and not space.busy[page]
@@ -237,7 +243,7 @@ def mprotect(s: System, process: int, page: int, prot: int) -> Steps[None]:
 
 
 def unlocked(s: System, process: int, page: int) -> bool:
-    return mapped(s, process, page) and not _vma(s, process, page).vm_flags & VM_LOCKED
+    return can_go(s, process, page) and not _vma(s, process, page).vm_flags & VM_LOCKED
 
 
 def mlock(s: System, process: int, page: int) -> Steps[object]:
@@ -285,18 +291,19 @@ def can_read_direct(s: System, process: int, page: int) -> bool:
 def read_direct(s: System, process: int, page: int) -> Steps[None]:
     """The buffer's content is open until the call returns; then it must be what the device had."""
     mm = _mm(s, process)
+    space = s.ghost.spaces[mm]
+    pinned = s.ghost.filling(mm, page)
     value = ZERO
     went = None
 
     def copy_from_device() -> int:
         nonlocal value, went
         s.last_value = value = s.last_value + 1
-        went = s.ghost.store_in(s.ghost.spaces[mm], page, value)
+        went = s.ghost.store_in(space, page, value, pinned)
         return value
 
-    s.ghost.taking(mm, page)
     yield from s.kernel.sys_read_direct(page, copy_from_device)
-    s.ghost.taken(mm, page)
+    s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
     s.kernel.suspect = True
 
@@ -311,18 +318,18 @@ def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     mm = _mm(s, tracee)
     space = s.ghost.spaces[mm]
+    pinned = s.ghost.filling(mm, page)
     value = ZERO
     went = None
 
     def copy_from_user() -> int:
         nonlocal value, went
         s.last_value = value = s.last_value + 1
-        went = s.ghost.store_in(space, page, value)
+        went = s.ghost.store_in(space, page, value, pinned)
         return value
 
-    space.busy[page] += 1
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
-    s.ghost.taken_in(space, page)
+    s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
     s.kernel.suspect = True
 
@@ -559,7 +566,7 @@ RULES = (
     Rule("mlock", ANON, unlocked, mlock),
     Rule("munlock", ANON, locked, munlock, weight=2),
     Rule("mmap", ANON, unmapped, mmap),
-    Rule("munmap", ANON, mapped, munmap, weight=1),
+    Rule("munmap", ANON, can_go, munmap, weight=1),
     Rule("mremap", {**ANON, "to": "page"}, can_mremap, mremap, weight=2),
     Rule("madvise_dontneed", ANON, unlocked, madvise_dontneed, weight=1),
     Rule("swapoff", {"task": "swapoff"}, can_swapoff, run_swapoff, weight=1),

@@ -3,6 +3,8 @@
 Here belongs what a system call promises, and where it leaves open what is to be read.
 """
 
+import pytest
+
 from mm_sim.ghost import Ghost, Space, Value, either
 from mm_sim.names import P2
 
@@ -207,14 +209,64 @@ def test_file_that_was_cut_and_made_longer_reads_as_zeroes() -> None:
 
 def test_what_fills_a_page_that_was_cut_off_meanwhile_may_go_nowhere() -> None:
     ghost = one_file()
-    ghost.taking(PARENT, 1)
+    space = ghost.spaces[PARENT]
+    pinned = ghost.filling(PARENT, 1)
     ghost.truncate(FILE, 0)
     ghost.truncate(FILE, 1)
-    assert ghost.store_in(ghost.spaces[PARENT], 1, 1) is None
-    ghost.taken(PARENT, 1)
+    assert ghost.store_in(space, 1, 1, pinned) is None
+    ghost.filled_in(space, 1)
     assert of_file(ghost) == [(0, 1)]
     ghost.store(PARENT, 1, 2)
     assert of_file(ghost) == [2]
+
+
+def test_what_fills_a_page_that_was_unmapped_meanwhile_may_be_what_is_mapped_there_later() -> None:
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    pinned = ghost.filling(PARENT, 0)
+    ghost.munmap(PARENT, 0)
+    ghost.mmap(PARENT, 0)
+    assert ghost.store_in(space, 0, 1, pinned) is None
+    ghost.filled_in(space, 0)
+    assert space.values[0] == (0, 1)
+
+
+def test_what_fills_a_page_of_a_file_may_go_there_though_it_is_mapped_no_more() -> None:
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    pinned = ghost.filling(PARENT, 1)
+    ghost.munmap(PARENT, 1)
+    ghost.store_in(space, 1, 1, pinned)
+    ghost.filled_in(space, 1)
+    assert of_file(ghost) == [(0, 1)]
+    assert space.values[1] is None
+
+
+@pytest.mark.parametrize("first", ["fork", "fill"])
+def test_what_fills_a_private_page_while_the_process_forks_may_be_seen_by_nobody(first: str) -> None:
+    """The next store gives the parent a page of its own: open(2) says that O_DIRECT and fork(2) do not go together."""
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    if first == "fork":
+        ghost.fork_begins(PARENT, 1)
+    ghost.filling(PARENT, 0)
+    if first == "fill":
+        ghost.fork_begins(PARENT, 1)
+    ghost.fork_ends(PARENT, 1, CHILD)
+    ghost.store_in(space, 0, 1)
+    ghost.filled_in(space, 0)
+    assert space.values[0] == (0, 1)
+
+
+def test_what_fills_a_page_of_which_nothing_is_needed_may_go_nowhere() -> None:
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    pinned = ghost.filling(PARENT, 0)
+    ghost.dontneed(PARENT, 0, 0)
+    ghost.store_in(space, 0, 1, pinned)
+    ghost.filled_in(space, 0)
+    ghost.store(PARENT, 0, 2)
+    assert space.values[0] == 2
 
 
 # fsync(2), msync(2)

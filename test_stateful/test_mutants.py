@@ -23,23 +23,11 @@ from mm_sim.page import DIRTY, Pte
 from mm_sim.sched import KernelBug
 from mm_sim.series.swapoff_key import SwapoffKey
 from mm_sim.system import SMALL, System
-from strategies import mutants
-from strategies.mutants import (
-    CALLS,
-    CORNERS,
-    PAGE,
-    PLACES,
-    REASONS,
-    CountingSearch,
-    CountingWalk,
-    Judge,
-    Killed,
-    Tracked,
-    all_mutants,
-    bases_of,
-    names_on,
-    of_function,
-)
+from strategies import fates
+from strategies.fates import PAGE, CountingSearch, CountingWalk, Judge, Killed, names_on
+from strategies.mutants import CALLS, of_function
+from strategies.places import CORNERS, PLACES, Tracked, all_mutants, bases_of
+from strategies.reasons import REASONS
 from strategies.reproducer import Live
 from strategies.rules import RULES
 
@@ -162,7 +150,7 @@ def test_a_check_that_fires_with_the_base_too_kills_no_mutant(monkeypatch: pytes
     def fires(system: System) -> None:
         raise KernelBug
 
-    monkeypatch.setattr(mutants, "count_everything", fires)
+    monkeypatch.setattr(fates, "count_everything", fires)
     judge.broke(("all", "x86"), steps, KernelBug())
 
 
@@ -203,8 +191,8 @@ def test_a_scope_is_searched_on_the_other_architecture_where_nothing_differed(
 
 def test_no_search_is_begun_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge(all_mutants()["memory.do_wp_page: self.flush_tlb_page(mm, address)"])
-    monkeypatch.setattr(mutants, "BUDGET", 0)
-    monkeypatch.setattr(mutants, "RUNS", (1, 1))
+    monkeypatch.setattr(fates, "BUDGET", 0)
+    monkeypatch.setattr(fates, "RUNS", (1, 1))
     assert judge.judge().how == "walk"
 
 

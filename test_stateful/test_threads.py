@@ -249,6 +249,25 @@ def test_direct_read_into_a_page_that_is_truncated_meanwhile_goes_nowhere(arch: 
 
 
 @both_arches
+def test_direct_read_goes_to_the_page_that_was_pinned_and_not_to_what_is_mapped_there_now(arch: str) -> None:
+    state = linux(arch, "pins", "threads")
+    state.read_direct(process=P1, page=A, stop="dio_bio_submit: page pinned")
+    state.munmap(process=P2, page=A)
+    state.mmap(process=P2, page=A)
+    state.resume(task=P1)
+    state.load(process=P2, page=A)
+    assert page_of(state).content == 0
+
+
+@both_arches
+def test_munmap_waits_while_a_page_is_being_pinned(arch: str) -> None:
+    state = linux(arch, "pins", "threads")
+    state.read_direct(process=P1, page=A, stop="do_anonymous_page: ptl")
+    state.munmap(process=P2, page=A)
+    assert task(state, P2).waits is mm_of(state, P1).mmap_sem
+
+
+@both_arches
 def test_ptrace_writes_to_the_tracee_alone(arch: str) -> None:
     state = linux(arch, "pins")
     state.store(process=P1, page=A)

@@ -1,0 +1,250 @@
+"""What becomes of a mutant: `Judge` looks for what it loses, or breaks, and its base does not; and the table of it.
+
+May use all of `strategies` but the command.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from mm_sim.arch import ARCHES, Arch
+from mm_sim.loss import NotPossible, Step, replay
+from mm_sim.snapshot import few_collections, is_quiet
+from mm_sim.system import Scope, System
+from strategies.counts import count_everything, count_mended
+from strategies.explore import Base, Node, Search
+from strategies.minimise import minimise
+from strategies.mutants import RAN, REACHED, Mutant
+from strategies.places import BASES, CORNERS, PLACES, bases_of, called
+from strategies.reasons import REASONS
+from strategies.walk import Walk
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "mutants.md"
+_MARK: Final = "<!-- what follows is written by `pytest -m mutants` -->"
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of a mutant. `word` is "loss", "check" or "survived"; `what` was lost, or said by the check.
+
+    `steps` and `seconds` are what it took, `length` the steps of a short run that loses. `where` and `how` (walk or
+    search) it was killed; of a survivor, `reached` has the scopes that came to the place where the statement is
+    missing, and `proven` those of them whose search was complete.
+    """
+
+    name: str
+    word: str = "survived"
+    what: str = ""
+    where: str = ""
+    how: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+    length: int = 0
+    reached: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()
+
+    def argued(self) -> str:
+        """The reason given why it is equivalent."""
+        return next((reason for reason, names in REASONS.items() if self.name in names), "")
+
+    def why(self) -> str:
+        """Why a mutant may survive; empty if nobody says so."""
+        proven = f"proven by search: {'; '.join(self.proven)}" if self.proven else ""
+        return ". ".join(filter(None, (self.argued(), proven)))
+
+
+class Killed(Exception):
+    """A mutant has lost a page, or broken the bookkeeping."""
+
+    def __init__(self, word: str, what: str, length: int = 0) -> None:
+        super().__init__(what)
+        self.word, self.what, self.length = word, what, length
+
+
+class CountingWalk(Walk):
+    """A walk that counts everything in each quiet state."""
+
+    def look(self, system: System, steps: list[Step]) -> None:
+        count_everything(system)
+        count_mended(system, steps)
+        super().look(system, steps)
+
+
+#: How many runs are walked at first, in each scope on each architecture; and then, where the missing statement made
+#: most differences; in how many scopes that is; and after how many steps no other search is begun.
+RUNS: Final = (20, 300)
+MOST: Final = 3
+BUDGET: Final = 250_000
+
+
+class CountingSearch(Search):
+    """A search that counts everything in each quiet state."""
+
+    def keep(self, base: Base, system: System) -> None:
+        count_everything(system)
+        count_mended(system, base.path)
+        super().keep(base, system)
+
+    def visit(self, system: System, node: Node, step: Step, *rest: Any) -> bool:
+        known = super().visit(system, node, step, *rest)
+        if self.result.depth == self.bounds.steps and is_quiet(system):  # which is not kept
+            count_everything(system)
+            count_mended(system, (step,))
+        return known
+
+
+class Judge:
+    """Judges one mutant: in each scope in which it makes a difference, first what is quickest.
+
+    A `quick` one does not search.
+    """
+
+    def __init__(self, mutant: Mutant, quick: bool = False) -> None:
+        self.mutant, self.quick = mutant, quick
+        self.fate = Fate(mutant.name)
+        self.walks: dict[tuple[Scope, str], CountingWalk] = {}  # by machine: places may have one in common
+        kernels = {base: mutant.on(base) for base in BASES if any(mutant.fits(base, arch) for arch in ARCHES)}
+        self.places = {
+            (name, arch): (base, kernels[base], bounds)
+            for name, bounds in (PLACES | CORNERS).items()
+            if mutant.suits(bounds.scope)
+            for arch in sorted(ARCHES, key=lambda arch: arch != mutant.likelier(bounds.scope))
+            for base in bases_of(bounds.scope)
+            if mutant.fits(base, arch) and mutant.function.name in called(base, replace(bounds, rules=None))  # type: ignore[arg-type]
+        }
+
+    @few_collections()
+    def judge(self) -> Fate:
+        fate = self.fate
+        start = time.process_time()
+        try:
+            self.look()
+        except Killed as killed:
+            fate.word, fate.what, fate.length = killed.word, killed.what, killed.length
+        fate.seconds = round(time.process_time() - start, 2)
+        return fate
+
+    def look(self) -> None:
+        """Walk a little everywhere, and on where it made most differences; then search, corners first."""
+        times = {place: self.walk(place, RUNS[0]) for place in self.places if place[0] in PLACES}
+        reached = sorted(filter(times.get, times), key=lambda place: -times[place])
+        self.fate.reached = tuple(map(" on ".join, reached))
+        most = None if issubclass(self.mutant.owner, Arch) else MOST  # whose difference is not counted
+        for place in list({self.machine(place): place for place in reached}.values())[:most]:
+            self.walk(place, RUNS[1])
+        if self.quick:
+            return
+        todo = sorted(self.places, key=lambda place: 2 - bool(times[place]) if place in times else 0)
+        if self.mutant.lock or self.mutant.only_x86:  # a lock is contended on both architectures or on none
+            todo.sort(key=lambda place: place[1] != self.mutant.likelier(self.machine(place)[0]))
+        seen: set[str] = set()
+        for place in filter(self.searchable, todo):
+            if place[0] not in seen and self.fate.steps <= BUDGET and self.search(place):
+                seen.add(place[0])
+
+    def searchable(self, place: tuple[str, str]) -> bool:
+        base, _, bounds = self.places[place]
+        return bounds.steps is not None and self.mutant.function.name in called(base, bounds)  # type: ignore[arg-type]
+
+    def machine(self, place: tuple[str, str]) -> tuple[Scope, str]:
+        return self.places[place][2].scope, place[1]
+
+    def walk(self, place: tuple[str, str], runs: int) -> int:
+        """Walk until there were so many runs: how often the statement was missing in a run."""
+        _, kernel, bounds = self.places[place]
+        machine = self.machine(place)
+        walk = self.walks.get(machine) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
+        self.walks[machine] = walk
+        self.fate.where, self.fate.how = " on ".join(place), "walk"
+        before = walk.steps
+        try:
+            while walk.runs < runs:
+                try:
+                    lost = walk.run()
+                except Exception as error:
+                    self.broke(place, walk.trace, error)
+                else:
+                    if lost is not None:
+                        self.lost(place, walk.trace)
+        finally:
+            self.fate.steps += walk.steps - before
+        return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
+
+    def search(self, place: tuple[str, str]) -> bool:
+        """Search a scope: False if the function ran, and nowhere there it made a difference."""
+        _, kernel, bounds = self.places[place]
+        self.fate.where, self.fate.how = " on ".join(place), "search"
+        marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
+        search = CountingSearch(kernel, place[1], bounds, reduce=False, marks=marks)
+        try:
+            result = search.run()
+        except Exception as error:
+            self.broke(place, search.broken, error)
+            return True
+        finally:
+            self.fate.steps += search.result.transitions
+        if result.ended == "loss":
+            self.lost(place, result.losses[-1][0])
+        if REACHED in marks and result.ended == "complete":
+            self.fate.proven += (self.fate.where,)
+        return REACHED in marks or RAN not in marks
+
+    def broke(self, place: tuple[str, str], steps: list[Step], error: Exception) -> None:
+        """A check that fires kills, unless it fires with the base, too."""
+        base, _, bounds = self.places[place]
+        system = System(base, place[1], bounds.scope)
+        try:
+            for step in steps:
+                system.step(*step)
+                if is_quiet(system):
+                    count_everything(system)
+                    count_mended(system, [step])
+        except AssertionError:
+            return
+        raise Killed("check", f"{type(error).__name__}: {error}") from error
+
+    def lost(self, place: tuple[str, str], steps: list[Step]) -> None:
+        """A loss kills, unless the base loses the page, too."""
+        base, kernel, bounds = self.places[place]
+        scope = bounds.scope
+        with suppress(NotPossible):
+            if replay(base, place[1], scope, steps) is not None:
+                return
+        short, report = minimise(kernel, place[1], scope, steps)
+        raise Killed("loss", str(report.forgotten_by), len(short))
+
+
+def names_on(page: str) -> list[str]:
+    """The mutants in the table of the page."""
+    rows = page.partition(_MARK)[2].splitlines()
+    return [row.split("`")[1].replace("\\|", "|") for row in rows if row.startswith("| `")]
+
+
+def write(fates: list[Fate]) -> None:
+    """Write the table anew."""
+    killed = sorted((fate for fate in fates if fate.word != "survived"), key=lambda fate: fate.seconds)
+    losses = sum(fate.word == "loss" for fate in killed)
+    quick = sum(fate.seconds < 10 for fate in killed)
+    open_ = sum(fate.word == "survived" and not fate.why() for fate in fates)
+    lines = [
+        _MARK,
+        "",
+        f"{len(fates)} mutants: {losses} killed by a loss, {len(killed) - losses} by a check of the bookkeeping, "
+        f"{len(fates) - len(killed)} survive, {open_} of them with no reason yet. "
+        f"{quick} of {len(killed)} are killed in less than ten seconds.",
+        "",
+        "| mutant | fate | where | steps | seconds | shortest run found |",
+        "|---|---|---|---|---|---|",
+    ]
+    for fate in sorted(fates, key=lambda fate: fate.name):
+        what = (
+            f"survives: {fate.why() or 'no reason yet'}" if fate.word == "survived" else f"{fate.word}: {fate.what}"
+        )
+        where = "" if fate.word == "survived" else f"{fate.where}, {fate.how}"
+        cells = (f"`{fate.name}`", what, where, str(fate.steps), f"{fate.seconds:.1f}", str(fate.length or ""))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    PAGE.write_text(PAGE.read_text(encoding="utf-8").partition(_MARK)[0] + "\n".join(lines) + "\n", encoding="utf-8")
