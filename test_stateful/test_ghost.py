@@ -244,7 +244,7 @@ def test_what_fills_a_page_of_a_file_may_go_there_though_it_is_mapped_no_more() 
 
 @pytest.mark.parametrize("first", ["fork", "fill"])
 def test_what_fills_a_private_page_while_the_process_forks_may_be_seen_by_nobody(first: str) -> None:
-    """The next store gives the parent a page of its own: open(2) says that O_DIRECT and fork(2) do not go together."""
+    """The next store gives the parent another page; open(2): O_DIRECT and fork(2) do not go together."""
     ghost = one_file()
     space = ghost.spaces[PARENT]
     if first == "fork":
