@@ -175,7 +175,7 @@ def measure(seeds: int) -> dict[str, float]:
     """All figures by name."""
     calls, steps = walk_rates(SMALL, seconds=5, length=400)
     plain = hypothesis_rate(examples=100)
-    _, large = walk_rates(Scope(processes=8, pages=32, frames=128, slots=96), seconds=5, length=4000)
+    _, large = walk_rates(Scope(processes=8, pages=32, frames=384, slots=256), seconds=5, length=4000)
     state = Live(load("linux_2_6_26"))
     state.store(process=P1, page=A)
     state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)

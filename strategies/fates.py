@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from mm_sim.arch import ARCHES, Arch
+from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.snapshot import few_collections, is_quiet
-from mm_sim.system import Scope, System
+from mm_sim.system import Loss, Scope, System
+from strategies import reproducer
 from strategies.counts import count_everything, count_mended
 from strategies.explore import Base, Node, Search
 from strategies.minimise import minimise
@@ -65,8 +68,28 @@ class Killed(Exception):
         self.word, self.what, self.length = word, what, length
 
 
+@cache
+def stored_runs() -> dict[tuple[Scope, str], list[list[Step]]]:
+    """The runs that stored tests have, by machine and architecture."""
+    runs: dict[tuple[Scope, str], list[list[Step]]] = {}
+    for path in sorted(reproducer.FOLDER.glob("test_*.py")):
+        stored, steps = reproducer.read(path)
+        run = reproducer.Replay(Kernel)
+        steps(run)
+        runs.setdefault((stored.scope, stored.arch), []).append(run.steps)
+    return runs
+
+
 class CountingWalk(Walk):
     """A walk that counts everything in each quiet state."""
+
+    def set_out(self, steps: list[Step]) -> Loss | None:
+        """Set out from a stored run, too; what it loses, if anything."""
+        try:
+            self.adopt(steps)
+        except Loss as loss:
+            return loss
+        return None
 
     def look(self, system: System, steps: list[Step]) -> None:
         count_everything(system)
@@ -157,14 +180,18 @@ class Judge:
         """Walk until there were so many runs: how often the statement was missing in a run."""
         _, kernel, bounds = self.places[place]
         machine = self.machine(place)
-        walk = self.walks.get(machine) or CountingWalk(kernel, place[1], bounds.scope, seed=0)
-        self.walks[machine] = walk
-        self.fate.where, self.fate.how = " on ".join(place), "walk"
+        adopt: list[list[Step]] = []
+        if machine not in self.walks:
+            self.walks[machine] = CountingWalk(kernel, place[1], bounds.scope, seed=0)
+            adopt = stored_runs().get(machine, []).copy()
+        walk = self.walks[machine]
+        self.fate.where = " on ".join(place)
         before = walk.steps
         try:
-            while walk.runs < runs:
+            while adopt or walk.runs < runs:
+                self.fate.how = "stored run" if adopt else "walk"
                 try:
-                    lost = walk.run()
+                    lost = walk.set_out(adopt.pop()) if adopt else walk.run()
                 except Exception as error:
                     self.broke(place, walk.trace, error)
                 else:

@@ -46,8 +46,8 @@ WRITTEN: Final = frozenset(("AS_EIO", "PG_dirty", "key_c", "tag_dirty"))
 READ: Final = frozenset(("PG_dirty", "PG_writeback", "accounts_dirty", "key_c", "mapcount", "tag_dirty"))
 #: Counts that are not looked at: as if nobody else had the page or the slot.
 COUNTS: Final = frozenset(("count", "map", "mapcount"))
-#: What s390 has not: the dirty bit of a pte, translations that outlive their pte.
-ONLY_X86: Final = ("DIRTY", "pte_dirty", "the dirty bit", "flush_tlb")
+#: What s390 has not: the dirty bit of a pte, which page_mkclean() cleans, and translations that outlive their pte.
+ONLY_X86: Final = ("DIRTY", "pte_dirty", "the dirty bit", "mkclean", "flush_tlb")
 #: Bits of a pte that are not set, tested, cleared.
 BITS: Final = frozenset(("DIRTY", "pte_dirty"))
 #: Looks at what another CPU may have changed while no lock was held: as if nobody had.

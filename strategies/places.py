@@ -71,6 +71,7 @@ PLACES: Final[dict[str, Bounds]] = {
     "scarce": _place((*_RACE[1:], "read"), 6, frames=2, **_TMPFS),
     "truncate": _place((*_RACE, "truncate", "write"), 5, **_TMPFS),
     "threads, anon": _place((*_RACE, "madvise_dontneed", "mprotect", "munmap"), 5, "threads"),
+    "processes": Bounds(Scope(processes=3, frames=4, slots=3)),
     "all": Bounds(Scope(processes=3, pages=2, frames=5, slots=3, files=(EXT2, XFS, TMPFS, SHM), also=_ALL)),
 }
 #: Small scopes that are only searched, each for a race or a chain of steps that no walk comes to: cheap ones first.
@@ -82,6 +83,8 @@ CORNERS: Final[dict[str, Bounds]] = {
     "swapoff, tmpfs": _place(("pageout_failed", "reclaim", "resume", "store", "swapoff"), 6, processes=1, **_TMPFS),
     "locked": _place(("mlock", "mprotect", "munlock", "pageout_done", "reclaim", "store"), 9, stops=0, processes=1),
     "msync": _place(("msync", "munmap", "resume", "store", "writeback"), 5, "threads", **_EXT2),
+    "forked": _place(("fork", "reclaim", "resume", "store"), 5, stops=2),
+    "protected file": _place(("mprotect", "resume", "store", "writeback"), 5, **_EXT2),
     "unmapped and pinned": _place(("munmap", "read_direct", "resume"), 4, "threads", "pins", stops=2),
     "pinned and written": _place(
         ("munmap", "read_direct", "resume", "writeback"), 6, "threads", "pins", stops=3, **_EXT2

@@ -96,6 +96,10 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "what leaves the page cache is mapped nowhere (BUG_ON(page_mapped(page)), __remove_from_page_cache())": (
         "truncate.truncate_inode_pages: page.mapping is mapping",
     ),
+    "i_size is set before (vmtruncate()), so shmem_writepage() leaves the page where it is; reclaim and migration "
+    "count this reference": ("truncate.truncate_complete_page: page.mapping is not mapping",),
+    "all that do_fsync() does under it is to write what a file has beside its pages (ext2_sync_file()), which is "
+    "left out": ("filemap.do_fsync: mapping.i_mutex.acquire(self.current)",),
     "who writes or truncates has a reference, and the last one takes the inode away (iput())": (
         "truncate.sys_unlink: mapping.i_mutex.acquire(self.current)",
     ),
@@ -110,6 +114,8 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "shmem.shmem_writepage: mapping.tree_lock.busy()",
         "shmem.shmem_writepage: self.tree_lock.busy()",
     ),
+    "who finds the page before it has gone waits for its lock, and looks at page->mapping again, or maps what is the "
+    "same as in the slot; the radix tree itself is left out": ("vmscan.remove_mapping: tree_lock.acquire(task)",),
     "who marks a page dirty has a reference, which remove_mapping() counts under tree_lock": (
         "page_writeback.tag_page_dirty: mapping.tree_lock.busy()",
     ),
@@ -174,6 +180,7 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "for a disk file the bases have fault_page_locked in its place": (
         "memory.wp_page_shared: mm.pte[address] is not orig_pte",
         "memory.wp_page_shared: mm.ptl.acquire(task)",
+        "memory.wp_page_shared: page.lock.busy()",
         "memory.wp_page_shared: self.arch.pte_dirty in self.arch.pte_young | self.arch.pte_dirty",
         "memory.wp_page_shared: self.flush_tlb_page(mm, address)",
         "memory.wp_page_shared: self.set_page_dirty(page)",
@@ -189,11 +196,14 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "step with what it decides; what it is in the kernel without the ptl, the model does not show": (
         "memory.do_wp_page: mm.ptl.acquire(task)",
         "memory.handle_pte_fault: mm.ptl.acquire(task)",
+        "migrate.remove_migration_pte: mm.ptl.acquire(self.current)",
         "swapfile.unuse_pte: mm.ptl.acquire(self.current)",
     ),
     "nobody knows the child's mm yet but swapoff, which comes to the parent first, whose mmap_sem fork holds": (
         "fork.dup_mmap: mm.mmap_sem.down_write_nested(task)",
     ),
+    "nobody but rmap comes to the child's ptes, and it sees those that are copied; that two CPUs at once break the "
+    "page table, the model leaves out": ("memory.copy_page_range: dst_mm.ptl.acquire(task)",),
     "copy_pte_range() counts only how long it has held the ptls": (
         "memory.copy_page_range: src_mm.pte[addr] is None",
     ),
@@ -224,6 +234,7 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "a change bit that stays set makes the page dirty once more": (
         "rmap.page_mkclean: self.arch.page_clear_dirty(page)",
         "rmap.page_remove_rmap: self.arch.page_clear_dirty(page)",
+        "swapoff_key.unuse_mm: self.arch.page_clear_dirty(page)",
     ),
     "the change bit goes to PG_dirty too early, and a later store sets it again": (
         "rmap.page_remove_rmap: page.mapcount",
