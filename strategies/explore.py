@@ -178,9 +178,9 @@ _DEPTH, _STOPS = 16, 32
 class Search:
     """A search of one kernel on one architecture.
 
-    A loss that `wanted` accepts ends it. Without `reduce` other tasks run at every point; unless `symmetric`,
-    processes keep their names. `free` says that states are put in their normal form. `broken` has the steps to a
-    KernelBug met in this process.
+    A loss that `wanted` accepts ends it. It sets out from the quiet state after the steps of `start`, which count for
+    no bound. Without `reduce` other tasks run at every point; unless `symmetric`, processes keep their names. `free`
+    says that states are put in their normal form. `broken` has the steps to a KernelBug met in this process.
     """
 
     def __init__(
@@ -192,11 +192,13 @@ class Search:
         reduce: bool = True,
         symmetric: bool = True,
         marks: dict[str, int] | None = None,
+        start: Sequence[Step] = (),
     ) -> None:
         self.kernel, self.arch, self.bounds = kernel, arch, bounds
         self.wanted = wanted
         self.symmetric = symmetric
         self.marks = marks
+        self.start = tuple(start)
         self.rules = rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
         allowed = dict(bounds.only)
         self.moves = [
@@ -230,9 +232,10 @@ class Search:
         self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
         self.root = System(self.machine, self.arch, bounds.scope, self.marks)
-        key, order = canonical(self.root, self.symmetric)
+        first = self.redo(clone(self.root), self.start)
+        key, order = canonical(first, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
-        self.layer = [Node(Base((), self.root), (), key, order, 0)]
+        self.layer = [Node(Base(self.start, first), (), key, order, 0)]
         self.next: list[Node] = []
         self.found: list[list[Step]] = []
         self.broken: list[Step] = []

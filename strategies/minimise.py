@@ -16,6 +16,8 @@ from typing import Any
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Report, Step, explain
 from mm_sim.names import DIRECT, KSWAPD
+from mm_sim.sched import KernelBug
+from mm_sim.snapshot import is_quiet
 from mm_sim.system import Loss, Scope, System
 from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
@@ -53,6 +55,8 @@ def minimise(
                     done.append(step)
         except Loss:
             done.append(step)
+        except KernelBug:
+            return False
         else:
             return False
         if (len(done), _cost(done)) >= (len(best), _cost(best)):
@@ -150,9 +154,36 @@ def _exchanges(steps: list[Step], everything: list[Step]) -> Iterator[list[Step]
     for i, step in enumerate(steps):
         for changed in everything:
             if changed.arguments[:1] == step.arguments[:1] and changed != step:
-                for j in range(len(steps)):
-                    if j != i:
-                        yield [changed if k == i else kept for k, kept in enumerate(steps) if k != j]
+                for stop in {None, step.stop}:
+                    for j in range(len(steps)):
+                        if j != i:
+                            new = changed._replace(stop=stop)
+                            yield [new if k == i else kept for k, kept in enumerate(steps) if k != j]
+
+
+def shorter_end(
+    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str, deadline: float | None
+) -> list[Step] | None:
+    """A run that begins like this one, from a quiet state on has fewer steps of its rules, and loses."""
+    system = System(kernel, arch, scope)
+    quiet = []
+    for at, step in enumerate(steps[:-1]):
+        if is_quiet(system):
+            quiet.append(at)
+        system.step(*step)
+    bounds = shorter(scope, steps)
+    for at in reversed(quiet):
+        within = replace(bounds, steps=len(steps) - at - 1, stops=_stops(steps[at:]))
+        search = Search(kernel, arch, within, lambda found: found.forgotten_by.function == kind, start=steps[:at])
+        try:
+            result = search.run(deadline, _FIRST)
+        except KernelBug:
+            break
+        if result.ended == "loss":
+            return result.losses[-1][0]
+        if result.ended != "complete":
+            break
+    return None
 
 
 def _values(steps: list[Step]) -> dict[str, set[Any]]:
@@ -231,6 +262,8 @@ def _search(
 
 #: States after which a search of some of the rules gives way to one of more.
 _FIRST = 10_000
+#: How many searches, those of most rules, take nearly all of the time.
+_LONG = 3
 
 
 def certify(
@@ -243,8 +276,8 @@ def certify(
 ) -> Certificate:
     """Minimise a run that loses data, and search for a shorter one of its kind.
 
-    First the rules that come first in the table are searched, then more, then all that the run uses. That search is
-    cut off at so many states, or at `deadline` (of time.monotonic()).
+    First the rules that come first in the table are searched, then more, then all that the run uses. If that is too
+    much, a shorter end is searched for; then all are, until so many states, or `deadline` (of time.monotonic()).
     """
     best, report = minimise(kernel, arch, scope, steps)
     kind = report.forgotten_by.function
@@ -252,12 +285,17 @@ def certify(
     used = [rule.name for rule in table(kernel) if rule.name in (bounds.rules or ()) and rule.name != "resume"]
     others: list[tuple[list[Step], Report]] = []
     for n in range(1, len(used) + 1):
-        if n == len(used):  # what is found now need not be searched for
+        if n == max(1, len(used) - _LONG + 1):  # what is found now need not be searched for
             found = minimise(kernel, arch, scope, best, thorough=True, deadline=deadline)
             if len(found[0]) < len(best):
                 return certify(kernel, arch, scope, found[0], states, deadline)
         bounds = replace(bounds, rules=(*used[:n], "resume"))
-        result = _search(kernel, arch, bounds, kind, states if n == len(used) else min(_FIRST, states), deadline)
+        result = _search(kernel, arch, bounds, kind, min(_FIRST, states), deadline)
+        if n == len(used) and result.ended not in ("complete", "loss"):
+            end = shorter_end(kernel, arch, scope, best, kind, deadline)
+            if end is not None:
+                return certify(kernel, arch, scope, end, states, deadline)
+            result = _search(kernel, arch, bounds, kind, states, deadline)
         others = list(result.losses)
         if result.ended == "loss":  # breadth first: nothing within the bounds is shorter than the first that is found
             path = others.pop()[0]
