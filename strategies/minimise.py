@@ -262,8 +262,6 @@ def _search(
 
 #: States after which a search of some of the rules gives way to one of more.
 _FIRST = 10_000
-#: How many searches, those of most rules, take nearly all of the time.
-_LONG = 3
 
 
 def certify(
@@ -285,7 +283,7 @@ def certify(
     used = [rule.name for rule in table(kernel) if rule.name in (bounds.rules or ()) and rule.name != "resume"]
     others: list[tuple[list[Step], Report]] = []
     for n in range(1, len(used) + 1):
-        if n == max(1, len(used) - _LONG + 1):  # what is found now need not be searched for
+        if n == len(used):  # what is found now need not be searched for
             found = minimise(kernel, arch, scope, best, thorough=True, deadline=deadline)
             if len(found[0]) < len(best):
                 return certify(kernel, arch, scope, found[0], states, deadline)

@@ -18,8 +18,8 @@ from mm_sim.series import load
 from mm_sim.system import SMALL, Loss, Scope
 from strategies.backend import NAME, WalkProvider, walking
 from strategies.bench import TARGETS, Way, hypothesis_to_a_loss, walk_to_a_loss
-from strategies.machine import Machine, machine
 from strategies.explore import SCOPES
+from strategies.machine import Machine, machine
 from strategies.minimise import minimise, shorter_end
 from strategies.reproducer import Live, StaleReproducer, call
 from strategies.rules import RULES, instances, reclaim, stops
