@@ -37,11 +37,10 @@ from strategies.conformance import (
 )
 from strategies.rules import RULES
 
-#: Some hundred programs in the ordinary run, in the nightly profile as many as it says.
-RUNS = settings(max_examples=max(300, settings().max_examples), backend="hypothesis")
-nightly = pytest.mark.skipif(
-    settings.get_current_profile_name() != "nightly", reason="takes long: --hypothesis-profile=nightly"
-)
+RUNS = settings(max_examples=300, backend="hypothesis")
+#: Each part of a night has its own, and others than the night before.
+NIGHTLY = settings(RUNS, max_examples=2_500, derandomize=False)
+nightly = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +52,16 @@ def real() -> Iterator[RealKernel]:
         pytest.skip(str(reason))
 
 
-def test_model_answers_as_the_kernel_does(real: RealKernel, record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize(
+    "runs", [RUNS, *(pytest.param(NIGHTLY, marks=nightly, id=f"part {part}") for part in range(8))]
+)
+def test_model_answers_as_the_kernel_does(
+    real: RealKernel, runs: settings, record_property: Callable[[str, object], None]
+) -> None:
     kernel = todays()
     counted = [0, 0]
 
-    @RUNS
+    @runs
     @given(programs())
     def each(program: list[Step]) -> None:
         compare(real, kernel, program)

@@ -29,7 +29,9 @@ CONSOLE = ("-chardev", "stdio,id=console,signal=off", "-device", "sclpconsole,ch
 
 #: In the order of the image: a character of its input is 'A' + 4 * operation + page.
 OPERATIONS = ("load", "store", "iske", "sske", "rrbe")
-RUNS = settings(max_examples=max(200, settings().max_examples), backend="hypothesis")
+RUNS = settings(max_examples=200, backend="hypothesis")
+#: Each part of a night has its own, and others than the night before.
+NIGHTLY = settings(RUNS, max_examples=5_000, derandomize=False)
 
 #: An operation and a page. A and B are mappings of one frame, C and D of another.
 Step = tuple[str, int]
@@ -111,8 +113,11 @@ def run_model(arch: S390, steps: list[Step]) -> list[Answer]:
     return answers
 
 
-def test_keys_are_those_of_qemu(qemu: Qemu) -> None:
-    @RUNS
+@pytest.mark.parametrize(
+    "runs", [RUNS, *(pytest.param(NIGHTLY, marks=pytest.mark.nightly, id=f"part {part}") for part in range(4))]
+)
+def test_keys_are_those_of_qemu(qemu: Qemu, runs: settings) -> None:
+    @runs
     @given(SEQUENCES)
     def each(steps: list[Step]) -> None:
         assert run_model(S390(), steps) == qemu.run(steps)
