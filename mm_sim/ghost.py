@@ -132,9 +132,9 @@ class Ghost:
 
     def taken(self, space: object, page: int) -> None:
         """That system call is done."""
-        self.rested(self.spaces[space], page)
+        self._rested(self.spaces[space], page)
 
-    def rested(self, s: Space, page: int) -> None:
+    def _rested(self, s: Space, page: int) -> None:
         s.busy[page] -= 1
         if not s.busy[page]:
             s.cut = [cut for cut in s.cut if cut != page]
@@ -155,7 +155,7 @@ class Ghost:
     def filled_in(self, s: Space, page: int) -> None:
         """It is done, with an address space that may have exited meanwhile."""
         s.pins[page] -= 1
-        self.rested(s, page)
+        self._rested(s, page)
 
     def unsettle(self, space: Space, page: int) -> None:
         """What is mapped changes while another thread forks: the child may have it or not."""

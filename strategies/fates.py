@@ -34,9 +34,9 @@ _MARK: Final = "<!-- what follows is written by `pytest -m mutants` -->"
 class Fate:
     """What became of a mutant. `word` is "loss", "check" or "survived"; `what` was lost, or said by the check.
 
-    `steps` and `seconds` are what it took, `length` the steps of a short run that loses. `where` and `how` (walk or
-    search) it was killed; of a survivor, `reached` has the scopes that came to the place where the statement is
-    missing, and `proven` those of them whose search was complete.
+    `steps` and `seconds` are what it took, `length` the steps of a short run that loses. `where` and `how` (stored
+    run, walk or search) it was killed; of a survivor, `reached` has the scopes that came to the place where the
+    statement is missing, and `proven` those of them whose search was complete.
     """
 
     name: str

@@ -154,7 +154,7 @@ def _exchanges(steps: list[Step], everything: list[Step]) -> Iterator[list[Step]
     for i, step in enumerate(steps):
         for changed in everything:
             if changed.arguments[:1] == step.arguments[:1] and changed != step:
-                for stop in {None, step.stop}:
+                for stop in dict.fromkeys((None, step.stop)):
                     for j in range(len(steps)):
                         if j != i:
                             new = changed._replace(stop=stop)
