@@ -27,7 +27,7 @@ ARCH = "s390"
 CALLS = 1_000_000_000
 #: Rule calls of one walk, the length of its runs, and the share of all calls; without novelty, and with it, where a
 #: call takes ten times as long.
-KINDS = {"no novelty": (10_000_000, 400, 0.9), "novelty": (1_000_000, 40, 0.1)}
+KINDS = {"no novelty": (10_000_000, 400, 0.95), "novelty": (1_000_000, 40, 0.05)}
 #: Longer than it takes.
 DAY = 86_400.0
 

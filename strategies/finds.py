@@ -34,7 +34,7 @@ class Finds:
 
     def __init__(self, night: Night, store: Store, tally: Tally, stop: float) -> None:
         self.night, self.store, self.tally, self.stop = night, store, tally, stop
-        #: Of each stored test the series, architecture and function that forgot, and the rules used.
+        #: Of each stored test the series, architecture and way of forgetting, and the rules used.
         self.kinds: dict[str, _Kind | None] = {}
         self.told: list[str] = []
         self.unsaved: list[str] = []
@@ -111,14 +111,14 @@ class Finds:
             self.tally.bad(job, f"{Path(series).stem} is expected to be safe, and loses: {known}")
 
     def known(self, series: str, arch: str, steps: list[Step], report: Report) -> str | None:
-        """The test of a loss of the kind of this one: forgotten by the same function, with no other rules."""
+        """The test of a loss of the kind of this one: forgotten in the same way, with no other rules."""
         name = Path(series).stem
         for path in sorted(Path(self.night.folder).glob(f"test_{name}_*.py")):
             if path.name not in self.kinds:
                 self.kinds[path.name] = _kind_in(path)
         rules = {step.rule.name for step in steps}
         for test, kind in sorted(self.kinds.items()):
-            if kind is not None and kind[0] == (name, arch, report.forgotten_by.function) and kind[1] <= rules:
+            if kind is not None and kind[0] == (name, arch, _way(report)) and kind[1] <= rules:
                 return test
         return None
 
@@ -155,7 +155,7 @@ class Finds:
             reproducer.store(series, arch, scope, found, Path(self.night.folder))
         except OSError as error:
             self.unsaved.append(f"{test} could not be written: {error.strerror}")
-        self.kinds[test] = ((name, arch, function), {step.rule.name for step in found.steps})
+        self.kinds[test] = ((name, arch, _way(found.report)), {step.rule.name for step in found.steps})
         self.told.append(f"{test}\n\n{reproducer.told(kernel, found, arch)}")
         return test
 
@@ -176,18 +176,27 @@ def _kind_in(path: Path) -> _Kind | None:
         steps(replay)
     except (reproducer.BadReproducer, reproducer.StaleReproducer, SeriesError, OSError):
         return None
-    function = _forgets(replay.kernel, stored.arch, stored.scope, replay.steps)
-    if function is None:
+    report = _explained(replay.kernel, stored.arch, stored.scope, replay.steps)
+    if report is None:
         return None
-    return (Path(stored.series).stem, stored.arch, function), {step.rule.name for step in replay.steps}
+    return (Path(stored.series).stem, stored.arch, _way(report)), {step.rule.name for step in replay.steps}
+
+
+def _way(report: Report) -> str:
+    """The function that forgot; of what fsync() was never told, it is chance who was at work when that was seen."""
+    return "" if report.loss.disk and not report.knew else report.forgotten_by.function
+
+
+def _explained(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> Report | None:
+    try:
+        return explain(kernel, arch, scope, steps)
+    except (NotPossible, KernelBug, LookupError):
+        return None
 
 
 def _forgets(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> str | None:
     """The function that forgets a page in this run; None if nothing is lost, or a step cannot happen."""
-    try:
-        report = explain(kernel, arch, scope, steps)
-    except (NotPossible, KernelBug, LookupError):
-        return None
+    report = _explained(kernel, arch, scope, steps)
     return None if report is None else report.forgotten_by.function
 
 
