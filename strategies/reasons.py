@@ -145,7 +145,6 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "it waits for nothing but the success of lumpy reclaim: shrink_page_list() looks at PG_writeback again": (
         "vmscan.pageout: page.PG_writeback",
     ),
-    "remove_mapping() counts again, under tree_lock": ("vmscan.pageout: page.count != 2",),
     "remove_mapping() looks at PG_dirty again, under tree_lock": (
         "vmscan.shrink_locked_page: page.PG_dirty",
         "vmscan.shrink_locked_page: page.PG_dirty (3)",
