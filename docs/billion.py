@@ -36,8 +36,8 @@ TOLD = """\
 
 `python docs/billion.py`, which writes this page. On each machine of `strategies/plan.py` go walks that keep nothing
 and make runs of 400 calls, and one with novelty, that makes runs of 40; the seed of each is its number. What they
-lose (of one function the first, second, fourth, ... in each walk) is minimised and compared with the stored tests; what
-is like none gets a test. *Happened* are the calls of a rule that could happen.
+lose (of one function the first, second, fourth, ... in each walk) is minimised and compared with the stored tests;
+what is like none gets a test. *Happened* are the calls of a rule that could happen.
 
 """
 
