@@ -26,7 +26,7 @@ ARCH = "s390"
 #: Rule calls of one walk, and the length of its runs: without novelty, and with it, where a call takes ten times as
 #: long.
 KINDS = {"no novelty": (10_000_000, 400), "novelty": (1_000_000, 40)}
-#: Where a call takes least, most are made: seeds on these machines, and on the others.
+#: Where a call takes least, most are made: walks on these machines, and on each other one.
 QUICK = ("small", "processes", "vmas")
 SEEDS = {"no novelty": (27, 2), "novelty": (1, 1)}
 #: Longer than it takes.
@@ -47,8 +47,8 @@ happen.
 def walks() -> Iterator[tuple[str, str, int]]:
     """Machine, kind and seed of each walk."""
     for machine in WALKED:
-        for kind, seeds in SEEDS.items():
-            for seed in range(seeds[machine not in QUICK]):
+        for kind, (quick, other) in SEEDS.items():
+            for seed in range(quick if machine in QUICK else other):
                 yield machine, kind, seed
 
 

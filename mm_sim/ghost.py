@@ -64,7 +64,7 @@ class Space:
         self.writable = [False] * pages
         self.busy = [0] * pages
         self.pins = [0] * pages
-        self.cut: list[int] = []
+        self.cut: set[int] = set()
         self.of: list[tuple[File, int] | None] = [None] * pages
         self.shared = [False] * pages
         self.own = [True] * pages
@@ -82,7 +82,7 @@ class Space:
         new.of = self.of.copy()
         new.shared = self.shared.copy()
         new.own = self.own.copy()
-        new.cut = []
+        new.cut = set()
         new.forks = {}
         new.moves = []
         return new
@@ -137,19 +137,21 @@ class Ghost:
     def _rested(self, s: Space, page: int) -> None:
         s.busy[page] -= 1
         if not s.busy[page]:
-            s.cut = [cut for cut in s.cut if cut != page]
+            s.cut.discard(page)
 
     def filling(self, space: object, page: int) -> tuple[File, int] | None:
         """A system call begins to fill a page, for which it pins it: the page of a file, if it fills that.
 
-        Where a process forks meanwhile, its private page may be the child's alone after that: open(2) forbids it.
+        Where a process forks meanwhile, its private page may be the child's alone after that: open(2) forbids it with
+        O_DIRECT, and ptrace(2) is for a tracee that is stopped.
         """
         s = self.spaces[space]
         s.busy[page] += 1
         s.pins[page] += 1
         if s.shared[page]:
             return s.of[page]
-        s.cut += [page] * len(s.forks)
+        if s.forks:
+            s.cut.add(page)
         return None
 
     def filled_in(self, s: Space, page: int) -> None:
@@ -168,7 +170,8 @@ class Ghost:
         self.unsettle(s, page)
         s.mapped[page] = False
         s.values[page] = s.of[page] = None
-        s.cut += [page] * s.pins[page]
+        if s.pins[page]:
+            s.cut.add(page)
 
     def mprotect(self, space: object, page: int, writable: bool) -> None:
         self.spaces[space].writable[page] = writable
@@ -202,7 +205,8 @@ class Ghost:
         s = self.spaces[space]
         if not s.mapped[page] or s.shared[page]:
             return
-        s.cut += [page] * s.pins[page]
+        if s.pins[page]:
+            s.cut.add(page)
         for child in s.forks.values():
             child.values[page] = None
         view = s.of[page]
@@ -219,7 +223,8 @@ class Ghost:
         s.forks[name] = child = s.copy()
         for page, busy in enumerate(s.busy):
             if busy:
-                s.cut += [page] * (s.pins[page] and not s.shared[page])
+                if s.pins[page] and not s.shared[page]:
+                    s.cut.add(page)
                 child.mapped[page] = False
                 child.values[page] = child.of[page] = None
 
@@ -322,7 +327,7 @@ class Ghost:
                         if view == (f, at):
                             space.own[page] = False
                             if space.busy[page]:
-                                space.cut.append(page)
+                                space.cut.add(page)
             self.change(f, at, None)
 
     def truncate(self, file: object, size: int) -> None:

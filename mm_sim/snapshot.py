@@ -440,7 +440,7 @@ class _Writer:
             self.out += space.mapped
             self.out += space.busy
             self.out += space.pins
-            self.out.append(tuple(sorted({int(page) for page in space.cut})))
+            self.out.append(tuple(sorted(map(int, space.cut))))
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))

@@ -162,6 +162,12 @@ def test_a_mutant_keeps_the_mend_that_calls_it() -> None:
     assert owners[1:] == [order[order.index(Swapfile) - 1], Swapfile]
 
 
+def test_a_walk_of_the_judge_sets_out_from_stored_runs() -> None:
+    """What swapoff loses takes more steps than a search from the start comes to."""
+    fate = Judge(all_mutants()["swapoff_key.unuse_mm: self.set_page_dirty(page)"], quick=True).judge()
+    assert (fate.word, fate.how) == ("loss", "stored run")
+
+
 def test_a_machine_without_swap_is_none_for_a_mutant_of_swap() -> None:
     places = Judge(all_mutants()["memory.do_swap_page: page.lock.acquire(task)"]).places
     assert ("msync", "s390") not in places

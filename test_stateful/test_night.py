@@ -9,14 +9,18 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from mm_sim.loss import explain
+from mm_sim.names import P1, P2, A, ext2
 from mm_sim.series import SeriesError, load
 from mm_sim.system import Loss
 from strategies import deepen, plan
 from strategies.corpus import Store
 from strategies.explore import SCOPES, Search
+from strategies.finds import Finds
 from strategies.machine import machine
 from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
+from strategies.reproducer import Live
 from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
 from strategies.verdict import REQUIRED
 from strategies.worker import Worker
@@ -285,3 +289,19 @@ def test_lengths_of_time() -> None:
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError, match=f"{text}|convert"):
         seconds(text)
+
+
+def test_of_what_fsync_was_never_told_it_is_one_kind_whoever_was_at_work(tmp_path: Path) -> None:
+    """The stored run is seen to have lost the page in do_page_fault(), this one in fput()."""
+    kernel, scope = load("linux_2_6_26"), SCOPES["threads"].scope
+    state = Live(kernel, "s390", scope)
+    state.store(process=P2, page=A, stop="set_page_dirty: PG_dirty set")
+    state.store(process=P1, page=A)
+    with pytest.raises(Loss):
+        state.fsync(process=P1, file=ext2)
+    found = explain(kernel, "s390", scope, state.steps)
+    assert found is not None
+    assert found.forgotten_by.function == "fput"
+    night = plan.plan(["linux_2_6_26"], 60, 0, 1, [str(tmp_path)])
+    finds = Finds(night, Store(night.databases), Tally("a night", "a worker", 0.0), stop=0.0)
+    assert finds.known("linux_2_6_26", "s390", state.steps, found) == "test_linux_2_6_26_fc6a0bcceb.py"

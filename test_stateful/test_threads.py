@@ -264,7 +264,9 @@ def test_munmap_waits_while_a_page_is_being_pinned(arch: str) -> None:
     state = linux(arch, "pins", "threads")
     state.read_direct(process=P1, page=A, stop="do_anonymous_page: ptl")
     state.munmap(process=P2, page=A)
-    assert task(state, P2).waits is not None
+    waits = task(state, P2).waits
+    assert waits is not None
+    assert list(waits.owners()) == [task(state, P1)]
 
 
 @both_arches
