@@ -55,6 +55,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 10 loses P1's page A: page_zap_rmap",
+        "swapin_race": "no loss",
         "swapoff_key": "no loss",
         "wp_only": "no loss",
         "zap_only": "step 10 loses P1's page A: page_zap_rmap",

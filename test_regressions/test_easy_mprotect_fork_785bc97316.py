@@ -54,6 +54,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "no loss",
         "page_zap_rmap": "step 9 loses tmpfs's page A: page_zap_rmap",
+        "swapin_race": "no loss",
         "swapoff_key": "no loss",
         "wp_only": "step 9 loses tmpfs's page A: page_zap_rmap",
         "zap_only": "no loss",

@@ -71,6 +71,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 10 loses P2's page A: delete_from_swap_cache",
         "no_clear_uptodate": "step 10 loses P2's page A: delete_from_swap_cache",
         "page_zap_rmap": "step 10 loses P2's page A: delete_from_swap_cache",
+        "swapin_race": "step 10 loses P2's page A: delete_from_swap_cache",
         "swapoff_key": "step 10 loses P2's page A: delete_from_swap_cache",
         "wp_only": "step 10 loses P2's page A: delete_from_swap_cache",
         "zap_only": "step 10 loses P2's page A: delete_from_swap_cache",

@@ -150,6 +150,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 13 loses P2's page A: do_page_fault",
         "no_clear_uptodate": "step 13 loses P2's page A: do_page_fault",
         "page_zap_rmap": "step 13 loses P2's page A: do_page_fault",
+        "swapin_race": "no loss",
         "swapoff_key": "step 13 loses P2's page A: do_page_fault",
         "wp_only": "step 13 loses P2's page A: do_page_fault",
         "zap_only": "step 13 loses P2's page A: do_page_fault",

@@ -2,7 +2,7 @@
 
 P2 must read 1 at page A and would read 2. 1 was stored in step 8, resume() by
 P1. Nothing had to remember it: no older copy was on the way to be read. In step
-15, resume() by P2, do_swap_page() (kernel/memory.py:431) took the last copy: 1
+15, resume() by P2, do_swap_page() (kernel/memory.py:439) took the last copy: 1
 is gone.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
@@ -171,6 +171,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 15 loses P2's page A: do_swap_page",
         "no_clear_uptodate": "no loss; step 6, resume, cannot happen here",
         "page_zap_rmap": "step 15 loses P2's page A: do_swap_page",
+        "swapin_race": "no loss",
         "swapoff_key": "step 15 loses P2's page A: do_swap_page",
         "wp_only": "step 15 loses P2's page A: do_swap_page",
         "zap_only": "step 15 loses P2's page A: do_swap_page",

@@ -2,7 +2,7 @@
 
 P1 must read 2 at page A and would read 3. 2 was stored in step 2, store(A) by
 P1. Nothing had to remember it: no older copy was on the way to be read. In step
-14, resume() by P1, do_swap_page() (kernel/memory.py:431) took the last copy: 2
+14, resume() by P1, do_swap_page() (kernel/memory.py:439) took the last copy: 2
 is gone.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
@@ -116,6 +116,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 14 loses P1's page A: do_swap_page",
         "no_clear_uptodate": "step 14 loses P1's page A: do_swap_page",
         "page_zap_rmap": "step 14 loses P1's page A: do_swap_page",
+        "swapin_race": "no loss",
         "swapoff_key": "step 14 loses P1's page A: do_swap_page",
         "wp_only": "step 14 loses P1's page A: do_swap_page",
         "zap_only": "step 14 loses P1's page A: do_swap_page",

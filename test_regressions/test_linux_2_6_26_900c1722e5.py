@@ -56,6 +56,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 4 loses ext2's page A: fput",
         "no_clear_uptodate": "step 4 loses ext2's page A: fput",
         "page_zap_rmap": "step 4 loses ext2's page A: fput",
+        "swapin_race": "step 4 loses ext2's page A: fput",
         "swapoff_key": "step 4 loses ext2's page A: fput",
         "wp_only": "step 4 loses ext2's page A: fput",
         "zap_only": "step 4 loses ext2's page A: fput",

@@ -40,6 +40,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "no loss",
         "no_clear_uptodate": "step 6 loses P3's page B: sys_fork",
         "page_zap_rmap": "step 6 loses P3's page B: sys_fork",
+        "swapin_race": "step 6 loses P3's page B: sys_fork",
         "swapoff_key": "step 6 loses P3's page B: sys_fork",
         "wp_only": "step 6 loses P3's page B: sys_fork",
         "zap_only": "step 6 loses P3's page B: sys_fork",

@@ -111,6 +111,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 16 loses P1's page C: delete_from_swap_cache",
         "no_clear_uptodate": "step 16 loses P1's page C: delete_from_swap_cache",
         "page_zap_rmap": "step 16 loses P1's page C: delete_from_swap_cache",
+        "swapin_race": "step 16 loses P1's page C: delete_from_swap_cache",
         "swapoff_key": "no loss",
         "wp_only": "step 16 loses P1's page C: delete_from_swap_cache",
         "zap_only": "step 16 loses P1's page C: delete_from_swap_cache",

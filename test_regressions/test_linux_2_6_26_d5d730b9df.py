@@ -61,6 +61,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 4 loses ext2's page A: sys_msync",
         "no_clear_uptodate": "step 4 loses ext2's page A: sys_msync",
         "page_zap_rmap": "step 4 loses ext2's page A: sys_msync",
+        "swapin_race": "step 4 loses ext2's page A: sys_msync",
         "swapoff_key": "step 4 loses ext2's page A: sys_msync",
         "wp_only": "step 4 loses ext2's page A: sys_msync",
         "zap_only": "step 4 loses ext2's page A: sys_msync",

@@ -112,6 +112,7 @@ REPRODUCER = Reproducer(
         "mremap_anon_vma": "step 14 loses P1's page A: delete_from_swap_cache",
         "no_clear_uptodate": "step 14 loses P1's page A: delete_from_swap_cache",
         "page_zap_rmap": "step 14 loses P1's page A: delete_from_swap_cache",
+        "swapin_race": "step 14 loses P1's page A: delete_from_swap_cache",
         "swapoff_key": "step 14 loses P1's page A: delete_from_swap_cache",
         "wp_only": "step 14 loses P1's page A: delete_from_swap_cache",
         "zap_only": "step 14 loses P1's page A: delete_from_swap_cache",

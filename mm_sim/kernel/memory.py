@@ -399,6 +399,10 @@ class Memory(Shmem):
             self.put_page(page)
         return Fault.DONE
 
+    def swapin_is_stale(self, page: Page, entry: SwapSlot) -> bool:
+        """Not in 2.6.26: what do_swap_page() asks of the page it has locked, apart for the patches that change it."""
+        return False
+
     def do_swap_page(self, mm: Mm, vma: Vma, address: int, write: bool, entry: SwapSlot) -> Steps[Fault]:
         """do_swap_page(): waits for the page lock, not for writeback. Left out: readahead, cgroups."""
         task = self.current
@@ -416,6 +420,10 @@ class Memory(Shmem):
         yield "do_swap_page: page lock"
         while not page.lock.acquire(task):
             yield page.lock
+        if self.swapin_is_stale(page, entry):
+            page.lock.release(task)
+            self.put_page(page)
+            return Fault.DONE
         yield "do_swap_page: ptl"
         while not mm.ptl.acquire(task):
             yield mm.ptl
