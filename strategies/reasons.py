@@ -37,7 +37,7 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "dirty')": (
         "swapfile.free_swap_and_cache: page.PG_dirty = True",
         "swapfile.remove_exclusive_swap_page: page.PG_dirty = True",
-        "swapfile.try_to_unuse_entry: page.PG_dirty = True",
+        "swapfile.part_page_and_slot: page.PG_dirty = True",
     ),
     "migration_entry_wait() only waits: the access faults again": (
         "memory.migration_entry_wait: mm.ptl.acquire(self.current)",

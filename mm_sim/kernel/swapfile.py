@@ -154,6 +154,19 @@ class Swapfile(Rmap):
             yield from self.exit_mmap(mm)
             self.mms.remove(mm)
 
+    def part_page_and_slot(self, page: Page, entry: SwapSlot) -> Steps[None]:
+        """The end of that turn, page locked: saved for the references that remain, and out of the swap cache."""
+        if entry.map > 1 and page.PG_dirty and page.PG_swapcache:
+            self.mark("swapoff leaves a reference behind")
+            yield from self.swap_writepage(page)
+            while not page.lock.acquire(self.current):
+                yield page.lock
+            while page.PG_writeback:
+                yield page
+        if page.PG_swapcache:
+            yield from self.delete_from_swap_cache(page)
+        page.PG_dirty = True
+
     def try_to_unuse_entry(self, entry: SwapSlot) -> Steps[bool]:
         """One turn of the loop of try_to_unuse(): False when no frame was free."""
         task = self.current
@@ -175,16 +188,7 @@ class Swapfile(Rmap):
                 mm.mm_users += 1
                 yield from self.unuse_mm(mm, entry, page)
                 yield from self.mmput(mm)
-        if entry.map > 1 and page.PG_dirty and page.PG_swapcache:
-            self.mark("swapoff leaves a reference behind")
-            yield from self.swap_writepage(page)
-            while not page.lock.acquire(task):
-                yield page.lock
-            while page.PG_writeback:
-                yield page
-        if page.PG_swapcache:
-            yield from self.delete_from_swap_cache(page)
-        page.PG_dirty = True
+        yield from self.part_page_and_slot(page, entry)
         page.lock.release(task)
         self.put_page(page)
         return True
