@@ -6,10 +6,11 @@ itself to its end, so the states on its way cost no building.
 
 The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames, slots and
 values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
-for it. *Partial order and normal forms*: see `reduce`. A search without bounds on steps and stops has more of these:
-it visits states that can do at least what those of the kernel can, so "complete" is a proof; a loss is looked at
-again without them, and if it is none, the search starts anew without. Its loss may be some steps longer than need be:
-no state says which vma is locked or read-only, so the system calls are put in where they make a difference.
+for it. *Partial order and normal forms*: see `reduce`. A normal form can do at least what the states of the kernel
+can that have it, in no more steps and stops, so "complete" is a proof; a loss is looked at again without them, and if
+it is none, the search starts anew without. A search without bounds on steps and stops has more of them, and its loss
+may be some steps longer than need be: no state says which vma is locked or read-only, so the system calls are put in
+where they make a difference.
 """
 
 from __future__ import annotations
@@ -179,8 +180,9 @@ class Search:
     """A search of one kernel on one architecture.
 
     A loss that `wanted` accepts ends it. It sets out from the quiet state after the steps of `start`, which count for
-    no bound. Without `reduce` other tasks run at every point; unless `symmetric`, processes keep their names. `free`
-    says that states are put in their normal form. `broken` has the steps to a KernelBug met in this process.
+    no bound. Without `reduce` other tasks run at every point; unless `symmetric`, processes keep their names. `forms`
+    says that states are put in a normal form, `free` that it is one for searches without bounds. `broken` has the
+    steps to a KernelBug met in this process.
     """
 
     def __init__(
@@ -217,17 +219,19 @@ class Search:
         self.calls = [*self.moves, *locks, *((self.resume, (task,)) for task in domains(bounds.scope)["task"])]
         self.number = {call: i for i, call in enumerate(self.calls)}
         self.result = Result(depth=1)
-        self.begin(reduce, free=reduce and bounds.steps is None and bounds.stops is None)
+        self.begin(reduce, forms=reduce)
 
-    def begin(self, reduce: bool, free: bool) -> None:
-        """Start at the first state, with the reductions that hold for these bounds."""
+    def begin(self, reduce: bool, forms: bool) -> None:
+        """Start at the first state, with the reductions that hold for these bounds, with normal forms or without."""
         kernel, bounds = self.kernel, self.bounds
         self.commutes = reduce and argued(kernel, self.rules, bounds.scope)
-        self.normal = normal(self.arch, self.rules, dict(bounds.only))
         kswapd_alone = {**domains(bounds.scope), **dict(bounds.only)}["reclaimer"] == (KSWAPD,)
-        self.free = free and self.commutes and kswapd_alone and self.normal.locks is ("mlock" in self.rules)
+        self.forms = forms and self.commutes and kswapd_alone
+        endless = self.forms and bounds.steps is None and bounds.stops is None
+        self.normal = normal(self.arch, self.rules, dict(bounds.only), free=endless)
+        self.free = endless and self.normal.locks is ("mlock" in self.rules)
         if not self.free:
-            self.normal = Normal()
+            self.normal = normal(self.arch, self.rules, dict(bounds.only), free=False) if self.forms else Normal()
         self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.normal.forgets else kernel
         self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
@@ -269,8 +273,7 @@ class Search:
                     run(task, stop)
                 else:  # to where it comes first and others need run
                     next(point for point in points(task) if point == stop and not self.goes_on(task, point))
-            if self.free:
-                self.normalise(system, task, stop)
+            self.normalise(system, task, stop)
         system.after()
         return system
 
@@ -280,8 +283,8 @@ class Search:
         return mover is not None and mover(task)
 
     def normalise(self, system: System, task: Task, stop: str | None) -> None:
-        """After a step of a search without bounds."""
-        if stop == FAULTED and task.op == "store":
+        """After a step."""
+        if self.free and stop == FAULTED and task.op == "store":
             task.steps = task.point = None
         self.normal.form(system)
 
@@ -378,8 +381,7 @@ class Search:
         """Look at the state that a step leads to: True if what `task` does from here on is known. Raises Loss."""
         self.result.transitions += 1
         system.after()
-        if self.free:
-            self.normalise(system, system.kernel.current, step.stop)
+        self.normalise(system, system.kernel.current, step.stop)
         depth = self.result.depth
         if depth == self.bounds.steps:
             return False
@@ -469,10 +471,12 @@ class Search:
         kinds = {report.forgotten_by.function for _, report in self.result.losses}
         for found in self.found:
             path = self.concrete(found) if self.free else found
-            report = None if path is None else explain(self.kernel, self.arch, self.bounds.scope, path)
+            report = None
+            with suppress(NotPossible):
+                report = None if path is None else explain(self.kernel, self.arch, self.bounds.scope, path)
             if path is None or report is None:  # lost in a normal form only
                 self.result.transitions, self.result.depth, self.result.losses = 0, 1, []
-                self.begin(reduce=True, free=False)
+                self.begin(reduce=True, forms=False)
                 return
             if self.wanted(report):
                 self.result.losses.append((path, report))
@@ -600,7 +604,7 @@ class Search:
         try:
             with draft.open("w", encoding="utf-8") as file:
                 result = self.result
-                progress = [result.transitions, result.depth, result.seconds, self.free]
+                progress = [result.transitions, result.depth, result.seconds, self.forms]
                 losses = [self.encode(steps) for steps, _ in result.losses]
                 for line in (self.header(), progress, losses, {k.hex(): v for k, v in self.seen.items()}):
                     file.write(json.dumps(line) + "\n")
@@ -630,9 +634,9 @@ class Search:
                 f"{path}: is of another search or another model ({what}); delete it or name another"
             )
         try:
-            self.result.transitions, self.result.depth, self.result.seconds, free = progress
-            if not free and self.free:
-                self.begin(reduce=True, free=False)
+            self.result.transitions, self.result.depth, self.result.seconds, forms = progress
+            if not forms and self.forms:
+                self.begin(reduce=True, forms=False)
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
             self.layer, self.next = self._nodes(layer), self._nodes(following)
             for path_ in losses:

@@ -162,9 +162,12 @@ def _exchanges(steps: list[Step], everything: list[Step]) -> Iterator[list[Step]
 
 
 def shorter_end(
-    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str, deadline: float | None
+    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str, states: int, deadline: float | None
 ) -> list[Step] | None:
-    """A run that begins like this one, from a quiet state on has fewer steps of its rules, and loses."""
+    """A run that begins like this one, from a quiet state on has fewer steps of its rules, and loses.
+
+    Each search may see so many states.
+    """
     system = System(kernel, arch, scope)
     quiet = []
     for at, step in enumerate(steps[:-1]):
@@ -176,7 +179,7 @@ def shorter_end(
         within = replace(bounds, steps=len(steps) - at - 1, stops=_stops(steps[at:]))
         search = Search(kernel, arch, within, lambda found: found.forgotten_by.function == kind, start=steps[:at])
         try:
-            result = search.run(deadline, _FIRST)
+            result = search.run(deadline, states)
         except KernelBug:
             break
         if result.ended == "loss":
@@ -290,7 +293,7 @@ def certify(
         bounds = replace(bounds, rules=(*used[:n], "resume"))
         result = _search(kernel, arch, bounds, kind, min(_FIRST, states), deadline)
         if n == len(used) and result.ended not in ("complete", "loss"):
-            end = shorter_end(kernel, arch, scope, best, kind, deadline)
+            end = shorter_end(kernel, arch, scope, best, kind, min(_FIRST, states), deadline)
             if end is not None:
                 return certify(kernel, arch, scope, end, states, deadline)
             result = _search(kernel, arch, bounds, kind, states, deadline)

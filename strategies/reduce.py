@@ -585,16 +585,20 @@ def waits_at_once(seen_at: str | None, since: list[str], free: bool) -> bool:
     return seen_at in LOCK_NEXT
 
 
-def normal(arch: str, rules: set[str], only: dict[str, tuple[Any, ...]]) -> Normal:
-    """The normal forms of a search without bounds: `only` has the values of its domains, the others are whole."""
+def normal(arch: str, rules: set[str], only: dict[str, tuple[Any, ...]], free: bool) -> Normal:
+    """The normal forms of a search: `only` has the values of its domains, the others are whole.
+
+    Unless it is `free` of bounds on steps and stops, only those in which no run needs more than in the kernel.
+    """
     costly = any(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
     forgets = costly and only.get("reclaimer") == (KSWAPD,)
-    flags = forgets and {"load", "mprotect", "store"} <= rules and ("mlock" in rules) == ("munlock" in rules)
+    loads = free and "load" in rules
+    flags = forgets and loads and {"mprotect", "store"} <= rules and ("mlock" in rules) == ("munlock" in rules)
     return Normal(
         forgets=forgets,
-        order_0=forgets and (arch == "s390" or "load" in rules),
+        order_0=forgets and (arch == "s390" or loads),
         settles=True,
-        young=forgets and arch == "x86" and "load" in rules,
+        young=forgets and arch == "x86" and loads,
         flags=flags,
         locks=flags and "mlock" in rules,
     )

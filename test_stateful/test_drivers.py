@@ -148,7 +148,7 @@ def test_a_shorter_end_is_searched_for_where_no_small_change_helps() -> None:
     with pytest.raises(Loss):
         state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
     assert len(minimise(kernel, "s390", scope, state.steps, thorough=True)[0]) == 11
-    found = shorter_end(kernel, "s390", scope, state.steps, "page_zap_rmap", deadline=None)
+    found = shorter_end(kernel, "s390", scope, state.steps, "page_zap_rmap", 10_000, deadline=None)
     assert found is not None
     assert len(found) == 10
     assert found[:7] == state.steps[:7]
