@@ -105,12 +105,14 @@ class WalkProvider(PrimitiveProvider):
 
 
 @contextmanager
-def walking(machine: type[Machine], seed: int, runs: int = 200) -> Iterator[Walk]:
-    """Within it the backend walks `machine` from `seed`, `runs` runs for each test case."""
+def walking(
+    machine: type[Machine], seed: int, runs: int = 200, enough: Callable[[Walk], bool] = lambda walk: False
+) -> Iterator[Walk]:
+    """Within it the backend walks `machine` from `seed`, `runs` runs for each test case until it is `enough`."""
     walk = Walk(machine.kernel, machine.arch, machine.scope, seed, marks=machine.marks)
 
     def next_loss() -> list[Step] | None:
-        lost = any(walk.run() is not None for _ in range(runs))
+        lost = not enough(walk) and any(walk.run() is not None for _ in range(runs))
         return machine.certify(walk.trace).steps if lost else None
 
     with _from(machine, next_loss):

@@ -49,9 +49,9 @@ def both_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("arch", ARCHES)
 def test_quick_check_finds_what_the_full_check_finds(kernel: type[Kernel], arch: str) -> None:
     walk = Walk(kernel, arch, Scope(processes=3, pages=3, frames=6, slots=4), seed=1, length=60)
-    for _ in range(400):
+    while walk.runs < 150 or not walk.marks.get("clean drop from the swap cache"):
+        assert walk.runs < 2_000
         walk.run()
-    assert walk.marks["clean drop from the swap cache"]
 
 
 @pytest.mark.usefixtures("both_checks")

@@ -122,7 +122,14 @@ def test_a_walk_comes_to_no_normal_form_that_a_search_without_bounds_has_not() -
     assert met <= free.quiet
 
 
-@pytest.mark.parametrize("name", [name for name in names() if load(name).expected == "loses"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("easy_mprotect", "zap_only") else pytest.param(name, marks=pytest.mark.nightly)
+        for name in names()
+        if load(name).expected == "loses"
+    ],
+)
 def test_a_series_that_loses_does_so_in_a_search_without_bounds(name: str) -> None:
     search = Search(load(name), "s390", SCOPES["race"])
     assert search.run().ended == "loss"

@@ -4,6 +4,7 @@ Tests that judge a series belong here; tests of the model, the rules and the dri
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 
@@ -29,8 +30,15 @@ def test_verdict_is_as_expected(
 
 
 @pytest.mark.verdict
-@pytest.mark.parametrize("scope", ["tmpfs", "file", "threads", pytest.param("pins", marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize(
+    ("scope", "arch"),
+    [
+        ("tmpfs", "s390"),
+        *product(("file", "threads"), ARCHES),
+        pytest.param("tmpfs", "x86", marks=pytest.mark.nightly),
+        *(pytest.param("pins", arch, marks=pytest.mark.nightly) for arch in ARCHES),
+    ],
+)
 def test_verdict_on_files_and_threads_is_as_expected(
     kernel: type[Kernel], series: str, arch: str, scope: str, record_verdict: Callable[[Verdict], None]
 ) -> None:
