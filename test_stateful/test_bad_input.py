@@ -62,6 +62,19 @@ def test_overriding_what_the_kernel_does_not_have(tmp_path: Path) -> None:
     assert "did you mean page_remove_rmap?" in one_line(error)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("def zap_pte_range(self, *arguments):\n        pass", "zap_pte_range() can be interrupted: it must yield"),
+        ("def put_page(self, page):\n        yield 'here'", "put_page() cannot be interrupted: it must not yield"),
+    ],
+)
+def test_overriding_with_a_function_of_the_other_kind(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(SeriesError) as error:
+        load(series_file(tmp_path, f"{HEAD}\n    {override}\n"))
+    assert f"mine.py:8: {message}" in one_line(error)
+
+
 def test_series_that_does_not_say_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(SeriesError) as error:
         load(series_file(tmp_path, HEAD.replace('"safe"', '"fine"')))

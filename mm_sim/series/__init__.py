@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from mm_sim.kernel import Kernel
 
@@ -89,9 +90,9 @@ def _only_series(module: ModuleType, path: Path) -> type[Kernel]:
 
 
 def _check(kernel: type[Kernel], path: Path) -> None:
-    """What a series overrides must exist in the kernel, unless the series calls it itself."""
+    """What a series overrides must exist in the kernel, or be called by the series itself, and be as interruptible."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    lines = {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    defined = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     class_line = next(n.lineno for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == kernel.__name__)
     for attribute in _ATTRIBUTES:
@@ -102,10 +103,23 @@ def _check(kernel: type[Kernel], path: Path) -> None:
             f"{path}:{class_line}: expected is {kernel.expected!r}; it must be one of {', '.join(EXPECTATIONS)}"
         )
     for name, value in vars(kernel).items():
-        if not callable(value) or name.startswith("__") or name in used:
+        if not callable(value) or name.startswith("__"):
             continue
-        if not any(name in vars(base) for base in kernel.__mro__[1:]):
+        line = defined[name].lineno if name in defined else class_line
+        overridden = next((vars(base)[name] for base in kernel.__mro__[1:] if name in vars(base)), None)
+        if overridden is None and name not in used:
             known = [n for base in Kernel.__mro__ for n in vars(base)]
             near = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]}?" if near else ""
-            raise SeriesError(f"{path}:{lines.get(name, class_line)}: the kernel has no {name}() to override{hint}")
+            raise SeriesError(f"{path}:{line}: the kernel has no {name}() to override{hint}")
+        if overridden is not None and name in defined:
+            yields = inspect.isgeneratorfunction(value)
+            returns = any(isinstance(node, ast.Return) and node.value for node in ast.walk(defined[name]))
+            if not _is_interruptible(overridden) and yields:
+                raise SeriesError(f"{path}:{line}: {name}() cannot be interrupted: it must not yield")
+            if _is_interruptible(overridden) and not yields and not returns:
+                raise SeriesError(f"{path}:{line}: {name}() can be interrupted: it must yield, or return steps")
+
+
+def _is_interruptible(function: FunctionType) -> bool:
+    return inspect.isgeneratorfunction(function) or str(function.__annotations__.get("return")).startswith("Steps")
