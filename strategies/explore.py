@@ -232,7 +232,8 @@ class Search:
         self.free = endless and self.normal.locks is ("mlock" in self.rules)
         if not self.free:
             self.normal = normal(self.arch, self.rules, dict(bounds.only), free=False) if self.forms else Normal()
-        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if self.normal.forgets else kernel
+        forgetful = self.free and self.normal.forgets
+        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if forgetful else kernel
         self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
         self.root = System(self.machine, self.arch, bounds.scope, self.marks)

@@ -376,7 +376,7 @@ class Forgetful(Kernel):
 
 
 def forget(system: System) -> None:
-    """What `Forgetful` does not look at."""
+    """What `Forgetful` does not look at, nor reclaim of a costly order."""
     for page in system.kernel.frames:
         page.key_r = page.PG_referenced = False
 
@@ -588,15 +588,16 @@ def waits_at_once(seen_at: str | None, since: list[str], free: bool) -> bool:
 def normal(arch: str, rules: set[str], only: dict[str, tuple[Any, ...]], free: bool) -> Normal:
     """The normal forms of a search: `only` has the values of its domains, the others are whole.
 
-    Unless it is `free` of bounds on steps and stops, only those in which no run needs more than in the kernel.
+    Unless it is `free` of bounds on steps and stops, only those in which no run needs more than in the kernel: so
+    reclaim still waits for the locks under which it asks who has used a page.
     """
-    costly = any(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
-    forgets = costly and only.get("reclaimer") == (KSWAPD,)
+    costly = [order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4))]
+    forgets = (any(costly) if free else all(costly)) and only.get("reclaimer") == (KSWAPD,)
     loads = free and "load" in rules
     flags = forgets and loads and {"mprotect", "store"} <= rules and ("mlock" in rules) == ("munlock" in rules)
     return Normal(
         forgets=forgets,
-        order_0=forgets and (arch == "s390" or loads),
+        order_0=free and forgets and (arch == "s390" or loads),
         settles=True,
         young=forgets and arch == "x86" and loads,
         flags=flags,

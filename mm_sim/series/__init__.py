@@ -90,7 +90,7 @@ def _only_series(module: ModuleType, path: Path) -> type[Kernel]:
 
 
 def _check(kernel: type[Kernel], path: Path) -> None:
-    """What a series overrides must exist in the kernel, or be called by the series itself, and be as interruptible."""
+    """What a series overrides must exist in the kernel, or be called by the series, and be as interruptible."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     defined = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
