@@ -11,8 +11,14 @@ import pytest
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.series import load
+from mm_sim.series.delay_rmap import DelayRmap
+from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.series.swapin_race import SwapinRace
+from mm_sim.series.swapoff_retry import SwapoffRetry
+from strategies.plan import WALKED
 from strategies.reproducer import FOLDER, Told, told
 from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
+from strategies.walk import Walk
 
 
 @pytest.mark.verdict
@@ -55,6 +61,23 @@ def test_pinned_and_migrated_pages_are_safe_once_the_promise_of_fsync_is(arch: s
     verdict = judge_scope(load("dirty_tracking_race"), "dirty_tracking_race", arch, "pins")
     assert (verdict.word, verdict.surprise()) == ("proven", None)
     assert bool(verdict.marks.get("page migrated")) == (arch == "x86")
+
+
+class Mended(DelayRmap, MremapAnonVma, SwapinRace, SwapoffRetry):
+    """2.6.26 with a mend for all that it is known to lose."""
+
+    __slots__ = ()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("novelty", [True, False])
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("machine", WALKED)
+def test_nothing_is_lost_where_all_that_is_known_is_mended(machine: str, arch: str, novelty: bool) -> None:
+    """What a walk loses here is another bug of 2.6.26, or a false alarm."""
+    walk = Walk(Mended, arch, WALKED[machine], seed=1, length=40 if novelty else 400, novelty=novelty)
+    while walk.calls < (500_000 if novelty else 5_000_000):
+        assert walk.run() is None, walk.trace
 
 
 def test_a_verdict_that_reached_nothing_proves_nothing() -> None:
