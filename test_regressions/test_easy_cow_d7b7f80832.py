@@ -63,6 +63,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 8 loses P1's page A: page_zap_rmap",
         "swapin_race": "no loss",
         "swapoff_key": "no loss",
+        "swapoff_retry": "no loss",
         "wp_only": "no loss",
         "zap_only": "step 8 loses P1's page A: page_zap_rmap",
     },

@@ -73,6 +73,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 10 loses P2's page A: delete_from_swap_cache",
         "swapin_race": "step 10 loses P2's page A: delete_from_swap_cache",
         "swapoff_key": "step 10 loses P2's page A: delete_from_swap_cache",
+        "swapoff_retry": "no loss; step 9, pageout_failed, cannot happen here",
         "wp_only": "step 10 loses P2's page A: delete_from_swap_cache",
         "zap_only": "step 10 loses P2's page A: delete_from_swap_cache",
     },

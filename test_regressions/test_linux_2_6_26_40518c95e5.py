@@ -152,6 +152,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 13 loses P2's page A: do_page_fault",
         "swapin_race": "no loss",
         "swapoff_key": "step 13 loses P2's page A: do_page_fault",
+        "swapoff_retry": "no loss; step 11, pageout_done, cannot happen here",
         "wp_only": "step 13 loses P2's page A: do_page_fault",
         "zap_only": "step 13 loses P2's page A: do_page_fault",
     },

@@ -173,6 +173,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 15 loses P2's page A: do_swap_page",
         "swapin_race": "no loss",
         "swapoff_key": "step 15 loses P2's page A: do_swap_page",
+        "swapoff_retry": "no loss; step 12, pageout_done, cannot happen here",
         "wp_only": "step 15 loses P2's page A: do_swap_page",
         "zap_only": "step 15 loses P2's page A: do_swap_page",
     },

@@ -50,6 +50,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 3 loses ext2's page A: do_page_fault",
         "swapin_race": "step 3 loses ext2's page A: do_page_fault",
         "swapoff_key": "step 3 loses ext2's page A: do_page_fault",
+        "swapoff_retry": "step 3 loses ext2's page A: do_page_fault",
         "wp_only": "step 3 loses ext2's page A: do_page_fault",
         "zap_only": "step 3 loses ext2's page A: do_page_fault",
     },

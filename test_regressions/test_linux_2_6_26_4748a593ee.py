@@ -64,6 +64,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 4 loses ext2's page A: fput",
         "swapin_race": "step 4 loses ext2's page A: fput",
         "swapoff_key": "step 4 loses ext2's page A: fput",
+        "swapoff_retry": "step 4 loses ext2's page A: fput",
         "wp_only": "step 4 loses ext2's page A: fput",
         "zap_only": "step 4 loses ext2's page A: fput",
     },

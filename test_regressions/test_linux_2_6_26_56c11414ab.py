@@ -66,8 +66,8 @@ copy was on the way to be read. In step 15, resume() by P1, do_swap_page()
         kswapd
 12                                        resume()
 13                                                            resume()
-                                                                try_to_unuse_ent
-                                                                  ry()
+                                                                part_page_and_sl
+                                                                  ot()
                                                                   delete_from_sw
                                                                     ap_cache()
                                                                     frame0:
@@ -124,6 +124,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 15 loses P1's page A: do_swap_page",
         "swapin_race": "no loss",
         "swapoff_key": "step 15 loses P1's page A: do_swap_page",
+        "swapoff_retry": "no loss",
         "wp_only": "step 15 loses P1's page A: do_swap_page",
         "zap_only": "step 15 loses P1's page A: do_swap_page",
     },

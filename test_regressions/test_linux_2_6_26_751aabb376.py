@@ -51,17 +51,17 @@ is gone.
       ... waits for
         swapoff
 12                                                            resume()
-                                                                try_to_unuse_ent
-                                                                  ry()
-                                                                  unuse_pte()
-                                                                    P2 pte A:
-                                                                      slot0 ->
-                                                                      frame1 ro
-                                                                    page_add_ano
-                                                                      n_rmap()
-                                                                      frame1
-                                                                        mapcount
-                                                                        : 0 -> 1
+                                                                unuse_pte()
+                                                                  P2 pte A:
+                                                                    slot0 ->
+                                                                    frame1 ro
+                                                                  page_add_anon_
+                                                                    rmap()
+                                                                    frame1
+                                                                      mapcount:
+                                                                      0 -> 1
+                                                                part_page_and_sl
+                                                                  ot()
                                                                   delete_from_sw
                                                                     ap_cache()
                                                                     frame1:
@@ -118,6 +118,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 14 loses P1's page A: do_swap_page",
         "swapin_race": "no loss",
         "swapoff_key": "step 14 loses P1's page A: do_swap_page",
+        "swapoff_retry": "no loss",
         "wp_only": "step 14 loses P1's page A: do_swap_page",
         "zap_only": "step 14 loses P1's page A: do_swap_page",
     },

@@ -86,17 +86,17 @@ is gone.
                                  t: 1 ->
                                  0
 12                                                            resume()
-                                                                try_to_unuse_ent
-                                                                  ry()
-                                                                  unuse_pte()
-                                                                    P3 pte A:
-                                                                      slot0 ->
-                                                                      frame0 ro
-                                                                    page_add_ano
-                                                                      n_rmap()
-                                                                      frame0
-                                                                        mapcount
-                                                                        : 0 -> 1
+                                                                unuse_pte()
+                                                                  P3 pte A:
+                                                                    slot0 ->
+                                                                    frame0 ro
+                                                                  page_add_anon_
+                                                                    rmap()
+                                                                    frame0
+                                                                      mapcount:
+                                                                      0 -> 1
+                                                                part_page_and_sl
+                                                                  ot()
                                                                   delete_from_sw
                                                                     ap_cache()
                                                                     frame0:
@@ -147,6 +147,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 13 loses P3's page A: do_page_fault",
         "swapin_race": "no loss",
         "swapoff_key": "step 13 loses P3's page A: do_page_fault",
+        "swapoff_retry": "no loss",
         "wp_only": "step 13 loses P3's page A: do_page_fault",
         "zap_only": "step 13 loses P3's page A: do_page_fault",
     },

@@ -82,6 +82,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "swapin_race": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "swapoff_key": "step 8 loses ext2's page A: clear_page_dirty_for_io",
+        "swapoff_retry": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "wp_only": "step 8 loses ext2's page A: clear_page_dirty_for_io",
         "zap_only": "step 8 loses ext2's page A: clear_page_dirty_for_io",
     },

@@ -103,6 +103,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 13 loses P2's page A: delete_from_swap_cache",
         "swapin_race": "step 13 loses P2's page A: delete_from_swap_cache",
         "swapoff_key": "step 13 loses P2's page A: delete_from_swap_cache",
+        "swapoff_retry": "no loss; step 12, pageout_failed, cannot happen here",
         "wp_only": "step 13 loses P2's page A: delete_from_swap_cache",
         "zap_only": "step 13 loses P2's page A: delete_from_swap_cache",
     },

@@ -43,6 +43,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 6 loses P2's page C: sys_fork",
         "swapin_race": "step 6 loses P2's page C: sys_fork",
         "swapoff_key": "step 6 loses P2's page C: sys_fork",
+        "swapoff_retry": "step 6 loses P2's page C: sys_fork",
         "wp_only": "step 6 loses P2's page C: sys_fork",
         "zap_only": "step 6 loses P2's page C: sys_fork",
     },

@@ -42,6 +42,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 6 loses P3's page B: sys_fork",
         "swapin_race": "step 6 loses P3's page B: sys_fork",
         "swapoff_key": "step 6 loses P3's page B: sys_fork",
+        "swapoff_retry": "step 6 loses P3's page B: sys_fork",
         "wp_only": "step 6 loses P3's page B: sys_fork",
         "zap_only": "step 6 loses P3's page B: sys_fork",
     },

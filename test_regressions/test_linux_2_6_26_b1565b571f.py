@@ -69,8 +69,8 @@ P1 without it.
                                                         mapcount
                                                         : 3 -> 2
 17                                                                resume()
-                                                                    try_to_unuse_e
-                                                                      ntry()
+                                                                    part_page_and_
+                                                                      slot()
                                                                       delete_from_
                                                                         swap_cache
                                                                         ()  <-- lost
@@ -114,6 +114,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 17 loses P1's page A: delete_from_swap_cache",
         "swapin_race": "step 17 loses P1's page A: delete_from_swap_cache",
         "swapoff_key": "no loss",
+        "swapoff_retry": "no loss",
         "wp_only": "step 17 loses P1's page A: delete_from_swap_cache",
         "zap_only": "step 17 loses P1's page A: delete_from_swap_cache",
     },

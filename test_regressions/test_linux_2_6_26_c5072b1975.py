@@ -66,6 +66,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 6 loses ext2's page A: clear_page_dirty_for_io",
         "swapin_race": "step 6 loses ext2's page A: clear_page_dirty_for_io",
         "swapoff_key": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "swapoff_retry": "step 6 loses ext2's page A: clear_page_dirty_for_io",
         "wp_only": "step 6 loses ext2's page A: clear_page_dirty_for_io",
         "zap_only": "step 6 loses ext2's page A: clear_page_dirty_for_io",
     },

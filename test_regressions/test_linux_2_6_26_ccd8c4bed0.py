@@ -123,6 +123,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 12 loses P1's page A: delete_from_swap_cache",
         "swapin_race": "step 12 loses P1's page A: delete_from_swap_cache",
         "swapoff_key": "step 12 loses P1's page A: delete_from_swap_cache",
+        "swapoff_retry": "no loss; step 11, pageout_failed, cannot happen here",
         "wp_only": "step 12 loses P1's page A: delete_from_swap_cache",
         "zap_only": "step 12 loses P1's page A: delete_from_swap_cache",
     },

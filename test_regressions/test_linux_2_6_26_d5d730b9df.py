@@ -63,6 +63,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 4 loses ext2's page A: sys_msync",
         "swapin_race": "step 4 loses ext2's page A: sys_msync",
         "swapoff_key": "step 4 loses ext2's page A: sys_msync",
+        "swapoff_retry": "step 4 loses ext2's page A: sys_msync",
         "wp_only": "step 4 loses ext2's page A: sys_msync",
         "zap_only": "step 4 loses ext2's page A: sys_msync",
     },

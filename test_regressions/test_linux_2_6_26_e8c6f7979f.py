@@ -114,6 +114,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 14 loses P1's page A: delete_from_swap_cache",
         "swapin_race": "step 14 loses P1's page A: delete_from_swap_cache",
         "swapoff_key": "step 14 loses P1's page A: delete_from_swap_cache",
+        "swapoff_retry": "no loss; step 13, pageout_failed, cannot happen here",
         "wp_only": "step 14 loses P1's page A: delete_from_swap_cache",
         "zap_only": "step 14 loses P1's page A: delete_from_swap_cache",
     },

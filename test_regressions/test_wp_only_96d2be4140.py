@@ -56,6 +56,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 9 loses tmpfs's page A: page_zap_rmap",
         "swapin_race": "no loss",
         "swapoff_key": "no loss",
+        "swapoff_retry": "no loss",
         "wp_only": "step 9 loses tmpfs's page A: page_zap_rmap",
         "zap_only": "no loss",
     },

@@ -59,6 +59,7 @@ REPRODUCER = Reproducer(
         "page_zap_rmap": "step 11 loses P1's page A: page_zap_rmap",
         "swapin_race": "no loss",
         "swapoff_key": "no loss",
+        "swapoff_retry": "no loss",
         "wp_only": "step 11 loses P1's page A: page_zap_rmap",
         "zap_only": "no loss",
     },
