@@ -200,11 +200,19 @@ def _values(steps: list[Step]) -> dict[str, set[Any]]:
 
 
 def _cost(steps: list[Step]) -> tuple[int, int, int]:
-    """Among runs of one length: few stops first, then few rules and values, then the arguments that come first."""
+    """Among runs of one length: few stops first, then few rules and values, then the arguments that come first.
+
+    Of the orders the last: reclaim of a costly one does not care who has used a page, so no search need remember it.
+    """
+    arguments = [
+        -a if domain == "order" else abs(int(a))
+        for step in steps
+        for domain, a in zip(step.rule.arguments.values(), step.arguments, strict=True)
+    ]
     return (
         _stops(steps),
         len({step.rule.name for step in steps}) + sum(map(len, _values(steps).values())),
-        sum(abs(int(a)) for step in steps for a in step.arguments),
+        sum(arguments),
     )
 
 
