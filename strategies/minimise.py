@@ -17,7 +17,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Report, Step, explain
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
-from mm_sim.snapshot import is_quiet
+from mm_sim.snapshot import clone, is_quiet
 from mm_sim.system import Loss, Scope, System
 from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
@@ -43,14 +43,17 @@ def minimise(
     assert first is not None
     report = first
     best = steps[: report.at + 1]
+    quiet = quiet_states(System(kernel, arch, scope), best)
 
     def attempt(candidate: list[Step]) -> bool:
         """Whether what can happen of these steps is a better run of the same kind."""
-        nonlocal best, report
-        system = System(kernel, arch, scope)
-        done: list[Step] = []
+        nonlocal best, report, quiet
+        same = next((at for at, (new, old) in enumerate(zip(candidate, best, strict=False)) if new is not old), 0)
+        at = max(at for at in quiet if at <= same)
+        system = clone(quiet[at])
+        done = candidate[:at]
         try:
-            for step in candidate:
+            for step in candidate[at:]:
                 if system.step(*step):
                     done.append(step)
         except Loss:
@@ -64,7 +67,7 @@ def minimise(
         found = explain(kernel, arch, scope, done)
         if found is None or found.forgotten_by.function != first.forgotten_by.function:
             return False
-        best, report = done, found
+        best, report, quiet = done, found, quiet_states(System(kernel, arch, scope), done)
         return True
 
     values = domains(scope)
@@ -81,6 +84,16 @@ def minimise(
             if deadline is None or time.monotonic() < deadline
         ):
             return best, report
+
+
+def quiet_states(system: System, steps: list[Step]) -> dict[int, System]:
+    """Copies of the states of a run in which no operation is under way, by the number of steps before."""
+    quiet = {0: clone(system)}
+    for at, step in enumerate(steps[:-1], 1):
+        system.step(*step)
+        if is_quiet(system):
+            quiet[at] = clone(system)
+    return quiet
 
 
 def delete_chunks(steps: Sequence[Step], attempt: Callable[[list[Step]], list[Step] | None]) -> list[Step]:
@@ -168,14 +181,8 @@ def shorter_end(
 
     Each search may see so many states.
     """
-    system = System(kernel, arch, scope)
-    quiet = []
-    for at, step in enumerate(steps[:-1]):
-        if is_quiet(system):
-            quiet.append(at)
-        system.step(*step)
     bounds = shorter(scope, steps)
-    for at in reversed(quiet):
+    for at in reversed(quiet_states(System(kernel, arch, scope), steps)):
         within = replace(bounds, steps=len(steps) - at - 1, stops=_stops(steps[at:]))
         search = Search(kernel, arch, within, lambda found: found.forgotten_by.function == kind, start=steps[:at])
         try:
