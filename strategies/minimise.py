@@ -182,7 +182,7 @@ def shorter_end(
     Each search may see so many states.
     """
     bounds = shorter(scope, steps)
-    for at in reversed(quiet_states(System(kernel, arch, scope), steps)):
+    for at in reversed(quiet_states(System(kernel, arch, scope), steps[:-1])):
         within = replace(bounds, steps=len(steps) - at - 1, stops=_stops(steps[at:]))
         search = Search(kernel, arch, within, lambda found: found.forgotten_by.function == kind, start=steps[:at])
         try:
