@@ -67,12 +67,10 @@ _COMMON = settings(
 def register_profiles() -> None:
     """The profiles: `dev` and `ci` do the same run each time, `nightly` a longer one and another each night.
 
-    `dev` and `ci` leave out Hypothesis' own shrinking: it takes longer than all else, and what the walk has found is
-    certified as shortest. `nightly` also overrides what Hypothesis' own profile for CI sets: no randomness and no
-    database. `plain` leaves the walk out.
+    `nightly` also overrides what Hypothesis' own profile for CI sets: no randomness and no database. `plain` leaves
+    the walk out.
     """
-    phases = [phase for phase in _COMMON.phases if phase is not Phase.shrink]
-    same = settings(_COMMON, backend=NAME, derandomize=True, database=None, phases=phases)
+    same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
     settings.register_profile("dev", same, max_examples=36)
     settings.register_profile("ci", same, max_examples=36)
     kept = Folder(DEFAULT)
@@ -199,15 +197,18 @@ def judge(
 ) -> Verdict:
     """Run the state machine under the current profile of Hypothesis; search the scope ANON if nothing is lost.
 
-    Raises KernelBug if the series breaks the kernel's bookkeeping.
+    With a profile that does the same run each time Hypothesis does not shrink: that takes longer than all else, and
+    what the walk has found is certified as shortest. Raises KernelBug if the series breaks the kernel's bookkeeping.
     """
     tested = machine(kernel, series, arch, scope, folder)
     verdict = Verdict(series, arch, expected_of(kernel, arch), [], (0, 0, 0.0), tested.marks, {})
     profile = settings()
+    same = profile.backend == NAME and profile.derandomize
+    if same:
+        profile = settings(profile, phases=[phase for phase in profile.phases if phase is not Phase.shrink])
 
     def enough(walk: Walk) -> bool:
-        same = profile.derandomize and verdict.expected == "safe"
-        return same and walk.runs >= ENOUGH and not verdict.unreached()
+        return same and verdict.expected == "safe" and walk.runs >= ENOUGH and not verdict.unreached()
 
     start = time.monotonic()
     with walking(tested, seed_of(series, arch, seed), enough=enough) as walk, suppress(Loss):

@@ -1,7 +1,7 @@
 """A mend for what the tool found in 2.6.26: swapoff() leaves a page in the swap cache while its slot has a reference.
 
-try_to_unuse() takes it out, "after ensuring": it does not look whether that write failed.
-The rewrite of 2019 comes again to what still has a reference, and saves nothing.
+try_to_unuse() writes it and takes it out, without a look at whether the write has failed. The rewrite of 2019 saves
+nothing, and comes again to what still has a reference.
 """
 
 from mm_sim.kernel import Kernel
