@@ -1,7 +1,8 @@
 """Walk 2.6.26 on s390 for a billion rule calls, on all machines of a night: `python docs/billion.py`.
 
-Writes docs/billion.md, with all that the walks lost or broke. The seed of a walk is its number, so the same version
-of the model walks the same way again. A loss of a kind that has no test gets one in test_regressions/.
+Then walk it with a mend for all that it loses. Writes docs/billion.md, with all that the walks lost or broke.
+The seed of a walk is its number, so the same version of the model walks the same way again. A loss of a kind that has
+no test gets one in test_regressions/.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from mm_sim.sched import KernelBug
+from mm_sim.series.delay_rmap import DelayRmap
+from mm_sim.series.mremap_anon_vma import MremapAnonVma
+from mm_sim.series.swapin_race import SwapinRace
+from mm_sim.series.swapoff_retry import SwapoffRetry
 from mm_sim.system import Loss
 from strategies.corpus import Store
 from strategies.finds import Finds
@@ -29,6 +34,8 @@ KINDS = {"no novelty": (10_000_000, 400), "novelty": (1_000_000, 40)}
 #: Where a call takes least, most are made: walks on these machines, and on each other one.
 QUICK = ("small", "processes", "vmas")
 SEEDS = {"no novelty": (27, 2), "novelty": (1, 1)}
+#: Seeds of the mended kernel on each machine, and rule calls of each walk.
+MENDED = (4, 12_000_000)
 #: Longer than it takes.
 DAY = 86_400.0
 
@@ -41,11 +48,23 @@ seed of each is its number. What they lose (of one function the first, second, f
 and compared with the stored tests; what is like none gets a test. *Happened* are the calls of a rule that could
 happen.
 
-All that is met here 2.6.26 does lose: read beside the sources and told in README.md. So that there is no false alarm
-beside it, a night walks 2.6.26 with a mend for each (`test_verdicts.py`), where nothing may be lost. Nothing is in 72
-million calls, three million on each machine and architecture (seed 7), nor in those of a night.
+"""
+MENDED_TOLD = """
+## With a mend for each
+
+All that is met above 2.6.26 does lose: read beside the sources and told in README.md. Here are the same machines,
+and 2.6.26 with the series `delay_rmap`, `mremap_anon_vma`, `swapin_race` and `swapoff_retry`: what it loses is
+another bug of 2.6.26, or a false alarm. Of those two were found and mended before: of a store that O_DIRECT or
+ptrace had not ended when its page was cut off the file, and on x86 of a page past the end that was being moved. The
+walks above are older; on the machines with pins they may have met the former.
 
 """
+
+
+class Mended(DelayRmap, MremapAnonVma, SwapinRace, SwapoffRetry):
+    """2.6.26 with a mend for all that it is known to lose."""
+
+    __slots__ = ()
 
 
 def walks() -> Iterator[tuple[str, str, int]]:
@@ -81,14 +100,50 @@ def walk(which: tuple[str, str, int]) -> Tally:
     return tally
 
 
+def mended(which: tuple[str, int]) -> tuple[list[int], list[str]]:
+    """Walk the mended kernel on a machine, with a seed: runs, calls and steps, and what it lost or broke."""
+    machine, seed = which
+    walk = Walk(Mended, ARCH, WALKED[machine], seed, length=400, novelty=False)
+    alarms = []
+    while walk.calls < MENDED[1]:
+        try:
+            lost = walk.run()
+        except KernelBug as bug:
+            alarms.append(f"{bug}")
+        else:
+            alarms += [f"{lost}"] if lost is not None else []
+    return [walk.runs, walk.calls, walk.steps], alarms
+
+
 def main() -> None:
     every = list(walks())
     with ProcessPoolExecutor() as pool:
-        write(dict(zip(every, pool.map(walk, every), strict=True)))
+        first = as_it_is(dict(zip(every, pool.map(walk, every), strict=True)))
+        again = [(machine, seed) for machine in WALKED for seed in range(MENDED[0])]
+        second = with_mends(dict(zip(again, pool.map(mended, again), strict=True)))
+    PAGE.write_text(TOLD + first + MENDED_TOLD + second, encoding="utf-8")
 
 
-def write(done_in: dict[tuple[str, str, int], Tally]) -> None:
-    """Write the page."""
+def as_text(head: list[str], rows: list[list[str]], *after: str) -> str:
+    """A table, and lines after it."""
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join((*lines, "", *after, ""))
+
+
+def with_mends(done_in: dict[tuple[str, int], tuple[list[int], list[str]]]) -> str:
+    """The second half of the page."""
+    rows = []
+    for machine in WALKED:
+        of = [done for (where, _), done in done_in.items() if where == machine]
+        sums = map(sum, zip(*(done for done, _ in of), strict=True))
+        alarms = [alarm for _, found in of for alarm in found]
+        rows.append([machine, f"0 to {len(of) - 1}", *map("{:,}".format, sums), "; ".join(alarms) or "nothing"])
+    calls = sum(calls for (_, calls, _), _ in done_in.values())
+    return as_text(["machine", "seeds", "runs", "calls", "happened", "lost, or broken"], rows, f"{calls:,} calls.")
+
+
+def as_it_is(done_in: dict[tuple[str, str, int], Tally]) -> str:
+    """The first half of the page."""
     tallies: dict[tuple[str, str], list[Tally]] = {}
     for (machine, kind, _), tally in done_in.items():
         tallies.setdefault((machine, kind), []).append(tally)
@@ -100,13 +155,10 @@ def write(done_in: dict[tuple[str, str, int], Tally]) -> None:
         rows.append([machine, kind, f"0 to {len(of) - 1}", *sums, lost or "nothing"])
     everything = total(tally for of in tallies.values() for tally in of)
     head = ["machine", "walk", "seeds", "runs", "calls", "happened", "lost, or broken"]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     calls = sum(done["calls"] for done in everything.jobs.values())
     bad = {line for done in everything.jobs.values() for line in done["bad"]}
-    lines += ["", f"{calls:,} calls. What was met:", ""]
-    lines += [f"* {line}" for line in sorted({*everything.said, *bad}) or ["nothing"]]
-    lines.append("")
-    PAGE.write_text(TOLD + "\n".join(lines), encoding="utf-8")
+    met = [f"* {line}" for line in sorted({*everything.said, *bad}) or ["nothing"]]
+    return as_text(head, rows, f"{calls:,} calls. What was met:", "", *met)
 
 
 if __name__ == "__main__":

@@ -270,10 +270,12 @@ class Ghost:
         return None
 
     def written(self, of: tuple[File, int] | None, value: int) -> None:
-        """What has stored `value` to a page of a file is complete."""
+        """What has stored `value` to a page of a file is complete; it may have been cut off the file meanwhile."""
         if of is not None:
             file, at = of
-            file.done[at] = max(file.done[at], value)
+            now = file.values[at]
+            if now is not None and either(now, value) == now:
+                file.done[at] = max(file.done[at], value)
 
     def maybe(self, s: Space, page: int, value: int) -> None:
         """A store that may have gone to this page; whether a private mapping has its own copy now is open, too."""

@@ -240,7 +240,7 @@ class System:
             if pte is None and mm.ptl.owner is not None:
                 undecided.append(entry)
             elif found != expected and not space.busy[addr] and (isinstance(expected, int) or found not in expected):
-                if pte is not None or found != PAST_END:
+                if found != PAST_END:
                     raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
         kernel.touched = undecided
 

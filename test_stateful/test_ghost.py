@@ -348,3 +348,15 @@ def test_store_of_who_has_pinned_the_page_of_a_process_that_has_exited() -> None
     ghost.exit(PARENT)
     ghost.store_in(space, 1, 1)
     assert of_file(ghost) == [1]
+
+
+def test_fsync_promises_nothing_of_a_store_that_was_cut_off_before_it_had_ended() -> None:
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    pinned = ghost.filling(PARENT, 1)
+    went = ghost.store_in(space, 1, 1, pinned)
+    ghost.truncate(FILE, 0)
+    ghost.truncate(FILE, 1)
+    ghost.filled_in(space, 1)
+    ghost.written(went, 1)
+    assert ghost.sync_begins(FILE) == [0]

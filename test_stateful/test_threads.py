@@ -391,3 +391,20 @@ def test_s390_does_not_migrate() -> None:
     state.store(process=P1, page=A)
     with pytest.raises(StaleReproducer, match="cannot happen"):
         state.move_pages(process=P1, page=A)
+
+
+def test_a_page_past_the_end_of_its_file_is_not_lost_while_it_is_moved() -> None:
+    """ftruncate(2) has set the size and waits for rmap; until then a store goes through the old pte."""
+    state = linux("x86", "migration", files=(ext2,))
+    state.load(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    state.load(process=P2, page=A)
+    state.move_pages(process=P1, page=A, stop="page_check_address: ptl")
+    state.truncate(process=P2, file=ext2, size=0)
+    state.resume(task=P1)
+    state.store(process=P1, page=A)
+    state.move_pages(process=P1, page=A, stop="try_to_unmap_file: next vma")
+    assert isinstance(mm_of(state, P1).pte[A], Migration)
+    state.resume(task=P1)
+    state.resume(task=P2)
+    assert state.system.kernel.files[0].pages[A] is None

@@ -8,13 +8,10 @@ from itertools import product
 
 import pytest
 
+from docs.billion import Mended
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.series import load
-from mm_sim.series.delay_rmap import DelayRmap
-from mm_sim.series.mremap_anon_vma import MremapAnonVma
-from mm_sim.series.swapin_race import SwapinRace
-from mm_sim.series.swapoff_retry import SwapoffRetry
 from strategies.plan import WALKED
 from strategies.reproducer import FOLDER, Told, told
 from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
@@ -61,12 +58,6 @@ def test_pinned_and_migrated_pages_are_safe_once_the_promise_of_fsync_is(arch: s
     verdict = judge_scope(load("dirty_tracking_race"), "dirty_tracking_race", arch, "pins")
     assert (verdict.word, verdict.surprise()) == ("proven", None)
     assert bool(verdict.marks.get("page migrated")) == (arch == "x86")
-
-
-class Mended(DelayRmap, MremapAnonVma, SwapinRace, SwapoffRetry):
-    """2.6.26 with a mend for all that it is known to lose."""
-
-    __slots__ = ()
 
 
 @pytest.mark.nightly
