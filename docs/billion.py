@@ -52,11 +52,12 @@ happen.
 MENDED_TOLD = """
 ## With a mend for each
 
-All that is met above 2.6.26 does lose: read beside the sources and told in README.md. Here are the same machines,
-and 2.6.26 with the series `delay_rmap`, `mremap_anon_vma`, `swapin_race` and `swapoff_retry`: what it loses is
-another bug of 2.6.26, or a false alarm. Of those two were found and mended before: of a store that O_DIRECT or
-ptrace had not ended when its page was cut off the file, and on x86 of a page past the end that was being moved. The
-walks above are older; on the machines with pins they may have met the former.
+What is met above 2.6.26 does lose: each kind was read beside the sources and is told in README.md. Here are the
+same machines, and 2.6.26 with the series `delay_rmap`, `mremap_anon_vma`, `swapin_race` and `swapoff_retry`: what
+it loses is another bug of 2.6.26, or a false alarm. Two of those were found like this and mended before: fsync()
+was asked for a store by O_DIRECT or ptrace whose page had been cut off the file before the store had ended, and on
+x86 a page past the end was missed while it was moved. The walks above are older: some of the losses of the machines
+with pins may have been the former.
 
 """
 
