@@ -104,15 +104,16 @@ def walk(which: tuple[str, str, int]) -> Tally:
 def mended(which: tuple[str, int]) -> tuple[list[int], list[str]]:
     """Walk the mended kernel on a machine, with a seed: runs, calls and steps, and what it lost or broke."""
     machine, seed = which
-    walk = Walk(Mended, ARCH, WALKED[machine], seed, length=400, novelty=False)
+    walk = Walk(Mended, ARCH, WALKED[machine], seed, KINDS["no novelty"][1], novelty=False)
     alarms = []
     while walk.calls < MENDED[1]:
         try:
             lost = walk.run()
         except KernelBug as bug:
-            alarms.append(f"{bug}")
+            alarms.append(str(bug))
         else:
-            alarms += [f"{lost}"] if lost is not None else []
+            if lost is not None:
+                alarms.append(str(lost))
     return [walk.runs, walk.calls, walk.steps], alarms
 
 

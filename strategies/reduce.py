@@ -65,6 +65,11 @@ def _out_of_cache(task: Task) -> bool:
     return _costly(task) and not _locals(task)["page"].PG_swapcache
 
 
+def _out_of_cache_and_old(task: Task) -> bool:
+    """And no pte stays young because reclaim comes by while mprotect() has emptied it for a moment."""
+    return _out_of_cache(task) and not _locals(task)["self"].arch.pte_young
+
+
 def _reference_unseen(task: Task) -> bool:
     """The reference matters to who takes the page out of the swap cache because swap is full: the process that gives
     up its last swap pte, while no pte maps it. All else that an exit or a fault does differently because of it, it
@@ -329,6 +334,8 @@ def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool, norm
         found |= COMMUTES
         if free:
             found |= FREE
+        if "mprotect" in rules and not normal.young:
+            found["shrink_inactive_list: page isolated"] = _out_of_cache_and_old
         if normal.forgets and normal.flags:
             found["change_pte_range: pte cleared"] = _nobody_skips_pte if normal.locks else _nobody_looks_for_pte
     return found
@@ -391,6 +398,9 @@ def settle(system: System) -> None:
     *Values*: of a page that is mapped or swapped out matters which of its copies are good, not what is in it. A free
     slot holds nothing to rely on: what is there by chance may not save a page that was not written. *PG_dirty* of a
     page outside the swap cache: it is set when the page comes there, and by what takes it out.
+
+    No run takes more steps or stops: what only writes a page of nobody's is left out, and who looks at fewer vmas has
+    fewer points at which nothing has happened, and waits for no lock that matters only to the vmas left out.
     """
     kernel = system.kernel
     for frame in kernel.frames:

@@ -92,20 +92,20 @@ def _only_series(module: ModuleType, path: Path) -> type[Kernel]:
 def _check(kernel: type[Kernel], path: Path) -> None:
     """What a series overrides must exist in the kernel, or be called by the series, and be as interruptible."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    defined = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    class_line = next(n.lineno for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == kernel.__name__)
+    mine = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kernel.__name__)
+    defined = {node.name: node for node in mine.body if isinstance(node, ast.FunctionDef)}
     for attribute in _ATTRIBUTES:
         if not isinstance(vars(kernel).get(attribute), str):
-            raise SeriesError(f"{path}:{class_line}: {kernel.__name__} does not say its {attribute!r}")
+            raise SeriesError(f"{path}:{mine.lineno}: {kernel.__name__} does not say its {attribute!r}")
     if kernel.expected not in EXPECTATIONS:
         raise SeriesError(
-            f"{path}:{class_line}: expected is {kernel.expected!r}; it must be one of {', '.join(EXPECTATIONS)}"
+            f"{path}:{mine.lineno}: expected is {kernel.expected!r}; it must be one of {', '.join(EXPECTATIONS)}"
         )
     for name, value in vars(kernel).items():
         if not callable(value) or name.startswith("__"):
             continue
-        line = defined[name].lineno if name in defined else class_line
+        line = defined.get(name, mine).lineno
         overridden = next((vars(base)[name] for base in kernel.__mro__[1:] if name in vars(base)), None)
         if overridden is None and name not in used:
             known = [n for base in Kernel.__mro__ for n in vars(base)]
