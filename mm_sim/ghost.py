@@ -73,7 +73,7 @@ class Space:
 
     def copy(self) -> Space:
         """The same mappings, and nobody busy with them."""
-        new = Space.__new__(Space)  # a clone of a state makes many
+        new = Space.__new__(Space)  # whoever goes back to a state makes many
         new.mapped = self.mapped.copy()
         new.values = self.values.copy()
         new.writable = self.writable.copy()

@@ -1,8 +1,9 @@
-"""Copies and keys of whole states.
+"""Going back to a state, and keys of whole states.
 
-`clone` copies a state in which no operation is under way: a generator cannot be copied. `state_key` names any state,
-also with operations under way, so that two states get the same key if they differ only in the names of frames,
-slots and processes, or in which values were stored. May import the rest of `mm_sim`.
+`save` remembers a state in which no operation is under way, to which `restore` brings the system back: a generator
+cannot be copied. `state_key` names any state, also with operations under way, so that two states get the same key if
+they differ only in the names of frames, slots and processes, or in which values were stored. May import the rest of
+`mm_sim`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from mm_sim.address_space import AddressSpace
-from mm_sim.ghost import File, Value
-from mm_sim.kernel import Kernel
+from mm_sim.ghost import File, Space, Value
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
@@ -34,13 +34,13 @@ _FIRST = len(KERNEL_TASKS)
 
 
 def is_quiet(system: System) -> bool:
-    """Whether no operation is under way, so that the state can be cloned."""
+    """Whether no operation is under way, so that the state can be saved."""
     return all(task.steps is None for task in system.kernel.tasks)
 
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Look for garbage more rarely: clones are full of cycles, and all that are kept are looked through each time."""
+    """Look for garbage more rarely: a kernel is full of cycles, and each time all that is kept is looked through."""
     thresholds = gc.get_threshold()
     gc.set_threshold(2_000, 10, 1_000_000)
     try:
@@ -49,132 +49,153 @@ def few_collections() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
-def clone(system: System, spare: System | None = None) -> System:
-    """A copy of a quiet state, which shares only `marks` with it.
+#: What a page holds, but for its lock, which is free in a quiet state, and what is always the same.
+_FRAME = attrgetter(
+    "PG_anon",
+    "PG_dirty",
+    "PG_lru",
+    "PG_referenced",
+    "PG_swapcache",
+    "PG_uptodate",
+    "PG_writeback",
+    "content",
+    "count",
+    "index",
+    "io",
+    "key_c",
+    "key_r",
+    "mapcount",
+    "mapping",
+    "private",
+    "tag_dirty",
+)
+_SLOT = attrgetter("content", "map", "page")
+_VMA = attrgetter("vm_start", "vm_end", "vm_flags", "vm_pgoff", "vm_file", "anon_vma")
 
-    `spare` is a system of the same scope that nobody needs any more: its frames are used again, and what else refers
-    to itself is taken apart, so that its memory is free at once.
-    """
-    old = system.kernel
-    new: Kernel = type(old).__new__(type(old))
-    arch = type(old.arch)()
-    arch.iske, arch.sske, arch.rrbe = old.arch.iske, old.arch.sske, old.arch.rrbe
-    new.arch = arch
-    new.pages, new.nr_swap_pages, new.swap_on, new.suspect = old.pages, old.nr_swap_pages, old.swap_on, old.suspect
-    new.marks = old.marks
-    new.tree_lock = type(old.tree_lock)(old.tree_lock.unit)
-    if spare is None:
-        frames = [Page(page.pfn) for page in old.frames]
-        slots = [SwapSlot(slot.number) for slot in old.slots]
-    else:
-        frames, slots = spare.kernel.frames, spare.kernel.slots
-        for task in spare.kernel.tasks:
-            task.steps = None
-        for mm in spare.kernel.mms:
-            for vma in mm.mmap:
-                if vma.anon_vma is not None:
-                    vma.anon_vma.head.clear()
-            mm.mmap.clear()
-    new.frames, new.slots = frames, slots
-    anon: dict[AnonVma, AnonVma] = {}
-    mms: dict[Mm, Mm] = {}
-    vmas: dict[Vma, Vma] = {}
-    files = {file: _file(file, frames, slots) for file in old.files}
-    new.files = list(files.values())
 
-    for mm in old.mms:
-        mms[mm] = copy = Mm(mm.name, 0)
-        copy.mm_users = mm.mm_users
-        copy.pte = [_pte(pte, frames, slots) for pte in mm.pte]
-        for vma in mm.mmap:
-            vmas[vma] = other = Vma(copy, vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff)
-            if vma.vm_file is not None:
-                other.vm_file = files[vma.vm_file]
-            copy.mmap.append(other)
-            if vma.anon_vma is not None:
-                if vma.anon_vma not in anon:
-                    anon[vma.anon_vma] = AnonVma()
-                other.anon_vma = anon[vma.anon_vma]
-    for a, b in anon.items():
-        b.head = [vmas[vma] for vma in a.head]
-    for old_file, file in files.items():
-        file.i_mmap = [vmas[vma] for vma in old_file.i_mmap]
-    for source, page in zip(old.frames, frames, strict=True):
-        page.count = source.count
-        page.content = source.content
-        page.key_c, page.key_r = source.key_c, source.key_r
-        page.mapcount = source.mapcount
-        page.index = source.index
-        page.io = source.io
-        page.PG_anon = source.PG_anon
-        page.PG_dirty = source.PG_dirty
-        page.PG_lru = source.PG_lru
-        page.PG_referenced = source.PG_referenced
-        page.PG_swapcache = source.PG_swapcache
-        page.PG_uptodate = source.PG_uptodate
-        page.PG_writeback = source.PG_writeback
+class Saved(NamedTuple):
+    """What the objects of a system held in a quiet state. Storage key instructions go on being counted."""
+
+    kernel: tuple[int, bool, bool, list[tuple[Mm, int]], list[Page], list[Mm]]
+    frames: list[tuple[Any, ...]]
+    slots: list[tuple[Any, ...]]
+    mms: list[tuple[int, list[PteVal], list[Vma]]]
+    vmas: list[tuple[Vma, tuple[Any, ...]]]
+    anon_vmas: list[tuple[AnonVma, list[Vma]]]
+    tasks: list[tuple[Mm | None, dict[int, Pte] | None]]
+    last_value: int
+    spaces: list[tuple[object, Space]]
+    files: list[tuple[Any, ...]]
+
+
+def save(system: System) -> Saved:
+    """Remember a quiet state: `restore` brings this system back to it."""
+    kernel = system.kernel
+    vmas = [(vma, _VMA(vma)) for mm in kernel.mms for vma in mm.mmap]
+    anon_vmas = {vma.anon_vma: None for vma, _ in vmas if vma.anon_vma is not None}
+    for page in kernel.frames:
+        if type(page.mapping) is AnonVma:
+            anon_vmas[page.mapping] = None
+    return Saved(
+        (
+            kernel.nr_swap_pages,
+            kernel.swap_on,
+            kernel.suspect,
+            kernel.touched.copy(),
+            kernel.free.copy(),
+            kernel.mms.copy(),
+        ),
+        [_FRAME(page) for page in kernel.frames],
+        [_SLOT(slot) for slot in kernel.slots],
+        [(mm.mm_users, mm.pte.copy(), mm.mmap.copy()) for mm in kernel.mms],
+        vmas,
+        [(anon_vma, anon_vma.head.copy()) for anon_vma in anon_vmas],
+        [(task.mm, None if task.tlb is None else task.tlb.copy()) for task in kernel.tasks],
+        system.last_value,
+        [(mm, space.copy()) for mm, space in system.ghost.spaces.items()],
+        [_save_file(file, system.ghost.files[file]) for file in kernel.files],
+    )
+
+
+def restore(system: System, saved: Saved) -> None:
+    """Bring a system back to a quiet state that was saved of it, from any state. What was under way is forgotten."""
+    kernel = system.kernel
+    for task in kernel.tasks:
+        task.steps = task.point = task.waits = None
+        task.held = 0
+    kernel.nr_swap_pages, kernel.swap_on, kernel.suspect, touched, free, mms = saved.kernel
+    kernel.touched, kernel.free, kernel.mms = touched.copy(), free.copy(), mms.copy()
+    kernel.tree_lock.owner = None
+    for page, fields in zip(kernel.frames, saved.frames, strict=True):
+        (
+            page.PG_anon,
+            page.PG_dirty,
+            page.PG_lru,
+            page.PG_referenced,
+            page.PG_swapcache,
+            page.PG_uptodate,
+            page.PG_writeback,
+            page.content,
+            page.count,
+            page.index,
+            page.io,
+            page.key_c,
+            page.key_r,
+            page.mapcount,
+            page.mapping,
+            page.private,
+            page.tag_dirty,
+        ) = fields
         page.lock.owner = None
-        mapping = source.mapping
-        if type(mapping) is AddressSpace:
-            page.mapping = files[mapping]
+    for slot, fields in zip(kernel.slots, saved.slots, strict=True):
+        slot.content, slot.map, slot.page = fields
+    for mm, (mm_users, pte, mmap) in zip(mms, saved.mms, strict=True):
+        mm.mm_users, mm.pte, mm.mmap = mm_users, pte.copy(), mmap.copy()
+        mm.ptl.owner = mm.mmap_sem.writer = None
+        mm.mmap_sem.readers.clear()
+        mm.tlbs = []
+    for vma, fields in saved.vmas:
+        vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, vma.vm_file, vma.anon_vma = fields
+    for anon_vma, head in saved.anon_vmas:
+        anon_vma.head = head.copy()
+        anon_vma.lock.owner = None
+    for task, (of, tlb) in zip(kernel.tasks, saved.tasks, strict=True):
+        task.mm = of
+        if tlb is None:
+            task.tlb = None
         else:
-            page.mapping = anon.get(mapping) or AnonVma() if type(mapping) is AnonVma else None
-        page.tag_dirty = source.tag_dirty
-        page.private = None if source.private is None else slots[source.private.number]
-    for origin, slot in zip(old.slots, slots, strict=True):
-        slot.map = origin.map
-        slot.content = origin.content
-        slot.page = None if origin.page is None else frames[origin.page.pfn]
-    new.free = [frames[page.pfn] for page in old.free]
-    new.mms = list(mms.values())
-    new.tasks = [Task(task.name) for task in old.tasks]
-    for task, twin in zip(old.tasks, new.tasks, strict=True):
-        if task.mm is not None:
-            twin.mm = mms[task.mm]
-            if task.tlb is not None:
-                twin.tlb = tlb = {addr: frames[pte.page.pfn].ptes[pte.bits] for addr, pte in task.tlb.items()}
-                twin.mm.tlbs.append(tlb)
-    new.current = new.tasks[0]
-    new.touched = [(mms[mm], addr) for mm, addr in old.touched]
-
-    result: System = System.__new__(System)
-    result.kernel = new
-    result.scope = system.scope
-    result.last_value = system.last_value
-    result.ghost = type(system.ghost)()
-    ghosts: dict[File, File] = {}
-    for key, ghost in system.ghost.files.items():
-        assert isinstance(key, AddressSpace)
-        ghosts[ghost] = twin_ghost = File(0, ghost.size)
-        twin_ghost.values = ghost.values.copy()
-        twin_ghost.done = ghost.done.copy()
-        twin_ghost.promised = ghost.promised.copy()
-        result.ghost.files[files[key]] = twin_ghost
-    for key, space in system.ghost.spaces.items():
-        assert isinstance(key, Mm)
-        result.ghost.spaces[mms[key]] = other_space = space.copy()
-        if ghosts:
-            other_space.of = [None if view is None else (ghosts[view[0]], view[1]) for view in space.of]
-    return result
+            assert of is not None
+            task.tlb = tlb.copy()
+            of.tlbs.append(task.tlb)
+    system.last_value = saved.last_value
+    system.ghost.spaces = {mm: space.copy() for mm, space in saved.spaces}
+    for fields in saved.files:
+        _restore_file(system, *fields)
 
 
-def _file(old: AddressSpace, frames: list[Page], slots: list[SwapSlot]) -> AddressSpace:
-    new = AddressSpace(old.name, 0)
-    new.i_nlink, new.count, new.i_size = old.i_nlink, old.count, old.i_size
-    new.AS_EIO, new.SHMEM_PAGEIN = old.AS_EIO, old.SHMEM_PAGEIN
-    new.pages = [None if page is None else frames[page.pfn] for page in old.pages]
-    new.swap = [None if slot is None else slots[slot.number] for slot in old.swap]
-    new.blocks = old.blocks.copy()
-    return new
+_FILE = attrgetter("i_nlink", "count", "i_size", "AS_EIO", "SHMEM_PAGEIN")
 
 
-def _pte(pte: PteVal, frames: list[Page], slots: list[SwapSlot]) -> PteVal:
-    if pte is None:
-        return None
-    if type(pte) is Pte:
-        return frames[pte.page.pfn].ptes[pte.bits]
-    assert type(pte) is SwapSlot
-    return slots[pte.number]
+def _save_file(file: AddressSpace, ghost: File) -> tuple[Any, ...]:
+    kept = (file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_mmap.copy())
+    return file, _FILE(file), kept, ghost, ghost.size, (ghost.values.copy(), ghost.done.copy(), ghost.promised.copy())
+
+
+def _restore_file(
+    system: System,
+    file: AddressSpace,
+    fields: tuple[Any, ...],
+    kept: tuple[list[Any], ...],
+    ghost: File,
+    size: int,
+    promises: tuple[list[Any], ...],
+) -> None:
+    file.i_nlink, file.count, file.i_size, file.AS_EIO, file.SHMEM_PAGEIN = fields
+    file.pages, file.swap, file.blocks, file.i_mmap = (each.copy() for each in kept)
+    file.i_mutex.owner = file.i_mmap_lock.owner = file.tree_lock.owner = None
+    system.ghost.files[file] = ghost
+    ghost.size, ghost.syncs, ghost.reads = size, [], []
+    ghost.values, ghost.done, ghost.promised = (each.copy() for each in promises)
 
 
 #: Locals of generators that hold the content of a page.

@@ -34,7 +34,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import KernelBug, Task, points, run
-from mm_sim.snapshot import canonical, clone, few_collections, is_quiet, stack
+from mm_sim.snapshot import Saved, canonical, few_collections, is_quiet, restore, save, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
 from strategies.reduce import (
@@ -139,11 +139,11 @@ SCOPES = {
 class Base:
     """A quiet state, from which others are built: its path from the start, and the state itself while at hand."""
 
-    __slots__ = ("path", "system")
+    __slots__ = ("path", "saved")
 
-    def __init__(self, path: tuple[Step, ...], system: System | None = None) -> None:
+    def __init__(self, path: tuple[Step, ...]) -> None:
         self.path = path
-        self.system = system
+        self.saved: Saved | None = None
 
 
 class Node(NamedTuple):
@@ -236,34 +236,38 @@ class Search:
         self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if forgetful else kernel
         self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
-        self.root = System(self.machine, self.arch, bounds.scope, self.marks)
-        first = self.redo(clone(self.root), self.start)
-        key, order = canonical(first, self.symmetric)
+        self.system = System(self.machine, self.arch, bounds.scope, self.marks)
+        self.root = save(self.system)
+        self.nowhere: list[list[object]] = [stack(task) for task in self.system.kernel.tasks]
+        self.redo(self.start)
+        key, order = canonical(self.system, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
-        self.layer = [Node(Base(self.start, first), (), key, order, 0)]
+        self.layer = [Node(Base(self.start), (), key, order, 0)]
         self.next: list[Node] = []
         self.found: list[list[Step]] = []
         self.broken: list[Step] = []
-        self.spare: System | None = None
         self.at_hand: deque[Base] = deque()
 
     # one state
 
-    def keep(self, base: Base, system: System) -> None:
-        base.system = system
+    def keep(self, base: Base) -> None:
+        base.saved = save(self.system)
         self.at_hand.append(base)
         if len(self.at_hand) > _AT_HAND:
-            self.at_hand.popleft().system = None
+            self.at_hand.popleft().saved = None
 
-    def build(self, base: Base, steps: tuple[Step, ...]) -> System:
-        """The state after `steps` from `base`."""
-        if base.system is None:
-            self.keep(base, self.redo(clone(self.root), base.path))
-        assert base.system is not None
-        spare, self.spare = self.spare, None
-        return self.redo(clone(base.system, spare), steps)
+    def build(self, base: Base, steps: tuple[Step, ...]) -> None:
+        """Bring the system to the state after `steps` from `base`."""
+        if base.saved is None:
+            restore(self.system, self.root)
+            self.redo(base.path)
+            self.keep(base)
+        else:
+            restore(self.system, base.saved)
+        self.redo(steps)
 
-    def redo(self, system: System, steps: tuple[Step, ...]) -> System:
+    def redo(self, steps: tuple[Step, ...]) -> None:
+        system = self.system
         for rule, arguments, stop in steps:
             task = system.start(rule, arguments)
             assert task is not None
@@ -274,27 +278,27 @@ class Search:
                     run(task, stop)
                 else:  # to where it comes first and others need run
                     next(point for point in points(task) if point == stop and not self.goes_on(task, point))
-            self.normalise(system, task, stop)
+            self.normalise(task, stop)
         system.after()
-        return system
 
     def goes_on(self, task: Task, point: str) -> bool:
         """Whether no other task need run while `task` stands at a point."""
         mover = self.movers.get(point)
         return mover is not None and mover(task)
 
-    def normalise(self, system: System, task: Task, stop: str | None) -> None:
+    def normalise(self, task: Task, stop: str | None) -> None:
         """After a step."""
         if self.free and stop == FAULTED and task.op == "store":
             task.steps = task.point = None
-        self.normal.form(system)
+        self.normal.form(self.system)
 
     def expand(self, node: Node) -> None:
         """Run each task on from a state, and start each operation that can start."""
         base, steps, key, order, _ = node
         known = self.seen[key]
-        system: System | None = self.build(base, steps)
-        assert system is not None
+        self.build(base, steps)
+        built = True
+        system = self.system
         tasks = system.kernel.tasks
         todo: list[tuple[tuple[Step, ...], Rule, tuple[Any, ...]]] = []
         for task in tasks:
@@ -317,26 +321,27 @@ class Search:
                 if self.normal.locks and rule.name == "store":
                     todo += [(before, rule, arguments) for before in preludes(system, tasks[arguments[0]])]
         for before, rule, arguments in todo:
-            if system is None:
-                system = self.build(base, steps)
+            if not built:
+                self.build(base, steps)
+            built = False
             try:
                 for step in before:
                     system.start(step.rule, step.arguments)
-                self.follow(system, node._replace(steps=(*steps, *before)), rule, arguments)
+                self.follow(node._replace(steps=(*steps, *before)) if before else node, rule, arguments)
             except KernelBug:
                 self.broken = [*base.path, *steps, *before, Step(rule, arguments, None)]
                 raise
-            system = None
 
-    def follow(self, system: System, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
-        """Run one task from a state to its end, or until it blocks, and visit the states on the way."""
+    def follow(self, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
+        """Run one task on to its end, or until it blocks, and visit the states on the way."""
+        system = self.system
         seen_at = system.kernel.tasks[arguments[0]].point if rule is self.resume else ""
         task = system.start(rule, arguments)
         assert task is not None
         crossed: list[str] = []
         since: list[str] = []  # crossed without a visit, since a state in which the task stands at `seen_at`
         self.running = max(task.name, 0)  # an action has no task
-        self.stacks = [stack(other) for other in system.kernel.tasks]
+        self.stacks = [stack(other) for other in system.kernel.tasks] if node.steps else self.nowhere.copy()
         stop: str | None = None
         bounded = self.bounds.stops is not None
         may_stop = self.bounds.stops is None or node.stops < self.bounds.stops
@@ -354,7 +359,7 @@ class Search:
                         marked.clear()
                     elif may_stop and not self.goes_on(task, stop):
                         passed.append(stop)
-                        if self.visit(system, node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
+                        if self.visit(node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
                             break
                         if task.steps is None:  # given up
                             break
@@ -364,15 +369,12 @@ class Search:
                     crossed.append(stop)
                     stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None and not (self.commutes and task.waits and waits_at_once(seen_at, since, self.free)):
-                self.visit(system, node, Step(rule, arguments, None), None, node.stops, marked)
+                self.visit(node, Step(rule, arguments, None), None, node.stops, marked)
         except Loss:
             self.found.append([*node.base.path, *node.steps, Step(rule, arguments, stop)])
-        if not self.next or self.next[-1].base.system is not system:
-            self.spare = system
 
     def visit(
         self,
-        system: System,
         node: Node,
         step: Step,
         task: Task | None,
@@ -380,12 +382,13 @@ class Search:
         marked: list[tuple[bytes, int]],
     ) -> bool:
         """Look at the state that a step leads to: True if what `task` does from here on is known. Raises Loss."""
+        system = self.system
         self.result.transitions += 1
         system.after()
-        self.normalise(system, system.kernel.current, step.stop)
         depth = self.result.depth
-        if depth == self.bounds.steps:
+        if depth == self.bounds.steps:  # nobody goes on from here
             return False
+        self.normalise(system.kernel.current, step.stop)
         self.stacks[self.running] = stack(system.kernel.tasks[self.running])
         key, order = canonical(system, self.symmetric, self.stacks)
         bit = 0 if task is None else 1 << order.index(task.name)
@@ -405,7 +408,7 @@ class Search:
         steps = (*node.steps, step)
         if is_quiet(system):
             base = Base((*node.base.path, *steps))
-            self.keep(base, system)
+            self.keep(base)
             self.next.append(Node(base, (), key, order, stops))
         else:
             self.next.append(Node(node.base, steps, key, order, stops))

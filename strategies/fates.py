@@ -91,10 +91,10 @@ class CountingWalk(Walk):
             return loss
         return None
 
-    def look(self, system: System, steps: list[Step]) -> None:
-        count_everything(system)
-        count_mended(system, steps)
-        super().look(system, steps)
+    def look(self, steps: list[Step]) -> None:
+        count_everything(self.system)
+        count_mended(self.system, steps)
+        super().look(steps)
 
 
 #: How many runs are walked at first, in each scope on each architecture; and then, where the missing statement made
@@ -107,16 +107,16 @@ BUDGET: Final = 250_000
 class CountingSearch(Search):
     """A search that counts everything in each quiet state."""
 
-    def keep(self, base: Base, system: System) -> None:
-        count_everything(system)
-        count_mended(system, base.path)
-        super().keep(base, system)
+    def keep(self, base: Base) -> None:
+        count_everything(self.system)
+        count_mended(self.system, base.path)
+        super().keep(base)
 
-    def visit(self, system: System, node: Node, step: Step, *rest: Any) -> bool:
-        known = super().visit(system, node, step, *rest)
-        if self.result.depth == self.bounds.steps and is_quiet(system):  # which is not kept
-            count_everything(system)
-            count_mended(system, (step,))
+    def visit(self, node: Node, step: Step, *rest: Any) -> bool:
+        known = super().visit(node, step, *rest)
+        if self.result.depth == self.bounds.steps and is_quiet(self.system):  # which is not kept
+            count_everything(self.system)
+            count_mended(self.system, (step,))
         return known
 
 

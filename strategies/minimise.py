@@ -17,7 +17,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Report, Step, explain
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
-from mm_sim.snapshot import clone, is_quiet
+from mm_sim.snapshot import Saved, is_quiet, restore, save
 from mm_sim.system import Loss, Scope, System
 from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
@@ -43,14 +43,15 @@ def minimise(
     assert first is not None
     report = first
     best = steps[: report.at + 1]
-    quiet = quiet_states(System(kernel, arch, scope), best)
+    system = System(kernel, arch, scope)
+    quiet = quiet_states(system, best)
 
     def attempt(candidate: list[Step]) -> bool:
         """Whether what can happen of these steps is a better run of the same kind."""
         nonlocal best, report, quiet
         same = next((at for at, (new, old) in enumerate(zip(candidate, best, strict=False)) if new is not old), 0)
         at = max(at for at in quiet if at <= same)
-        system = clone(quiet[at])
+        restore(system, quiet[at])
         done = candidate[:at]
         try:
             for step in candidate[at:]:
@@ -67,7 +68,8 @@ def minimise(
         found = explain(kernel, arch, scope, done)
         if found is None or found.forgotten_by.function != first.forgotten_by.function:
             return False
-        best, report, quiet = done, found, quiet_states(System(kernel, arch, scope), done)
+        restore(system, quiet[0])
+        best, report, quiet = done, found, quiet_states(system, done)
         return True
 
     values = domains(scope)
@@ -86,13 +88,13 @@ def minimise(
             return best, report
 
 
-def quiet_states(system: System, steps: list[Step]) -> dict[int, System]:
-    """Copies of the states of a run in which no operation is under way, by the number of steps before."""
-    quiet = {0: clone(system)}
+def quiet_states(system: System, steps: list[Step]) -> dict[int, Saved]:
+    """The states of a run in which no operation is under way, by the number of steps before."""
+    quiet = {0: save(system)}
     for at, step in enumerate(steps[:-1], 1):
         system.step(*step)
         if is_quiet(system):
-            quiet[at] = clone(system)
+            quiet[at] = save(system)
     return quiet
 
 

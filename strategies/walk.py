@@ -17,7 +17,7 @@ from mm_sim.loss import Step
 from mm_sim.names import TASKS
 from mm_sim.page import DIRTY, WRITE, Pte
 from mm_sim.sched import run_some
-from mm_sim.snapshot import clone, few_collections, is_quiet
+from mm_sim.snapshot import Saved, few_collections, is_quiet, restore, save
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.rules import instances, table
 
@@ -132,13 +132,13 @@ class Walk:
         self.trace: list[Step] = []
         self.seen: dict[tuple[int, ...], int] = {}
         self.first: list[tuple[tuple[int, ...], tuple[Step, ...]]] = []
-        self.corpus: list[tuple[System, tuple[Step, ...]]] = [(System(kernel, arch, scope, self.marks), ())]
+        self.system = System(kernel, arch, scope, self.marks)
+        #: States to set out from, the first first, each with the steps that led to it.
+        self.corpus: list[tuple[Saved, tuple[Step, ...]]] = [(save(self.system), ())]
         by_rule: dict[str, list[tuple[Rule, tuple[Any, ...]]]] = {}
         for instance in instances(kernel, scope):
             by_rule.setdefault(instance[0].name, []).append(instance)
         self.by_rule = list(by_rule.values())
-        #: The system of the last run, whose frames the next one uses again.
-        self.spare: System | None = None
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")
 
     def change_points(self) -> Callable[[], float]:
@@ -148,13 +148,13 @@ class Walk:
         points = count()
         return lambda: 0.0 if next(points) in changes else 1.0
 
-    def look(self, system: System, steps: list[Step]) -> None:
+    def look(self, steps: list[Step]) -> None:
         """Keep a quiet state that looks like few before: later runs set out from it."""
-        abstract = outline(system)
+        abstract = outline(self.system)
         times = self.seen.get(abstract, 0)
         if times < self.KEPT:
             self.seen[abstract] = times + 1
-            kept = (clone(system), tuple(steps))
+            kept = (save(self.system), tuple(steps))
             if not times:
                 self.first.append((abstract, kept[1]))
             corpus = self.corpus
@@ -169,14 +169,15 @@ class Walk:
 
         Raises Loss and KernelBug as `run` does.
         """
-        system = clone(self.corpus[0][0])
+        system = self.system
+        restore(system, self.corpus[0][0])
         self.trace = done = []
         for step in steps:
             done.append(step)
             if not system.step(*step):
                 return False
             if is_quiet(system):
-                self.look(system, done)
+                self.look(done)
         return True
 
     @few_collections()
@@ -185,7 +186,8 @@ class Walk:
         draw = self.random.random
         corpus = self.corpus
         start, trace = corpus[0 if draw() < self.FIRST else int(len(corpus) * draw())]
-        self.spare = system = clone(start, self.spare)
+        system = self.system
+        restore(system, start)
         self.trace = steps = list(trace)
         chance = self.STOPS[int(draw() * len(self.STOPS))]
         preempt = draw() < self.PREEMPT
@@ -199,6 +201,7 @@ class Walk:
         n = len(pick)
         self.runs += 1
         done = len(steps)
+        keys = {name: getattr(system.kernel.arch, name) for name in self.keys}
         call = -1
         held = 0
         victims: list[tuple[Rule, tuple[Any, ...]]] = []
@@ -226,12 +229,12 @@ class Walk:
                 if held:
                     held -= 1
                 if self.novelty and is_quiet(system):
-                    self.look(system, steps)
+                    self.look(steps)
         except Loss as loss:
             return loss
         finally:
             self.calls += call + 1
             self.steps += len(steps) - done
             for name in self.keys:
-                self.keys[name] += getattr(system.kernel.arch, name) - getattr(start.kernel.arch, name)
+                self.keys[name] += getattr(system.kernel.arch, name) - keys[name]
         return None

@@ -13,7 +13,7 @@ from mm_sim.loss import Step, replay
 from mm_sim.names import DIRECT, KSWAPD, P1, P2, A
 from mm_sim.sched import points
 from mm_sim.series import load, names
-from mm_sim.snapshot import clone, is_quiet, state_key
+from mm_sim.snapshot import is_quiet, restore, save, state_key
 from mm_sim.system import SMALL, Scope, System
 from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
@@ -32,18 +32,20 @@ class Settled(Search):
     def __init__(self, *arguments: Any, free: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.forms_of_quiet = normal(self.arch, self.rules, dict(self.bounds.only), free)
-        self.quiet = {self.settled(self.root)}
+        self.quiet = {self.settled(self.system)}
 
-    def visit(self, system: System, *rest: Any) -> bool:
-        known = super().visit(system, *rest)
-        if is_quiet(system):
-            self.quiet.add(self.settled(system))
+    def visit(self, *step: Any) -> bool:
+        known = super().visit(*step)
+        if is_quiet(self.system):
+            self.quiet.add(self.settled(self.system))
         return known
 
     def settled(self, system: System) -> bytes:
-        copy = clone(system)
-        self.forms_of_quiet.form(copy)
-        return state_key(copy)
+        kept = save(system)
+        self.forms_of_quiet.form(system)
+        key = state_key(system)
+        restore(system, kept)
+        return key
 
 
 @pytest.mark.parametrize("arch", ["s390", "x86"])

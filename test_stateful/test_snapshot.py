@@ -1,9 +1,9 @@
-"""Clones and keys of states: what they must tell apart, and what not."""
+"""Going back to a state, and keys of states: what they must tell apart, and what not."""
 
 from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import load
-from mm_sim.snapshot import clone, is_quiet, state_key
-from mm_sim.system import Scope
+from mm_sim.snapshot import is_quiet, restore, save, state_key
+from mm_sim.system import Scope, System
 from strategies.reproducer import Live
 from strategies.walk import Walk
 
@@ -18,12 +18,15 @@ def shared_page() -> Live:
     return state
 
 
-def test_clone_has_the_same_key_and_its_own_memory() -> None:
+def test_a_state_is_come_back_to_from_the_middle_of_an_operation() -> None:
     state = shared_page()
-    copy = clone(state.system)
-    assert state_key(copy) == state_key(state.system)
-    state.store(process=P1, page=A)
-    assert state_key(copy) != state_key(state.system)
+    before, kept = state_key(state.system), save(state.system)
+    state.exit(process=P1)
+    state.reclaim(reclaimer=kswapd, holder=P2, page=A, order=4, stop="try_to_unmap_one: pte cleared")
+    assert state_key(state.system) != before
+    restore(state.system, kept)
+    assert state_key(state.system) == before
+    assert is_quiet(state.system)
 
 
 def test_values_do_not_matter() -> None:
@@ -85,12 +88,15 @@ def test_the_storage_key_matters() -> None:
     assert state_key(state.system) != before
 
 
-def test_every_state_of_a_walk_has_a_key_that_its_clone_shares() -> None:
+def test_every_state_that_a_walk_keeps_is_where_its_steps_lead() -> None:
     walk = Walk(load("linux_2_6_26"), "x86", Scope(3, 2, 5, 3), seed=3)
     for _ in range(200):
         walk.run()
-    for system, _ in walk.corpus[:200]:
-        assert state_key(clone(system)) == state_key(system)
+    for kept, steps in walk.corpus[:200]:
+        system = System(load("linux_2_6_26"), "x86", Scope(3, 2, 5, 3))
+        assert all(system.step(*step) for step in steps)
+        restore(walk.system, kept)
+        assert state_key(walk.system) == state_key(system)
 
 
 def test_same_seed_same_walk() -> None:

@@ -1,4 +1,4 @@
-"""Clones and keys of states with files, threads, pins and migration, for whatever states a walk comes to."""
+"""Going back to states with files, threads, pins and migration, and their keys, for whatever a walk comes to."""
 
 import random
 from collections.abc import Iterator
@@ -8,9 +8,10 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.ghost import File, Space
+from mm_sim.loss import Step
 from mm_sim.names import P1, P2, Name, ext2, shm, tmpfs, xfs
 from mm_sim.series import load
-from mm_sim.snapshot import clone, state_key
+from mm_sim.snapshot import restore, save, state_key
 from mm_sim.system import Loss, Scope, System
 from strategies.rules import instances, stops
 from strategies.walk import Walk
@@ -28,20 +29,26 @@ any_machine = pytest.mark.parametrize(
 
 
 @cache
-def kept(arch: str, scope: Scope) -> list[System]:
-    """The states that a walk has kept."""
+def kept(arch: str, scope: Scope) -> list[tuple[Step, ...]]:
+    """The steps to each state that a walk has kept."""
     walk = Walk(KERNEL, arch, scope, seed=3)
     for _ in range(40):
         walk.run()
-    return list(dict.fromkeys(system for system, _ in walk.corpus))
+    return list(dict.fromkeys(steps for _, steps in walk.corpus))
 
 
 def states(arch: str, scope: Scope, number: int = 12) -> Iterator[System]:
-    """Clones of states of a walk, spread over all that it has kept."""
+    """States of a walk, spread over all that it has kept."""
     all_states = kept(arch, scope)
     assert len(all_states) >= number
-    for system in all_states[:: len(all_states) // number]:
-        yield clone(system)
+    for steps in all_states[:: len(all_states) // number]:
+        yield at(arch, scope, steps)
+
+
+def at(arch: str, scope: Scope, steps: tuple[Step, ...]) -> System:
+    system = System(KERNEL, arch, scope)
+    assert all(system.step(*step) for step in steps)
+    return system
 
 
 def renumber(system: System) -> None:
@@ -76,27 +83,28 @@ def swap_names(system: System, one: Name, other: Name) -> None:
 
 
 @any_machine
-def test_clone_and_original_do_the_same_for_the_rest_of_a_run(arch: str, scope: Scope) -> None:
+def test_what_follows_a_state_follows_it_again(arch: str, scope: Scope) -> None:
     draw = random.Random(1)
     table = instances(KERNEL, scope)
     points = {rule.name: stops(KERNEL, rule) or (None,) for rule, _ in table}
-    for original in states(arch, scope):
-        copy = clone(original)
-        assert state_key(copy) == state_key(original)
-        for _ in range(40):
-            rule, arguments = draw.choice(table)
-            stop = draw.choice(points[rule.name])
-            ended: list[bool | str] = []
-            for system in (original, copy):
-                try:
-                    ended.append(system.step(rule, arguments, stop))
-                except Loss as loss:
-                    ended.append(str(loss))
-            assert ended[0] == ended[1]
-            if isinstance(ended[0], str):
-                break
-            if ended[0]:
-                assert state_key(copy) == state_key(original)
+    for system in states(arch, scope):
+        saved = save(system)
+        steps = [Step(*(drawn := draw.choice(table)), draw.choice(points[drawn[0].name])) for _ in range(40)]
+        first = list(following(system, steps))
+        restore(system, saved)
+        assert list(following(system, steps)) == first
+
+
+def following(system: System, steps: list[Step]) -> Iterator[bytes | str]:
+    """The keys of the states that follow, until one loses a page."""
+    yield state_key(system)
+    for step in steps:
+        try:
+            if system.step(*step):
+                yield state_key(system)
+        except Loss as loss:
+            yield str(loss)
+            return
 
 
 @any_machine
@@ -120,7 +128,8 @@ def test_key_does_not_depend_on_names(arch: str, scope: Scope) -> None:
 
 def test_what_is_known_of_a_file_matters() -> None:
     """Each of these decides what can be lost, or what is done next."""
-    system = clone(next(s for s in kept("s390", SCOPES[0]) if s.kernel.files[0].pages[0] is not None))
+    some = (at("s390", SCOPES[0], steps) for steps in kept("s390", SCOPES[0]))
+    system = next(system for system in some if system.kernel.files[0].pages[0] is not None)
     file, page = system.kernel.files[0], system.kernel.files[0].pages[0]
     assert page is not None
     seen = {state_key(system)}
@@ -133,7 +142,8 @@ def test_what_is_known_of_a_file_matters() -> None:
 
 
 def test_what_a_cpu_has_cached_matters() -> None:
-    system = clone(next(s for s in kept("x86", SCOPES[1]) if any(task.tlb for task in s.kernel.tasks)))
+    some = (at("x86", SCOPES[1], steps) for steps in kept("x86", SCOPES[1]))
+    system = next(system for system in some if any(task.tlb for task in system.kernel.tasks))
     before = state_key(system)
     for task in system.kernel.tasks:
         if task.tlb:
