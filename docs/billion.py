@@ -23,7 +23,7 @@ from strategies.corpus import Store
 from strategies.finds import Finds
 from strategies.plan import WALKED, Job, kernel_of, plan
 from strategies.tally import Tally, total
-from strategies.verdict import UNPATCHED
+from strategies.unpatched import UNPATCHED
 from strategies.walk import Walk
 
 PAGE = Path(__file__).with_suffix(".md")

@@ -232,11 +232,9 @@ class Search:
         self.free = endless and self.normal.locks is ("mlock" in self.rules)
         if not self.free:
             self.normal = normal(self.arch, self.rules, dict(bounds.only), free=False) if self.forms else Normal()
-        forgetful = self.free and self.normal.forgets
-        self.machine = type("Machine", (Forgetful, kernel), {"__slots__": ()}) if forgetful else kernel
         self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
-        self.system = System(self.machine, self.arch, bounds.scope, self.marks)
+        self.system = System(self.machine(), self.arch, bounds.scope, self.marks)
         self.root = save(self.system)
         self.nowhere: list[list[object]] = [stack(task) for task in self.system.kernel.tasks]
         self.redo(self.start)
@@ -247,6 +245,11 @@ class Search:
         self.found: list[list[Step]] = []
         self.broken: list[Step] = []
         self.at_hand: deque[Base] = deque()
+
+    def machine(self) -> type[Kernel]:
+        """The kernel that is run."""
+        forgetful = self.free and self.normal.forgets
+        return type("Machine", (Forgetful, self.kernel), {"__slots__": ()}) if forgetful else self.kernel
 
     # one state
 

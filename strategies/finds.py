@@ -20,7 +20,8 @@ from strategies.machine import machine
 from strategies.minimise import Certificate, certify, delete_chunks, minimise, shorter
 from strategies.plan import WALKED, Job, Night, judged, judged_as, kernel_of
 from strategies.tally import BUGS, LOSSES, Tally, count
-from strategies.verdict import UNPATCHED, expected_of, save_example, scope_as_json
+from strategies.unpatched import UNPATCHED
+from strategies.verdict import expected_of, save_example, scope_as_json
 
 #: Seconds for the certificate of a new kind of loss.
 _CERTIFY = 120.0

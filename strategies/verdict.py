@@ -19,15 +19,16 @@ from mm_sim.system import SMALL, Loss, Scope
 from strategies import reproducer
 from strategies.backend import NAME, playing, walking
 from strategies.corpus import DEFAULT, Folder
-from strategies.explore import SCOPES, Result, Search
+from strategies.explore import SCOPES, Bounds, Result, Search
 from strategies.machine import Machine, machine
 from strategies.minimise import Certificate, certify
+from strategies.unpatched import UNPATCHED, unchanged
+from strategies.unpatched import search as search_unpatched
 from strategies.walk import Walk
 
 #: What every test run proves of a series in which it finds no loss.
 ANON = SCOPES["anon"]
 
-UNPATCHED = "linux_2_6_26"
 #: How many runs are walked in a scope with files or threads, after it was searched.
 RUNS = 300
 #: After how many runs a profile that does the same ones each time walks no further if every situation is reached and
@@ -83,8 +84,9 @@ class Verdict:
     """What the tool says of a series on an architecture in a scope (see SCOPES), and what it rests on.
 
     `losses` has the loss that was found, with shorter ones of other kinds; `walked` is runs, steps and seconds;
-    `searched` is None unless a scope was searched; `marks` counts the situations reached, `keys` the storage key
-    instructions of the walk.
+    `searched` is None unless a scope was searched; `unchanged` says that it was a search of 2.6.26 in which nothing is
+    called that the series changes; `marks` counts the situations reached, `keys` the storage key instructions of the
+    walk.
     """
 
     series: str
@@ -96,6 +98,7 @@ class Verdict:
     keys: dict[str, int]
     searched: Result | None = None
     scope: str = "anon"
+    unchanged: bool = False
 
     @property
     def word(self) -> str:
@@ -131,6 +134,8 @@ class Verdict:
             text += f"{runs} runs, {steps} steps, {reached} of {required} situations"
             if self.searched is not None:
                 text += f"; {self.searched.states} states searched: {self.searched.ended}"
+                if self.unchanged and self.series != UNPATCHED:
+                    text += ", nothing that it changes is called in them"
         return text.strip()
 
     def as_json(self) -> dict[str, Any]:
@@ -161,6 +166,7 @@ class Verdict:
                 "states": searched.states,
                 "seconds": searched.seconds,
                 "complete": searched.ended == "complete",
+                "unchanged": self.unchanged,
             },
             "situations": dict(sorted(self.marks.items())),
             "key_instructions": self.keys,
@@ -251,10 +257,12 @@ def judge_scope(
     walk = Walk(kernel, arch, bounds.scope, seed_of(series, arch, seed))
     expected = expected_of(kernel, arch, scope)
     verdict = Verdict(series, arch, expected, [], (0, 0, 0.0), walk.marks, walk.keys, scope=scope)
-    search = Search(kernel, arch, bounds, marks=walk.marks)
-    verdict.searched = result = search.run(
+    result = _searched(
+        verdict,
+        kernel,
+        bounds,
         deadline,
-        jobs=jobs,
+        jobs,
         progress=lambda result: progress(f"{series} on {arch}, {scope}: searching, {result.states} states"),
     )
     if result.ended == "loss":
@@ -276,6 +284,27 @@ def judge_scope(
     return verdict
 
 
+def _searched(
+    verdict: Verdict,
+    kernel: type[Kernel],
+    bounds: Bounds,
+    deadline: float | None,
+    jobs: int,
+    progress: Callable[[Result], None],
+) -> Result:
+    """Search for a verdict, unless the search of 2.6.26 says all. Raises KernelBug."""
+    unpatched = search_unpatched(verdict.arch, bounds, deadline, progress)
+    verdict.unchanged = unpatched.result.ended == "complete" and unchanged(kernel, unpatched)
+    if verdict.unchanged:
+        verdict.searched = replace(unpatched.result)
+        for situation, times in (unpatched.marks or {}).items():
+            verdict.marks[situation] = verdict.marks.get(situation, 0) + times
+    else:
+        search = Search(kernel, verdict.arch, bounds, marks=verdict.marks)
+        verdict.searched = search.run(deadline, jobs=jobs, progress=progress)
+    return verdict.searched
+
+
 def _search(
     verdict: Verdict,
     kernel: type[Kernel],
@@ -284,8 +313,7 @@ def _search(
     progress: Callable[[Result], None] = lambda result: None,
 ) -> None:
     """Search the scope ANON of a series in which the walk found no loss."""
-    search = Search(kernel, verdict.arch, ANON)
-    verdict.searched = result = search.run(deadline, jobs=jobs, progress=progress)
+    result = _searched(verdict, kernel, ANON, deadline, jobs, progress)
     if result.ended == "loss":
         verdict.losses = losses_of(certify(kernel, verdict.arch, SMALL, result.losses[-1][0], deadline=deadline))
 
