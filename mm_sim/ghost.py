@@ -72,20 +72,24 @@ class Space:
         self.moves: list[tuple[int, int]] = []
 
     def copy(self) -> Space:
-        """The same mappings, and nobody busy with them."""
+        """The same mappings, and the same system calls under way."""
         new = Space.__new__(Space)  # whoever goes back to a state makes many
-        new.mapped = self.mapped.copy()
-        new.values = self.values.copy()
-        new.writable = self.writable.copy()
-        new.busy = [0] * len(self.busy)
-        new.pins = [0] * len(self.busy)
-        new.of = self.of.copy()
-        new.shared = self.shared.copy()
-        new.own = self.own.copy()
-        new.cut = set()
-        new.forks = {}
-        new.moves = []
+        new.become(self)
         return new
+
+    def become(self, other: Space) -> None:
+        """Be as another one is."""
+        self.mapped = other.mapped.copy()
+        self.values = other.values.copy()
+        self.writable = other.writable.copy()
+        self.busy = other.busy.copy()
+        self.pins = other.pins.copy()
+        self.cut = other.cut.copy()
+        self.of = other.of.copy()
+        self.shared = other.shared.copy()
+        self.own = other.own.copy()
+        self.forks = other.forks.copy()
+        self.moves = other.moves.copy()
 
 
 class Ghost:
@@ -220,7 +224,11 @@ class Ghost:
     def fork_begins(self, parent: object, name: int) -> None:
         """fork(2): of what another thread stores meanwhile the child has either; nothing of what one takes away."""
         s = self.spaces[parent]
-        s.forks[name] = child = s.copy()
+        child = s.copy()
+        child.busy = [0] * len(s.busy)
+        child.pins = [0] * len(s.busy)
+        child.cut, child.forks, child.moves = set(), {}, []
+        s.forks[name] = child
         for page, busy in enumerate(s.busy):
             if busy:
                 if s.pins[page] and not s.shared[page]:

@@ -1,9 +1,8 @@
 """Going back to a state, and keys of whole states.
 
-`save` remembers a state in which no operation is under way, to which `restore` brings the system back: a generator
-cannot be copied. `state_key` names any state, also with operations under way, so that two states get the same key if
-they differ only in the names of frames, slots and processes, or in which values were stored. May import the rest of
-`mm_sim`.
+`save` remembers a state, and `restore` brings the system back to it as long as what was under way has not gone on: a
+generator cannot be copied. `state_key` names any state, so that two states get the same key if they differ only in
+the names of frames, slots and processes, or in which values were stored. May import the rest of `mm_sim`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from hashlib import blake2b
 from itertools import groupby, permutations, product
 from operator import attrgetter, itemgetter
 from types import CodeType, FunctionType, GeneratorType, MethodType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 from mm_sim.address_space import AddressSpace
@@ -34,7 +33,7 @@ _FIRST = len(KERNEL_TASKS)
 
 
 def is_quiet(system: System) -> bool:
-    """Whether no operation is under way, so that the state can be saved."""
+    """Whether no operation is under way, so that the state can be come back to at any time."""
     return all(task.steps is None for task in system.kernel.tasks)
 
 
@@ -49,7 +48,8 @@ def few_collections() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
-#: What a page holds, but for its lock, which is free in a quiet state, and what is always the same.
+#: What changes of each thing; lists are kept beside it.
+_KERNEL = attrgetter("current", "nr_swap_pages", "swap_on", "suspect", "tree_lock.owner")
 _FRAME = attrgetter(
     "PG_anon",
     "PG_dirty",
@@ -64,68 +64,93 @@ _FRAME = attrgetter(
     "io",
     "key_c",
     "key_r",
+    "lock.owner",
     "mapcount",
     "mapping",
     "private",
     "tag_dirty",
 )
 _SLOT = attrgetter("content", "map", "page")
+_MM = attrgetter("mm_users", "ptl.owner", "mmap_sem.writer")
 _VMA = attrgetter("vm_start", "vm_end", "vm_flags", "vm_pgoff", "vm_file", "anon_vma")
+_FILE = attrgetter(
+    "i_nlink",
+    "count",
+    "i_size",
+    "AS_EIO",
+    "SHMEM_PAGEIN",
+    "i_mutex.owner",
+    "i_mmap_lock.owner",
+    "tree_lock.owner",
+)
+_TASK = attrgetter("held", "mm", "op", "point", "steps", "tlb", "waits")
+#: In the order of the things themselves.
+_Fields: TypeAlias = tuple[Any, ...]
 
 
 class Saved(NamedTuple):
-    """What the objects of a system held in a quiet state. Storage key instructions go on being counted."""
+    """What the objects of a system held in a state. Storage key instructions and marks go on being counted."""
 
-    kernel: tuple[int, bool, bool, list[tuple[Mm, int]], list[Page], list[Mm]]
-    frames: list[tuple[Any, ...]]
-    slots: list[tuple[Any, ...]]
-    mms: list[tuple[int, list[PteVal], list[Vma]]]
-    vmas: list[tuple[Vma, tuple[Any, ...]]]
-    anon_vmas: list[tuple[AnonVma, list[Vma]]]
-    tasks: list[tuple[Mm | None, dict[int, Pte] | None]]
+    kernel: _Fields
+    lists: tuple[list[tuple[Mm, int]], list[Page], list[Mm]]
+    frames: list[_Fields]
+    slots: list[_Fields]
+    mms: list[tuple[_Fields, list[PteVal], list[Vma], list[Task], list[dict[int, Pte]]]]
+    vmas: list[tuple[Vma, _Fields]]
+    anon_vmas: list[tuple[AnonVma, Task | None, list[Vma]]]
+    tasks: list[tuple[_Fields, dict[int, Pte] | None]]
+    files: list[tuple[_Fields, tuple[list[Any], ...], File, _Fields]]
     last_value: int
-    spaces: list[tuple[object, Space]]
-    files: list[tuple[Any, ...]]
+    spaces: dict[object, Space]
+    promises: list[tuple[Space, Space]]
 
 
 def save(system: System) -> Saved:
-    """Remember a quiet state: `restore` brings this system back to it."""
-    kernel = system.kernel
-    vmas = [(vma, _VMA(vma)) for mm in kernel.mms for vma in mm.mmap]
-    anon_vmas = {vma.anon_vma: None for vma, _ in vmas if vma.anon_vma is not None}
+    """Remember a state: `restore` brings this system back to it."""
+    kernel, ghost = system.kernel, system.ghost
+    vmas = {vma: _VMA(vma) for mm in kernel.mms for vma in mm.mmap}
+    anon_vmas = {vma.anon_vma: None for vma in vmas if vma.anon_vma is not None}
     for page in kernel.frames:
         if type(page.mapping) is AnonVma:
             anon_vmas[page.mapping] = None
+    for rmap in (*(anon_vma.head for anon_vma in anon_vmas), *(file.i_mmap for file in kernel.files)):
+        for vma in rmap:  # also those that an operation has not yet put into their mm, or has taken out
+            if vma not in vmas:
+                vmas[vma] = _VMA(vma)
+    spaces = list(ghost.spaces.values())
+    for space in spaces:  # grows
+        if space.forks:
+            spaces += space.forks.values()
     return Saved(
-        (
-            kernel.nr_swap_pages,
-            kernel.swap_on,
-            kernel.suspect,
-            kernel.touched.copy(),
-            kernel.free.copy(),
-            kernel.mms.copy(),
-        ),
+        _KERNEL(kernel),
+        (kernel.touched.copy(), kernel.free.copy(), kernel.mms.copy()),
         [_FRAME(page) for page in kernel.frames],
         [_SLOT(slot) for slot in kernel.slots],
-        [(mm.mm_users, mm.pte.copy(), mm.mmap.copy()) for mm in kernel.mms],
-        vmas,
-        [(anon_vma, anon_vma.head.copy()) for anon_vma in anon_vmas],
-        [(task.mm, None if task.tlb is None else task.tlb.copy()) for task in kernel.tasks],
+        [(_MM(mm), mm.pte.copy(), mm.mmap.copy(), mm.mmap_sem.readers.copy(), mm.tlbs.copy()) for mm in kernel.mms],
+        list(vmas.items()),
+        [(anon_vma, anon_vma.lock.owner, anon_vma.head.copy()) for anon_vma in anon_vmas],
+        [(_TASK(task), None if task.tlb is None else task.tlb.copy()) for task in kernel.tasks],
+        [_save_file(file, ghost.files[file]) for file in kernel.files],
         system.last_value,
-        [(mm, space.copy()) for mm, space in system.ghost.spaces.items()],
-        [_save_file(file, system.ghost.files[file]) for file in kernel.files],
+        ghost.spaces.copy(),
+        [(space, space.copy()) for space in spaces],
     )
 
 
 def restore(system: System, saved: Saved) -> None:
-    """Bring a system back to a quiet state that was saved of it, from any state. What was under way is forgotten."""
-    kernel = system.kernel
-    for task in kernel.tasks:
-        task.steps = task.point = task.waits = None
-        task.held = 0
-    kernel.nr_swap_pages, kernel.swap_on, kernel.suspect, touched, free, mms = saved.kernel
-    kernel.touched, kernel.free, kernel.mms = touched.copy(), free.copy(), mms.copy()
-    kernel.tree_lock.owner = None
+    """Bring a system back to a state that was saved of it. What has begun since is forgotten.
+
+    What was under way may not have gone on since, for no generator goes back. It may be in the midst of a list, which
+    therefore stays the same object.
+    """
+    kernel, ghost = system.kernel, system.ghost
+    for task, (fields, tlb) in zip(kernel.tasks, saved.tasks, strict=True):
+        task.held, task.mm, task.op, task.point, task.steps, task.tlb, task.waits = fields
+        if tlb is not None and task.tlb is not None:
+            task.tlb.clear()
+            task.tlb.update(tlb)
+    kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.suspect, kernel.tree_lock.owner = saved.kernel
+    kernel.touched[:], kernel.free[:], kernel.mms[:] = saved.lists
     for page, fields in zip(kernel.frames, saved.frames, strict=True):
         (
             page.PG_anon,
@@ -141,61 +166,49 @@ def restore(system: System, saved: Saved) -> None:
             page.io,
             page.key_c,
             page.key_r,
+            page.lock.owner,
             page.mapcount,
             page.mapping,
             page.private,
             page.tag_dirty,
         ) = fields
-        page.lock.owner = None
     for slot, fields in zip(kernel.slots, saved.slots, strict=True):
         slot.content, slot.map, slot.page = fields
-    for mm, (mm_users, pte, mmap) in zip(mms, saved.mms, strict=True):
-        mm.mm_users, mm.pte, mm.mmap = mm_users, pte.copy(), mmap.copy()
-        mm.ptl.owner = mm.mmap_sem.writer = None
-        mm.mmap_sem.readers.clear()
-        mm.tlbs = []
+    for mm, (fields, pte, mmap, readers, tlbs) in zip(kernel.mms, saved.mms, strict=True):
+        mm.mm_users, mm.ptl.owner, mm.mmap_sem.writer = fields
+        mm.pte[:], mm.mmap[:], mm.mmap_sem.readers[:], mm.tlbs[:] = pte, mmap, readers, tlbs
     for vma, fields in saved.vmas:
         vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, vma.vm_file, vma.anon_vma = fields
-    for anon_vma, head in saved.anon_vmas:
-        anon_vma.head = head.copy()
-        anon_vma.lock.owner = None
-    for task, (of, tlb) in zip(kernel.tasks, saved.tasks, strict=True):
-        task.mm = of
-        if tlb is None:
-            task.tlb = None
-        else:
-            assert of is not None
-            task.tlb = tlb.copy()
-            of.tlbs.append(task.tlb)
+    for anon_vma, owner, head in saved.anon_vmas:
+        anon_vma.lock.owner = owner
+        anon_vma.head[:] = head
+    for file, kept in zip(kernel.files, saved.files, strict=True):
+        _restore_file(system, file, *kept)
     system.last_value = saved.last_value
-    system.ghost.spaces = {mm: space.copy() for mm, space in saved.spaces}
-    for fields in saved.files:
-        _restore_file(system, *fields)
+    ghost.spaces = saved.spaces.copy()
+    for space, was in saved.promises:
+        space.become(was)
 
 
-_FILE = attrgetter("i_nlink", "count", "i_size", "AS_EIO", "SHMEM_PAGEIN")
-
-
-def _save_file(file: AddressSpace, ghost: File) -> tuple[Any, ...]:
-    kept = (file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_mmap.copy())
-    return file, _FILE(file), kept, ghost, ghost.size, (ghost.values.copy(), ghost.done.copy(), ghost.promised.copy())
+def _save_file(file: AddressSpace, ghost: File) -> tuple[_Fields, tuple[list[Any], ...], File, _Fields]:
+    kept = file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_mmap.copy()
+    under_way = [[(promise, promise.copy()) for promise in promises] for promises in (ghost.syncs, ghost.reads)]
+    promises = ghost.size, ghost.values.copy(), ghost.done.copy(), ghost.promised.copy(), under_way
+    return _FILE(file), kept, ghost, promises
 
 
 def _restore_file(
-    system: System,
-    file: AddressSpace,
-    fields: tuple[Any, ...],
-    kept: tuple[list[Any], ...],
-    ghost: File,
-    size: int,
-    promises: tuple[list[Any], ...],
+    system: System, file: AddressSpace, fields: _Fields, kept: tuple[list[Any], ...], ghost: File, promises: _Fields
 ) -> None:
-    file.i_nlink, file.count, file.i_size, file.AS_EIO, file.SHMEM_PAGEIN = fields
-    file.pages, file.swap, file.blocks, file.i_mmap = (each.copy() for each in kept)
-    file.i_mutex.owner = file.i_mmap_lock.owner = file.tree_lock.owner = None
+    file.i_nlink, file.count, file.i_size, file.AS_EIO, file.SHMEM_PAGEIN = fields[:5]
+    file.i_mutex.owner, file.i_mmap_lock.owner, file.tree_lock.owner = fields[5:]
+    file.pages[:], file.swap[:], file.blocks[:], file.i_mmap[:] = kept
     system.ghost.files[file] = ghost
-    ghost.size, ghost.syncs, ghost.reads = size, [], []
-    ghost.values, ghost.done, ghost.promised = (each.copy() for each in promises)
+    ghost.size, ghost.values[:], ghost.done[:], ghost.promised[:], under_way = promises
+    ghost.syncs, ghost.reads = ([promise for promise, _ in each] for each in under_way)
+    for each in under_way:
+        for promise, was in each:
+            promise[:] = was
 
 
 #: Locals of generators that hold the content of a page.
@@ -307,7 +320,11 @@ class _Writer:
         for file in kernel.files:
             self.file(file)
         for task in (*order, *range(_FIRST)):
-            self.task(kernel.tasks[task], stacks[task])
+            stands = stacks[task]
+            if stands or task >= _FIRST:
+                self.task(kernel.tasks[task], stands)
+            else:
+                self.out.append("|")
         for mm in kernel.mms:  # what swapoff or an exit has not yet let go
             self.mm(mm)
         self.values.clear()  # nobody can come to what is left
@@ -461,7 +478,7 @@ class _Writer:
             self.out += space.mapped
             self.out += space.busy
             self.out += space.pins
-            self.out.append(tuple(sorted(map(int, space.cut))))
+            self.out.append(tuple(sorted(map(int, space.cut))) if space.cut else ())
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))
@@ -626,13 +643,12 @@ def canonical(
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
     if stacks is None:
         stacks = [stack(task) for task in system.kernel.tasks]
-    return min(
-        (
-            blake2b(marshal.dumps(_Writer(system, order, stacks).out, 2), digest_size=16).digest(),
-            (*order, *range(_FIRST)),
-        )
-        for order in tries
-    )
+    keys = [(_key(system, order, stacks), (*order, *range(_FIRST))) for order in tries]
+    return keys[0] if len(keys) == 1 else min(keys)
+
+
+def _key(system: System, order: tuple[int, ...], stacks: list[list[object]]) -> bytes:
+    return blake2b(marshal.dumps(_Writer(system, order, stacks).out, 2), digest_size=16).digest()
 
 
 def state_key(system: System) -> bytes:

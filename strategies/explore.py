@@ -236,7 +236,7 @@ class Search:
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
         self.system = System(self.machine(), self.arch, bounds.scope, self.marks)
         self.root = save(self.system)
-        self.nowhere: list[list[object]] = [stack(task) for task in self.system.kernel.tasks]
+        self.stacks: list[list[object]] = []
         self.redo(self.start)
         key, order = canonical(self.system, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
@@ -260,7 +260,7 @@ class Search:
             self.at_hand.popleft().saved = None
 
     def build(self, base: Base, steps: tuple[Step, ...]) -> None:
-        """Bring the system to the state after `steps` from `base`."""
+        """Bring the system to the state after `steps` from `base`, and see where each task stands."""
         if base.saved is None:
             restore(self.system, self.root)
             self.redo(base.path)
@@ -268,6 +268,7 @@ class Search:
         else:
             restore(self.system, base.saved)
         self.redo(steps)
+        self.standing = [stack(task) for task in self.system.kernel.tasks]
 
     def redo(self, steps: tuple[Step, ...]) -> None:
         system = self.system
@@ -300,16 +301,9 @@ class Search:
         base, steps, key, order, _ = node
         known = self.seen[key]
         self.build(base, steps)
-        built = True
         system = self.system
         tasks = system.kernel.tasks
         todo: list[tuple[tuple[Step, ...], Rule, tuple[Any, ...]]] = []
-        for task in tasks:
-            if task.steps is not None and (task.waits is None or not task.waits.busy()):
-                if not known >> order.index(task.name) & 1:
-                    todo.append(((), self.resume, (TASKS[task.name],)))
-                if self.normal.locks:
-                    todo += [(before, self.resume, (TASKS[task.name],)) for before in preludes(system, task)]
         met: list[object] = []
         for rule, arguments in self.open:
             if (rule.steps is None or tasks[arguments[0]].steps is None) and rule.when(system, *arguments):
@@ -323,10 +317,21 @@ class Search:
                 todo.append(((), rule, arguments))
                 if self.normal.locks and rule.name == "store":
                     todo += [(before, rule, arguments) for before in preludes(system, tasks[arguments[0]])]
-        for before, rule, arguments in todo:
-            if not built:
-                self.build(base, steps)
-            built = False
+        for task in tasks:
+            if task.steps is not None and (task.waits is None or not task.waits.busy()):
+                if not known >> order.index(task.name) & 1:
+                    todo.append(((), self.resume, (TASKS[task.name],)))
+                if self.normal.locks:
+                    todo += [(before, self.resume, (TASKS[task.name],)) for before in preludes(system, task)]
+        here = (save(system) if steps else base.saved) if len(todo) > 1 else None
+        unmoved = True  # all that is under way still stands where it stood
+        for n, (before, rule, arguments) in enumerate(todo):
+            if n:
+                if unmoved and here is not None:
+                    restore(system, here)
+                else:
+                    self.build(base, steps)
+            unmoved = rule is not self.resume
             try:
                 for step in before:
                     system.start(step.rule, step.arguments)
@@ -344,7 +349,7 @@ class Search:
         crossed: list[str] = []
         since: list[str] = []  # crossed without a visit, since a state in which the task stands at `seen_at`
         self.running = max(task.name, 0)  # an action has no task
-        self.stacks = [stack(other) for other in system.kernel.tasks] if node.steps else self.nowhere.copy()
+        self.stacks = self.standing.copy()
         stop: str | None = None
         bounded = self.bounds.stops is not None
         may_stop = self.bounds.stops is None or node.stops < self.bounds.stops

@@ -84,9 +84,9 @@ class Verdict:
     """What the tool says of a series on an architecture in a scope (see SCOPES), and what it rests on.
 
     `losses` has the loss that was found, with shorter ones of other kinds; `walked` is runs, steps and seconds;
-    `searched` is None unless a scope was searched; `unchanged` says that it was a search of 2.6.26 in which nothing is
-    called that the series changes; `marks` counts the situations reached, `keys` the storage key instructions of the
-    walk.
+    `searched` is None unless a scope was searched; `unchanged` says that it was a search of 2.6.26, in which nothing
+    that the series changes is called; `marks` counts the situations reached, `keys` the storage key instructions of
+    the walk.
     """
 
     series: str
