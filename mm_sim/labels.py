@@ -9,18 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from inspect import CO_GENERATOR
+from inspect import CO_GENERATOR, isfunction
 from types import CodeType
-from typing import Any
 
 from mm_sim.kernel import Kernel
 
 _LABEL = re.compile(r"\w+: [\w' ]+")
-
-
-def _code(function: Any) -> CodeType | None:
-    code = getattr(function, "__code__", None)
-    return code if isinstance(code, CodeType) else None
 
 
 def labels(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
@@ -37,9 +31,10 @@ _KNOWN: dict[tuple[type, Callable[..., object]], tuple[str, ...]] = {}
 def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     seen: set[CodeType] = set()
+    methods = _methods(kernel)
 
-    def visit(code: CodeType | None) -> None:
-        if code is None or code in seen:
+    def visit(code: CodeType) -> None:
+        if code in seen:
             return
         seen.add(code)
         if code.co_flags & CO_GENERATOR:
@@ -47,8 +42,19 @@ def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, .
                 if isinstance(const, str) and _LABEL.fullmatch(const):
                     found[const] = None
         for name in code.co_names:
-            for cls in kernel.__mro__:
-                visit(_code(vars(cls).get(name)))
+            for called in methods.get(name, ()):
+                visit(called)
 
-    visit(_code(function))
+    assert isfunction(function)
+    visit(function.__code__)
     return tuple(found)
+
+
+def _methods(kernel: type[Kernel]) -> dict[str, list[CodeType]]:
+    """The code of each function of a kernel, in all the classes that define it."""
+    found: dict[str, list[CodeType]] = {}
+    for cls in kernel.__mro__:
+        for name, function in vars(cls).items():
+            if isfunction(function):
+                found.setdefault(name, []).append(function.__code__)
+    return found

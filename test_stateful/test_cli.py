@@ -62,7 +62,7 @@ def test_judge_as_json() -> None:
     assert safe["verdict"] == "proven"
     assert safe["losses"] == []
     assert safe["walked"].keys() == {"runs", "steps", "seconds"}
-    assert safe["searched"].keys() == {"scope", "states", "seconds", "complete"}
+    assert safe["searched"].keys() == {"scope", "states", "seconds", "complete", "unchanged"}
     assert safe["situations"]["clean drop from the swap cache"] > 0
     assert safe["key_instructions"]["iske"] > 0
 

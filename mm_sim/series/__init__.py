@@ -11,6 +11,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
+from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -40,16 +41,21 @@ def load(name_or_file: str) -> type[Kernel]:
     """
     path = Path(name_or_file)
     if path.suffix != ".py":
-        name = name_or_file.replace("-", "_").replace(".", "_")
-        path = _FOLDER / f"{name}.py"
-        if name not in names():
-            near = difflib.get_close_matches(name, names(), n=1, cutoff=0.3)
-            hint = f", did you mean {near[0]}?" if near else f"; there are: {', '.join(names())}"
-            raise SeriesError(f"no series is called {name_or_file!r}{hint}")
-        module = importlib.import_module(f"{__name__}.{name}")
-    else:
-        module = _import(path)
-    kernel = _only_series(module, path)
+        return _named(name_or_file)
+    kernel = _only_series(_import(path), path)
+    _check(kernel, path)
+    return kernel
+
+
+@cache
+def _named(given: str) -> type[Kernel]:
+    name = given.replace("-", "_").replace(".", "_")
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.3)
+        hint = f", did you mean {near[0]}?" if near else f"; there are: {', '.join(names())}"
+        raise SeriesError(f"no series is called {given!r}{hint}")
+    path = _FOLDER / f"{name}.py"
+    kernel = _only_series(importlib.import_module(f"{__name__}.{name}"), path)
     _check(kernel, path)
     return kernel
 
