@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from mm_sim.address_space import AddressSpace
@@ -90,7 +90,12 @@ def explain(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
     destroyed = watch.destroyed or watch.forgotten or watch.line
     assert destroyed is not None
     forgotten = watch.forgotten or destroyed
-    return Report(loss, at, forgotten, destroyed, watch.forgotten_at, tuple(watch.knew))
+    return Report(loss, at, _statement(*forgotten), _statement(*destroyed), watch.forgotten_at, tuple(watch.knew))
+
+
+def _statement(code: CodeType, line: int) -> Statement:
+    file = Path(code.co_filename)
+    return Statement(code.co_name, f"{file.parent.name}/{file.name}", line)
 
 
 def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
@@ -116,22 +121,20 @@ class Watch:
         #: What says that the page is newer than its slot, and what said so before it was forgotten.
         self.known: list[str] = []
         self.knew: list[str] = []
-        self.line: Statement | None = None
-        self.forgotten: Statement | None = None
+        self.line: tuple[CodeType, int] | None = None
+        self.forgotten: tuple[CodeType, int] | None = None
         self.step = self.forgotten_at = self.cleaned_at = 0
-        self.destroyed: Statement | None = None
+        self.destroyed: tuple[CodeType, int] | None = None
         #: Whether the lost value was there at the last look, and the line that last cleared PG_dirty of its page.
         self.there = self.dirty = False
-        self.cleaned: Statement | None = None
+        self.cleaned: tuple[CodeType, int] | None = None
 
     def run(self, steps: list[Step], is_kernel: Callable[[str], bool]) -> None:
         def line(frame: FrameType, event: str, argument: object) -> Any:
             self.look()
             while frame.f_code.co_name in HELPERS and frame.f_back is not None:
                 frame = frame.f_back
-            code = frame.f_code
-            file = Path(code.co_filename)
-            self.line = Statement(code.co_name, f"{file.parent.name}/{file.name}", frame.f_lineno)
+            self.line = frame.f_code, frame.f_lineno
             return line
 
         def call(frame: FrameType, event: str, argument: object) -> Any:
