@@ -49,6 +49,7 @@ from strategies.reduce import (
     normal,
     preludes,
     undo,
+    use_is_unseen,
     waits_at_once,
 )
 from strategies.rules import domains, instances, table
@@ -232,6 +233,8 @@ class Search:
         self.free = endless and self.normal.locks is ("mlock" in self.rules)
         if not self.free:
             self.normal = normal(self.arch, self.rules, dict(bounds.only), free=False) if self.forms else Normal()
+            if forms and use_is_unseen(kernel, self.arch, dict(bounds.only)):
+                self.normal = self.normal._replace(forgets=True)
         self.open = [(rule, arguments) for rule, arguments in self.moves if not self.normal.covers(rule, arguments)]
         self.movers = movers(kernel, self.rules, bounds.scope, self.free, self.normal) if reduce else {}
         self.system = System(self.machine(), self.arch, bounds.scope, self.marks)

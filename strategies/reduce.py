@@ -382,6 +382,21 @@ class Forgetful(Kernel):
         return 1
 
 
+#: What looks at who has used a page.
+_USED = frozenset(("PG_referenced", "key_r", "page_referenced", "page_test_and_clear_young", "shrink_locked_page"))
+
+
+def use_is_unseen(kernel: type[Kernel], arch: str, only: dict[str, tuple[Any, ...]]) -> bool:
+    """Whether nothing in a search can tell who has used a page, whatever its rules and bounds: then `forget` holds.
+
+    Reclaim of a costly order does the same, step by step, whatever it finds in PG_referenced and R.
+    """
+    own = {name: it for cls in kernel.__mro__[: kernel.__mro__.index(Kernel)] for name, it in vars(cls).items()}
+    looks = {name for it in own.values() if isfunction(it) for name in it.__code__.co_names}
+    costly = all(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
+    return arch == "s390" and costly and not kernel.rules and _USED.isdisjoint((*own, *looks))
+
+
 def forget(system: System) -> None:
     """What `Forgetful` does not look at, nor reclaim of a costly order."""
     for page in system.kernel.frames:
