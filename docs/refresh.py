@@ -90,7 +90,7 @@ THREAD = (
         "The tmpfs hole",
         """In do_wp_page() the old page may belong to a file: a store through a shared mapping of tmpfs is known to
         the key alone, and the last private mapping goes without a look at it.""",
-        (_STORED + "page_zap_rmap_5e2ab28d3d.py --timeline --compare a4b526b3ba63",),
+        (_STORED + "page_zap_rmap_fde934ef5c.py --timeline --compare a4b526b3ba63",),
     ),
     Mail(
         "The final patch, and its proof",

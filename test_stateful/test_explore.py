@@ -27,7 +27,7 @@ SHORT = Bounds(rules=RACE, only=LUMPY, steps=5)
 
 
 class Settled(Search):
-    """Remembers the quiet states it comes to, in `form` or in the normal form of a search with or `free` of bounds."""
+    """Remembers the quiet states it comes to, in `form`, or in that of a search, which may be `free` of bounds."""
 
     def __init__(self, *arguments: Any, free: bool = False, form: Normal | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)

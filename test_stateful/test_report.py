@@ -158,7 +158,7 @@ def test_drawing_shows_the_page_cache_and_the_block_on_disk() -> None:
 
 
 def test_drawing_shows_the_change_bit_of_a_tmpfs_page_that_nobody_maps() -> None:
-    drawing = drawn_at_end("page_zap_rmap_5e2ab28d3d")
+    drawing = drawn_at_end("page_zap_rmap_fde934ef5c")
     drawn = {node.name: node for node in drawing.nodes}
     assert (drawn["frame0"].good, drawn["frame0"].badges) == (True, ["key C"])
     assert "pte A to frame0" not in str(drawing)
@@ -171,7 +171,7 @@ def test_drawing_shows_what_the_cpu_of_a_thread_has_cached() -> None:
 
 
 def test_states_of_files_leave_out_what_says_nothing() -> None:
-    what, its_steps = read(FOLDER / "test_page_zap_rmap_5e2ab28d3d.py")
+    what, its_steps = read(FOLDER / "test_page_zap_rmap_fde934ef5c.py")
     run = what.replay(load(what.series), its_steps)
     shown = {one.title: one for one in tables(run.view_after(5), run.view_after(4), run.start)}
     assert shown["files"].columns == ["count", "pages A"]

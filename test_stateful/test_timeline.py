@@ -114,7 +114,7 @@ def test_words_of_a_loss_on_disk_speak_of_what_fsync_looks_at() -> None:
 
 
 def test_words_do_not_give_tmpfs_a_disk() -> None:
-    said = " ".join(words(run_of("test_page_zap_rmap_5e2ab28d3d.py")).split())
+    said = " ".join(words(run_of("test_page_zap_rmap_fde934ef5c.py")).split())
     assert "That it was modified was known to the change bit of its storage key alone." in said
     assert "disk" not in said
 

@@ -1,32 +1,32 @@
 """wp_only loses tmpfs's page A on s390.
 
-tmpfs must read 1 at page A and would read 0. 1 was stored in step 2, store(A)
-by P1. That it was modified was known to the change bit of its storage key
-alone. In step 8, store(A) by P2, page_zap_rmap() (series/page_zap_rmap.py:21)
+tmpfs must read 1 at page A and would read 0. 1 was stored in step 3, store(A)
+by P2. That it was modified was known to the change bit of its storage key
+alone. In step 8, store(A) by P1, page_zap_rmap() (series/page_zap_rmap.py:21)
 did not look there, and nothing will any more: no record was left. In step 9,
 reclaim(tmpfs, A, 4) by kswapd, remove_from_page_cache_locked()
 (kernel/filemap.py:62) took the last copy: 1 is gone.
 
-   CPU0: P1  CPU1: P2                              CPU2: kswapd
-1  load(A)
-2  store(A)
-3  fork(P2)
-4            munmap(A)
-5            mmap_file(A, tmpfs, A, PRIVATE)
-6            load(A)
-7  exit()
-8            store(A)
-               do_wp_page()
-                 P2 pte A: frame0 ro -> frame1 rw
-                 page_zap_rmap()  <-- forgotten
-                   frame0 mapcount: 1 -> 0
-9                                                  reclaim(tmpfs, A, 4)
-                                                     remove_from_page_cache_locked()  <-- lost
-                                                       tmpfs pages A: frame0 -> none
+   CPU0: P1                              CPU1: P2   CPU2: kswapd
+1  fork(P2)
+2                                        load(A)
+3                                        store(A)
+4  munmap(A)
+5  mmap_file(A, tmpfs, A, PRIVATE)
+6  load(A)
+7                                        munmap(A)
+8  store(A)
+     do_wp_page()
+       P1 pte A: frame0 ro -> frame1 rw
+       page_zap_rmap()  <-- forgotten
+         frame0 mapcount: 1 -> 0
+9                                                   reclaim(tmpfs, A, 4)
+                                                      remove_from_page_cache_locked()  <-- lost
+                                                        tmpfs pages A: frame0 -> none
 
-The shortest, proven over 2450 states: 2 processes, 1 page each, 3 frames, 1 slots; tmpfs; exit,
-fork, pageout_done, reclaim, resume, store, load, mmap_file, munmap; reclaimer kswapd; order 4; up
-to 8 steps; none of them stopped on the way.
+The shortest, proven over 1504 states: 2 processes, 1 page each, 3 frames, 1 slots; tmpfs; exit,
+fork, pageout_done, reclaim, resume, store, load, mmap_file, munmap; reclaimer kswapd; order 4; kind
+PRIVATE; up to 8 steps; none of them stopped on the way.
 
 Written by the tool; the verdicts are those of every series.
 """
@@ -39,7 +39,7 @@ REPRODUCER = Reproducer(
     series="wp_only",
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=1, files=(tmpfs,)),
-    proof="shortest, proven over 2450 states: 2 processes, 1 page each, 3 frames, 1 slots; tmpfs; exit, fork, pageout_done, reclaim, resume, store, load, mmap_file, munmap; reclaimer kswapd; order 4; up to 8 steps; none of them stopped on the way",
+    proof="shortest, proven over 1504 states: 2 processes, 1 page each, 3 frames, 1 slots; tmpfs; exit, fork, pageout_done, reclaim, resume, store, load, mmap_file, munmap; reclaimer kswapd; order 4; kind PRIVATE; up to 8 steps; none of them stopped on the way",
     verdicts={
         "linux_2_6_26": "no loss",
         "a4b526b3ba63": "no loss",
@@ -64,14 +64,14 @@ REPRODUCER = Reproducer(
 
 
 def steps(state: Replay) -> None:
-    state.load(page=A, process=P1, stop=None)
-    state.store(page=A, process=P1, stop=None)
     state.fork(child=P2, process=P1, stop=None)
-    state.munmap(page=A, process=P2, stop=None)
-    state.mmap_file(at=A, file=tmpfs, kind=PRIVATE, page=A, process=P2, stop=None)
     state.load(page=A, process=P2, stop=None)
-    state.exit(process=P1, stop=None)
     state.store(page=A, process=P2, stop=None)
+    state.munmap(page=A, process=P1, stop=None)
+    state.mmap_file(at=A, file=tmpfs, kind=PRIVATE, page=A, process=P1, stop=None)
+    state.load(page=A, process=P1, stop=None)
+    state.munmap(page=A, process=P2, stop=None)
+    state.store(page=A, process=P1, stop=None)
     state.reclaim(holder=tmpfs, order=4, page=A, reclaimer=kswapd, stop=None)
 
 
