@@ -17,6 +17,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import GONE, HELPERS, SAFE, STORED, NotPossible, Report, Step, Watch, code_of, explain
 from mm_sim.names import FILES, KERNEL_TASKS, SHM, TMPFS
 from mm_sim.sched import points
+from mm_sim.snapshot import save
 from mm_sim.system import IDLE, Loss, Scope, System
 from mm_sim.view import ASIDE, MUST_READ, Change, View, Viewer, changes, telling
 
@@ -107,6 +108,13 @@ def trace(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step], 
     return run
 
 
+def _shown(system: System) -> tuple[object, ...]:
+    """All that a view shows: equal for states between which nothing has changed."""
+    arch, ghost = system.kernel.arch, system.ghost
+    must_read = [space.values.copy() for space in ghost.spaces.values()]
+    return *save(system)[:-1], must_read, arch.iske, arch.sske, arch.rrbe
+
+
 class _Recorder:
     """Does the steps of a run and writes its rows."""
 
@@ -115,6 +123,7 @@ class _Recorder:
         self.system = System(run.kernel, run.arch, run.scope)
         self.viewer = Viewer(self.system)
         self.view = run.start = self.viewer()
+        self.shown = _shown(self.system)
         self.watch = Watch(self.system, run.report.loss) if run.report else None
         self.is_kernel = code_of(run.kernel)
         self.events: list[_Event] = []
@@ -151,12 +160,16 @@ class _Recorder:
         """One step with its events; where it stopped."""
 
         def look(stack: tuple[FrameType, ...]) -> None:
-            view = self.viewer()
-            changed = changes(self.view, view)
-            self.view = view
+            changed = []
+            shown = _shown(self.system)
+            if shown != self.shown:  # a view takes twenty times as long
+                self.shown = shown
+                view = self.viewer()
+                changed = changes(self.view, view)
+                self.view = view
             mark = self.look_at_copies()
             if changed or mark:
-                self.events.append(_Event(stack, changed, view, mark))
+                self.events.append(_Event(stack, changed, self.view, mark))
 
         def local(frame: FrameType, event: str, argument: object) -> Any:
             if event == "return":

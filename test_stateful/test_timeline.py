@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from mm_sim.names import NOBODY, P1, PROCESSES, A, R, kswapd
 from mm_sim.page import Page, SwapSlot
 from mm_sim.sched import Steps
 from mm_sim.series import load
-from mm_sim.system import SMALL, Scope
-from mm_sim.view import Viewer, changes
+from mm_sim.system import SMALL, Scope, System
+from mm_sim.view import View, Viewer, changes
 from strategies.reproducer import FOLDER, Live, Replay, docstring, read
-from strategies.timeline import FORGOTTEN_MARK, LOST_MARK, WIDTH, Run, text, timeline, trace, words
+from strategies.timeline import FORGOTTEN_MARK, LOST_MARK, WIDTH, Run, _shown, text, timeline, trace, words
 
 STORED = sorted(FOLDER.glob("test_*.py"))
 RACE = FOLDER / "test_zap_only_1321f6851a.py"
@@ -164,6 +165,23 @@ def test_pytest_fails_with_the_timeline_and_nothing_around_it(tmp_path: Path) ->
     assert ran.returncode == 1
     assert f"{file} is expected to be safe and loses a page.\n\n{text(run_of(RACE, 'page_zap_rmap'))}" in ran.stdout
     assert not any(noise in ran.stdout for noise in ("Traceback", "reproducer.py:", "ypothesis.", "raise "))
+
+
+@pytest.mark.parametrize("path", STORED[::8], ids=lambda path: path.stem)
+def test_a_view_changes_only_where_what_is_compared_before_it_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[tuple[object, View]] = []
+
+    def shown_and_viewed(system: System) -> object:
+        states.append((_shown(system), Viewer(system)()))
+        return states[-1][0]
+
+    monkeypatch.setattr("strategies.timeline._shown", shown_and_viewed)
+    run_of(path)
+    same = [one[1] == other[1] for one, other in pairwise(states) if one[0] == other[0]]
+    assert len(same) > 20
+    assert all(same)
 
 
 def test_view_shows_every_slot_of_the_model() -> None:
