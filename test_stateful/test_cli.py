@@ -14,6 +14,7 @@ from strategies.corpus import Store
 from strategies.explore import SCOPES
 from strategies.reproducer import FOLDER
 from strategies.tally import PROOFS, source_of
+from test_stateful.nights import forgetful
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,7 +51,7 @@ def test_judge_shows_the_loss_and_its_certificate() -> None:
 
 
 def test_judge_as_json() -> None:
-    result = mm_sim("judge", "page_zap_rmap", "no_clear_uptodate", "--budget", "10", "--jobs", "1", "--json")
+    result = mm_sim("judge", "page_zap_rmap", "no_clear_uptodate", "--budget", "6", "--jobs", "1", "--json")
     loses, safe = json.loads(result.output)
     assert result.exit_code == 0, result.output
     assert (loses["series"], loses["arch"], loses["verdict"]) == ("page_zap_rmap", "s390", "loses")
@@ -68,13 +69,7 @@ def test_judge_as_json() -> None:
 
 
 def test_verdict_that_is_not_expected_is_status_1(tmp_path: Path) -> None:
-    file = tmp_path / "hopeful.py"
-    file.write_text(
-        "from mm_sim.series.easy import Easy\n\n\n"
-        "class Hopeful(Easy):\n    __slots__ = ()\n\n    title = 'the proposal'\n    posted = 'here'\n"
-        "    applies_to = '2.6.26'\n    expected = 'safe'\n"
-    )
-    result = mm_sim("judge", str(file), "--budget", "10")
+    result = mm_sim("judge", forgetful(tmp_path, expected="safe"), "--budget", "10")
     assert result.exit_code == 1
     assert "not as expected: it is expected to be safe" in result.output
 

@@ -37,7 +37,7 @@ from strategies.conformance import (
 )
 from strategies.rules import RULES
 
-RUNS = settings(max_examples=300, backend="hypothesis")
+RUNS = settings(max_examples=150, backend="hypothesis")
 #: Each part of a night has its own, and others than the night before.
 NIGHTLY = settings(RUNS, max_examples=2_500, derandomize=False)
 nightly = pytest.mark.nightly
