@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from hashlib import blake2b
-from itertools import groupby, permutations, product
+from itertools import groupby, pairwise, permutations, product
 from operator import attrgetter, itemgetter
 from types import CodeType, FunctionType, GeneratorType, MethodType
 from typing import Any, NamedTuple, TypeAlias
@@ -606,30 +606,37 @@ def _outline(page: Page) -> tuple[bool, ...]:
     return page.PG_dirty, page.PG_writeback, page.PG_referenced, page.PG_uptodate, page.key_c, page.key_r
 
 
-def _signature(system: System, task: Task) -> tuple[Any, ...]:
+#: The signature of who is not alive and does nothing.
+_NOBODY = ("",)
+
+
+def _signature(task: Task) -> tuple[Any, ...]:
     """What tells a process from another, whatever their names: enough to order most of them."""
     mm = task.mm
     op = task.op if task.steps is not None else ""
     if mm is None:
         return (op,)
-    ptes = [8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte]
-    vmas = [
+    return op, task.point or "", [8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte]
+
+
+def _vmas(task: Task) -> list[tuple[int, ...]]:
+    """What tells a process from another that has the same signature."""
+    return [
         (v.vm_start, v.vm_flags, v.vm_pgoff, -1 if v.anon_vma is None else v.anon_vma.head.index(v))
-        for v in mm.mmap
+        for v in ([] if task.mm is None else task.mm.mmap)
         if v.anon_vma is None or v in v.anon_vma.head
     ]
-    return op, task.point or "", ptes, vmas
 
 
 def orders(system: System) -> Iterable[tuple[int, ...]]:
     """The orders of the processes to be tried: one, but for processes that look alike."""
-    tasks = system.kernel.tasks[_FIRST:]
-    signed = sorted((_signature(system, task), task.name) for task in tasks)
-    groups = [(signature, [name for _, name in same]) for signature, same in groupby(signed, itemgetter(0))]
-    if all(len(names) == 1 or signature == ("",) for signature, names in groups):
-        return (tuple(name for _, name in signed),)
-    choices = product(*(permutations(names) for _, names in groups))
-    return (tuple(name for part in choice for name in part) for choice in choices)
+    tasks = system.kernel.tasks
+    signed = sorted([(_signature(task), task.name) for task in tasks[_FIRST:]])
+    if all(one[0] != other[0] or one[0] == _NOBODY for one, other in pairwise(signed)):
+        return (tuple([name for _, name in signed]),)
+    looked = sorted((signature, _vmas(tasks[name]), name) for signature, name in signed)
+    groups = [[name for *_, name in same] for _, same in groupby(looked, itemgetter(0, 1))]
+    return (tuple(name for part in choice for name in part) for choice in product(*map(permutations, groups)))
 
 
 def canonical(

@@ -343,9 +343,10 @@ def movers(kernel: type[Kernel], rules: set[str], scope: Scope, free: bool, norm
 
 #: What only happens with files and threads.
 ELSEWHERE = frozenset(("mkclean_check_address", "shared_write_fault", "wp_page_shared", "zap_end", "zap_file_pte"))
-#: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth.
+#: What a series may change: how the dirty state of a page is handed on, under the ptl or at its birth; and whether
+#: a fault begins anew once it has the page lock, which it may as well ask for later.
 CHANGEABLE = ELSEWHERE | {
-    *("copy_one_pte", "page_remove_rmap", "pte_modify", "set_new_page_uptodate"),
+    *("copy_one_pte", "page_remove_rmap", "pte_modify", "set_new_page_uptodate", "swapin_is_stale"),
     *("vma_merge", "wp_remove_rmap", "zap_remove_rmap"),
 }
 #: What it may not look at there, as normal forms change it where 2.6.26 does not look.

@@ -331,14 +331,14 @@ def test_bounds_say_what_they_cover() -> None:
 def test_certificate_finds_what_deleting_steps_does_not() -> None:
     """From a race with locks in it, from which nothing can be deleted, to the race in eight steps."""
     kernel = load("page_zap_rmap")
-    for seed in (3, 4):
-        walk = Walk(kernel, "s390", SMALL, seed)
-        while walk.run() is None or not any(step.stop for step in minimise(kernel, "s390", SMALL, walk.trace)[0]):
-            pass
-        found = certify(kernel, "s390", SMALL, walk.trace)
-        assert found.proven
-        assert str(found).startswith(f"shortest, proven over {found.states} states: 2 processes")
-        assert len(found.steps) == 8
+    walk = Walk(kernel, "s390", SMALL, seed=3)
+    while walk.run() is None or not any(step.stop for step in minimise(kernel, "s390", SMALL, walk.trace)[0]):
+        pass
+    assert len(minimise(kernel, "s390", SMALL, walk.trace)[0]) > 8
+    found = certify(kernel, "s390", SMALL, walk.trace)
+    assert found.proven
+    assert str(found).startswith(f"shortest, proven over {found.states} states: 2 processes")
+    assert len(found.steps) == 8
 
 
 def test_certificate_that_was_cut_off_says_so() -> None:
