@@ -59,7 +59,7 @@ def found_by(backend: str) -> tuple[Loss, type[Machine]]:
         derandomize=True,
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink) if backend == NAME else (Phase.generate,),
-        stateful_step_count=30,
+        stateful_step_count=80,
         max_examples=2_000,
     )
     with walking(tested, seed=0, runs=50), pytest.raises(Loss) as caught:

@@ -28,7 +28,7 @@ from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, 
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
-    night = small_night(tmp_path, budget=5)
+    night = small_night(tmp_path, budget=4)
     outcome, store = work(night)
     assert abs(time.time() - night.end) < 20
     lines, good = report(night, store, [outcome])

@@ -167,7 +167,7 @@ def test_pytest_fails_with_the_timeline_and_nothing_around_it(tmp_path: Path) ->
     assert not any(noise in ran.stdout for noise in ("Traceback", "reproducer.py:", "ypothesis.", "raise "))
 
 
-@pytest.mark.parametrize("path", STORED[::8], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STORED[::16], ids=lambda path: path.stem)
 def test_a_view_changes_only_where_what_is_compared_before_it_does(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
