@@ -437,7 +437,7 @@ class _Writer:
             self.out.append(number)
             return
         self.pages[page] = number = len(self.pages)
-        self.out += (number, *_PAGE(page), self.value(page.content))
+        self.out += (number, *_PAGE(page), self.values.get(page.content, GARBAGE))
         mapping = page.mapping
         if type(mapping) is AddressSpace:
             self.out += (int(page.index), self.files[mapping])
@@ -458,7 +458,7 @@ class _Writer:
             self.out.append(number)
             return
         self.slots[slot] = number = len(self.slots)
-        self.out += (number, slot.map, self.value(slot.content))
+        self.out += (number, slot.map, self.values.get(slot.content, GARBAGE))
         if slot.page is not None:
             self.page(slot.page)
 
@@ -473,7 +473,10 @@ class _Writer:
         space = self.system.ghost.spaces.get(mm)
         if space is not None:
             for value in space.values:
-                self.expected(value)
+                if type(value) is int:
+                    self.out.append(self.values.get(value, GARBAGE))
+                else:
+                    self.expected(value)
             self.out += space.writable
             self.out += space.mapped
             self.out += space.busy
@@ -505,8 +508,10 @@ class _Writer:
                 self.pte(pte)
         for thing in stands:
             kind = type(thing)
-            if kind is int or kind is str:
+            if kind is int or kind is str or thing is None:
                 out.append(thing)
+            elif kind in _WRITE:
+                _WRITE[kind](self, thing)
             else:
                 self.thing(thing)
 

@@ -453,15 +453,16 @@ def settle(system: System) -> None:
             _give_anon_vma(mm.mmap[0], None)
     for where, mms in users.items():
         page = where if isinstance(where, Page) else where.page
-        mapped = sum(type(mm.pte[0]) is Pte for mm in mms)
-        if any(mm in busy for mm in mms) or (page is not None and page.mapcount != mapped):
+        if busy and any(mm in busy for mm in mms):
+            continue
+        if page is not None and page.mapcount != len([mm for mm in mms if type(mm.pte[0]) is Pte]):
             continue
         value = system.new_value()
         spaces = [system.ghost.spaces[mm] for mm in mms]
         old = spaces[0].values[0]
         if old is None:
             continue
-        if isinstance(where, SwapSlot):
+        if type(where) is SwapSlot:
             where.content = value if where.content == old else GARBAGE
         if page is not None:
             page.content = value if page.content == old else GARBAGE

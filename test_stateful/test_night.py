@@ -28,7 +28,7 @@ from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, 
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
-    night = small_night(tmp_path, budget=4)
+    night = small_night(tmp_path, budget=3)
     outcome, store = work(night)
     assert abs(time.time() - night.end) < 20
     lines, good = report(night, store, [outcome])
@@ -191,7 +191,7 @@ def test_loss_of_a_night_is_what_hypothesis_begins_with(tmp_path: Path) -> None:
 
 def test_situations_reached_for_the_first_time_are_named_once(tmp_path: Path) -> None:
     for first in (True, False):
-        night = small_night(tmp_path, scopes=("threads",), budget=1)
+        night = small_night(tmp_path, scopes=("threads",))
         tally = Tally(night.name, "host w0 1", night.end)
         tally.of(night.jobs()[0])["situations"]["clean drop from the page cache"] = 3
         kept(tmp_path).put(TALLIES, asdict(tally))
@@ -203,8 +203,8 @@ def test_situations_reached_for_the_first_time_are_named_once(tmp_path: Path) ->
 
 def test_coverage_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra for pictures is not installed")
-    work(small_night(tmp_path, budget=1))
-    work(small_night(tmp_path, budget=1))
+    work(small_night(tmp_path))
+    work(small_night(tmp_path))
     plot(kept(tmp_path), tmp_path / "coverage.png")
     assert (tmp_path / "coverage.png").read_bytes().startswith(b"\x89PNG")
 
