@@ -1,8 +1,8 @@
 """The exhaustive search: every interleaving of a stated scope, breadth first over steps, pruned by the state key.
 
-A step starts an operation, or goes on with one, up to any of its preemption points. No generator can be copied: a
-state is built again from the nearest quiet state, which can be, by the steps since. From a state each task runs on by
-itself to its end, so the states on its way cost no building.
+A step starts an operation, or goes on with one, up to any of its preemption points. From a state each task runs on by
+itself to its end, so the states on its way cost no building. What begins there is undone for the next one; after what
+goes on, as no generator can be copied, the state is built again by the steps since the nearest quiet one.
 
 The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames, slots and
 values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit

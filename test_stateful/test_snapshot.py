@@ -1,6 +1,17 @@
 """Going back to a state, and keys of states: what they must tell apart, and what not."""
 
+from typing import Any
+
+import pytest
+
+from mm_sim import snapshot
+from mm_sim.address_space import AddressSpace
+from mm_sim.ghost import Space
+from mm_sim.kernel.state import State
+from mm_sim.mm import Mm, Vma
 from mm_sim.names import P1, P2, A, kswapd
+from mm_sim.page import Page, SwapSlot
+from mm_sim.sched import Task
 from mm_sim.series import load
 from mm_sim.snapshot import is_quiet, restore, save, state_key
 from mm_sim.system import Scope, System
@@ -27,6 +38,46 @@ def test_a_state_is_come_back_to_from_the_middle_of_an_operation() -> None:
     restore(state.system, kept)
     assert state_key(state.system) == before
     assert is_quiet(state.system)
+
+
+#: By class: what is saved of it, lists that are saved beside that, and what is always the same.
+FIELDS: list[tuple[type, Any, set[str], set[str]]] = [
+    (Page, snapshot._FRAME, set(), {"migration", "pfn", "ptes"}),
+    (SwapSlot, snapshot._SLOT, set(), {"number"}),
+    (Mm, snapshot._MM, {"mmap", "pte", "tlbs"}, {"name"}),
+    (Vma, snapshot._VMA, set(), {"vm_mm"}),
+    (Task, snapshot._TASK, set(), {"name"}),
+    (
+        AddressSpace,
+        snapshot._FILE,
+        {"blocks", "i_mmap", "pages", "swap"},
+        {"accounts_dirty", "name", "page_mkwrite", "shmem"},
+    ),
+    (
+        State,
+        snapshot._KERNEL,
+        {"files", "frames", "free", "mms", "slots", "tasks", "touched"},
+        {"arch", "marks", "pages"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("cls", "saved", "lists", "same"), FIELDS, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_field_is_saved_or_always_the_same(cls: type, saved: Any, lists: set[str], same: set[str]) -> None:
+    fields = {name.partition(".")[0] for name in saved.__reduce__()[1]}
+    assert {*fields, *lists, *same} == set(cls.__slots__)  # type: ignore[attr-defined]
+    assert len(fields) + len(lists) + len(same) == len(cls.__slots__)  # type: ignore[attr-defined]
+
+
+def test_a_copy_of_what_is_promised_has_all_of_it() -> None:
+    space = Space(2)
+    for n, field in enumerate(Space.__slots__):
+        kept = getattr(space, field)
+        kept.update({n: n} if isinstance(kept, dict) else [n]) if hasattr(kept, "update") else kept.append(n)
+    copy = space.copy()
+    for field in Space.__slots__:
+        assert getattr(copy, field) == getattr(space, field)
+        assert getattr(copy, field) is not getattr(space, field)
 
 
 def test_values_do_not_matter() -> None:

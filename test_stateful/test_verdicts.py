@@ -12,8 +12,11 @@ from docs.billion import Mended
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.series import load
+from strategies.explore import SCOPES, Result, Search
 from strategies.plan import WALKED
 from strategies.reproducer import FOLDER, Told, told
+from strategies.rules import RULES
+from strategies.unpatched import search, unchanged
 from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
 from strategies.walk import Walk
 
@@ -69,6 +72,37 @@ def test_nothing_is_lost_where_all_that_is_known_is_mended(machine: str, arch: s
     walk = Walk(Mended, arch, WALKED[machine], seed=1, length=40 if novelty else 400, novelty=novelty)
     while walk.calls < (500_000 if novelty else 5_000_000):
         assert walk.run() is None, walk.trace
+
+
+def test_a_series_that_changes_nothing_that_is_called_comes_to_the_states_of_2_6_26() -> None:
+    of = search("s390", SCOPES["anon"])
+    mended = load("fault_page_locked")
+    assert unchanged(mended, of)
+    assert Search(mended, "s390", SCOPES["anon"]).run().states == of.result.states
+    assert not unchanged(load("no_clear_uptodate"), of)
+    assert "set_new_page_uptodate" in of.called
+
+
+def test_a_series_with_a_rule_or_a_constant_of_its_own_is_searched_itself() -> None:
+    class WithRule(Kernel):
+        __slots__ = ()
+        rules = RULES[:1]
+
+    class WithConstant(Kernel):
+        __slots__ = ()
+        PAGE_CLUSTER = 3
+
+    of = search("s390", SCOPES["anon"])
+    assert unchanged(Kernel, of)
+    assert not unchanged(WithRule, of)
+    assert not unchanged(WithConstant, of)
+
+
+def test_a_verdict_says_where_nothing_of_the_series_was_called() -> None:
+    searched = Result(states=1116, ended="complete")
+    text = "1116 states searched: complete, nothing that it changes is called in them"
+    assert text in str(Verdict("a_mend", "s390", "safe", [], (0, 0, 0.0), {}, {}, searched, unchanged=True))
+    assert text not in str(Verdict("linux_2_6_26", "s390", "safe", [], (0, 0, 0.0), {}, {}, searched, unchanged=True))
 
 
 def test_a_verdict_that_reached_nothing_proves_nothing() -> None:
