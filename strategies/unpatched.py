@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import isfunction
-from typing import Any
+from typing import Any, NamedTuple
 
 from mm_sim.kernel import Kernel
 from mm_sim.series import load
 from strategies.explore import Bounds, Result, Search
 
 UNPATCHED = "linux_2_6_26"
-#: What a series says about itself.
-_SAID = {
-    "title",
-    "posted",
-    "applies_to",
-    "expected",
-    "loses_in",
-    "__annotations__",
-    "__doc__",
-    "__module__",
-    "__slots__",
-}
+#: What a series says about itself, and what every class has.
+_SAID = {"title", "posted", "applies_to", "expected", *vars(Kernel)}
+
+
+class Searched(NamedTuple):
+    """What a search of 2.6.26 has come to: its result, the functions of the kernel that it called, its situations."""
+
+    result: Result
+    called: frozenset[str]
+    marks: dict[str, int]
 
 
 class Noting(Search):
@@ -51,7 +49,7 @@ class Noting(Search):
         return note
 
 
-_searched: dict[tuple[str, Bounds], Noting] = {}
+_searched: dict[tuple[str, Bounds], Searched] = {}
 
 
 def search(
@@ -59,18 +57,20 @@ def search(
     bounds: Bounds,
     deadline: float | None = None,
     progress: Callable[[Result], None] = lambda result: None,
-) -> Noting:
-    """The search of 2.6.26 within these bounds, once for this process. Its marks are those of the search alone."""
-    if (arch, bounds) not in _searched:
-        searching = Noting(load(UNPATCHED), arch, bounds, marks={})
-        if searching.run(deadline, progress=progress).ended not in ("complete", "loss"):
-            return searching
-        _searched[arch, bounds] = searching
-    return _searched[arch, bounds]
+) -> Searched:
+    """Search 2.6.26 within these bounds; what came to an end is not done again while this process runs."""
+    known = _searched.get((arch, bounds))
+    if known is None:
+        marks: dict[str, int] = {}
+        searching = Noting(load(UNPATCHED), arch, bounds, marks=marks)
+        known = Searched(searching.run(deadline, progress=progress), frozenset(searching.called), marks)
+        if known.result.ended in ("complete", "loss"):
+            _searched[arch, bounds] = known
+    return known
 
 
-def unchanged(kernel: type[Kernel], of: Noting) -> bool:
-    """Whether a series changes nothing that a search of 2.6.26 has called, and brings no rules."""
+def unchanged(kernel: type[Kernel], of: Searched) -> bool:
+    """Whether a series brings no rules, and changes nothing but functions that a search of 2.6.26 has not called."""
     classes = kernel.__mro__[: kernel.__mro__.index(Kernel)]
     changed = {name: value for cls in classes for name, value in vars(cls).items() if name not in _SAID}
     functions = {name for name, value in changed.items() if isfunction(value) and name[:2] != "__"}

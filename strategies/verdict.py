@@ -296,7 +296,7 @@ def _searched(
     if bounds.steps is not None:  # a second or two
         unpatched = search_unpatched(verdict.arch, bounds, deadline, progress)
         if unpatched.result.ended == "complete" and unchanged(kernel, unpatched):
-            for situation, times in (unpatched.marks or {}).items():
+            for situation, times in unpatched.marks.items():
                 verdict.marks[situation] = verdict.marks.get(situation, 0) + times
             verdict.unchanged = True
             verdict.searched = unpatched.result
