@@ -223,7 +223,13 @@ class System:
             kernel.suspect = False
             if kernel.files:
                 self.check_files()
-            kernel.touched = [(mm, a) for mm in kernel.mms for a in range(self.scope.pages)]
+            kernel.touched = [  # but for what is plainly there
+                (mm, addr)
+                for mm in kernel.mms
+                if (space := self.ghost.spaces.get(mm)) is not None
+                for addr, (expected, pte) in enumerate(zip(space.values, mm.pte, strict=True))
+                if expected is not None and not (type(pte) is Pte and pte.page.content == expected)
+            ]
         undecided = []
         for entry in kernel.touched:
             mm, addr = entry
