@@ -72,7 +72,7 @@ def test_reductions_hide_no_abstract_state(arch: str, rules: tuple[str, ...], st
 
 def test_who_has_used_a_page_of_a_file_is_not_looked_at() -> None:
     """Where all reclaim is of a costly order: with and without that, a search comes to the same states."""
-    bounds = replace(SCOPES["tmpfs"], steps=5, stops=1)
+    bounds = replace(SCOPES["tmpfs"], steps=4, stops=1)
     reduced = Settled(load("linux_2_6_26"), "s390", bounds, form=Normal(forgets=True))
     whole = Settled(load("linux_2_6_26"), "s390", bounds, form=Normal(forgets=True), reduce=False)
     assert reduced.run().ended == whole.run().ended == "complete"

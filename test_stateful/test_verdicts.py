@@ -56,11 +56,10 @@ def test_verdict_on_files_and_threads_is_as_expected(
     assert verdict.word != "no loss found"
 
 
-@pytest.mark.parametrize("arch", ARCHES)
-def test_pinned_and_migrated_pages_are_safe_once_the_promise_of_fsync_is(arch: str) -> None:
-    verdict = judge_scope(load("dirty_tracking_race"), "dirty_tracking_race", arch, "pins")
+def test_pinned_and_migrated_pages_are_safe_once_the_promise_of_fsync_is() -> None:
+    verdict = judge_scope(load("dirty_tracking_race"), "dirty_tracking_race", "x86", "pins")
     assert (verdict.word, verdict.surprise()) == ("proven", None)
-    assert bool(verdict.marks.get("page migrated")) == (arch == "x86")
+    assert verdict.marks["page migrated"]
 
 
 @pytest.mark.nightly
