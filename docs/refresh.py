@@ -140,10 +140,7 @@ BEYOND = (
         for a moment. The page is then written with its pte left dirty, later stores fault no more, and fsync()
         does not find the page. Mended two months after the thread by 479db0bf408e, the series
         dirty_tracking_race.""",
-        (
-            _STORED + "linux_2_6_26_f4d33ea8f3.py --timeline --compare dirty_tracking_race",
-            "search dirty_tracking_race --arch x86 --scope file --jobs 1",
-        ),
+        (_STORED + "linux_2_6_26_f4d33ea8f3.py --timeline --compare dirty_tracking_race",),
     ),
     Mail(
         "Two threads: stores between the unmap and the flush of the TLBs",

@@ -30,6 +30,7 @@ from mm_sim.sched import Lock, Task
 from mm_sim.system import System
 
 _FIRST = len(KERNEL_TASKS)
+_KERNEL_TASKS = tuple(range(_FIRST))
 
 
 def is_quiet(system: System) -> bool:
@@ -319,7 +320,7 @@ class _Writer:
                 self.live_values(values)
         for file in kernel.files:
             self.file(file)
-        for task in (*order, *range(_FIRST)):
+        for task in order + _KERNEL_TASKS:
             stands = stacks[task]
             if stands or task >= _FIRST:
                 self.task(kernel.tasks[task], stands)
@@ -655,7 +656,7 @@ def canonical(
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
     if stacks is None:
         stacks = [stack(task) for task in system.kernel.tasks]
-    keys = [(_key(system, order, stacks), (*order, *range(_FIRST))) for order in tries]
+    keys = [(_key(system, order, stacks), order + _KERNEL_TASKS) for order in tries]
     return keys[0] if len(keys) == 1 else min(keys)
 
 

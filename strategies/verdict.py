@@ -30,7 +30,7 @@ from strategies.walk import Walk
 ANON = SCOPES["anon"]
 
 #: How many runs are walked in a scope with files or threads, after it was searched.
-RUNS = 300
+RUNS = 200
 #: After how many runs a profile that does the same ones each time walks no further if every situation is reached and
 #: no loss expected. Of the series that lose all have lost by then but zap_only, which the search finds.
 ENOUGH = 2_000

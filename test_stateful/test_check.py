@@ -46,7 +46,7 @@ def both_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("both_checks")
-@pytest.mark.parametrize("runs", [40, pytest.param(2_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("runs", [25, pytest.param(2_000, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("arch", ARCHES)
 def test_quick_check_finds_what_the_full_check_finds(kernel: type[Kernel], arch: str, runs: int) -> None:
     walk = Walk(kernel, arch, Scope(processes=3, pages=3, frames=6, slots=4), seed=1, length=60)
