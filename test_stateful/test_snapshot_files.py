@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 
 import pytest
@@ -93,6 +94,30 @@ def test_what_follows_a_state_follows_it_again(arch: str, scope: Scope) -> None:
         first = list(following(system, steps))
         restore(system, saved)
         assert list(following(system, steps)) == first
+
+
+@any_machine
+def test_what_is_under_way_goes_on_as_if_nothing_else_had_begun(arch: str, scope: Scope) -> None:
+    draw = random.Random(2)
+    table = instances(KERNEL, scope)
+    points = {rule.name: stops(KERNEL, rule) or (None,) for rule, _ in table}
+    undone = 0
+    for steps in kept(arch, scope)[:: len(kept(arch, scope)) // 12]:
+        system, other = at(arch, scope, steps), at(arch, scope, steps)
+        for rule, arguments in draw.sample(table, len(table)):
+            stop = draw.choice(points[rule.name])
+            if rule.steps is not None and system.step(rule, arguments, stop):
+                other.step(rule, arguments, stop)
+        going = {task.name for task in system.kernel.tasks if task.steps is not None}
+        saved = save(system)
+        for rule, arguments in draw.sample(table, len(table)):
+            if rule.action is not None or (rule.steps is not None and arguments[0] not in going):
+                with suppress(Loss):
+                    undone += system.step(rule, arguments, draw.choice(points[rule.name]))
+                restore(system, saved)
+        after = [Step(*(drawn := draw.choice(table)), draw.choice(points[drawn[0].name])) for _ in range(60)]
+        assert list(following(system, after)) == list(following(other, after))
+    assert undone > 20
 
 
 def following(system: System, steps: list[Step]) -> Iterator[bytes | str]:
