@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeAlias
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Report, Step, explain
@@ -263,25 +263,34 @@ def shorter(scope: Scope, steps: list[Step]) -> Bounds:
     )
 
 
-#: Searches that came to an end, for other runs that are within the same bounds.
-_ended: dict[tuple[type[Kernel], str, Bounds, str], Result] = {}
+_Asked: TypeAlias = tuple[type[Kernel], str, Bounds, str]
+#: Searches that came to an end, for other runs that are within the same bounds, and the last that was cut off.
+_ended: dict[_Asked, Result] = {}
+_cut_off: dict[_Asked, Search] = {}
 
 
 def _search(
     kernel: type[Kernel], arch: str, bounds: Bounds, kind: str, states: int, deadline: float | None
 ) -> Result:
-    """Search for a loss of a kind; what came to an end is not done again while this process runs."""
+    """Search for a loss of a kind, until so many states are seen in all.
+
+    What came to an end is not done again while this process runs, and what was cut off last goes on.
+    """
     asked = kernel, arch, bounds, kind
     if asked not in _ended:
-        result = Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind).run(deadline, states)
+        search = _cut_off.pop(asked, None)
+        _cut_off.clear()
+        search = search or Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind)
+        result = search.run(deadline, states)
         if result.ended not in ("complete", "loss"):
+            _cut_off[asked] = search
             return result
         _ended[asked] = result
     return _ended[asked]
 
 
-#: States after which a search of some of the rules gives way to one of more.
-_FIRST = 10_000
+#: States after which a search of some of the rules gives way to one of more, and one of an end to one of all.
+_FIRST, _END = 10_000, 4_000
 
 
 def certify(
@@ -310,7 +319,7 @@ def certify(
         bounds = replace(bounds, rules=(*used[:n], "resume"))
         result = _search(kernel, arch, bounds, kind, min(_FIRST, states), deadline)
         if n == len(used) and result.ended not in ("complete", "loss"):
-            end = shorter_end(kernel, arch, scope, best, kind, min(_FIRST, states), deadline)
+            end = shorter_end(kernel, arch, scope, best, kind, min(_END, states), deadline)
             if end is not None:
                 return certify(kernel, arch, scope, end, states, deadline)
             result = _search(kernel, arch, bounds, kind, states, deadline)
