@@ -42,7 +42,7 @@ def forgetful(folder: Path, expected: str = "loses") -> str:
 
 
 def small_night(
-    at: Path, *series: str, budget: float = 1.0, seed: int = 1, scopes: tuple[str, ...] = ("small",), **more: object
+    at: Path, *series: str, budget: float = 2.0, seed: int = 1, scopes: tuple[str, ...] = ("small",), **more: object
 ) -> Night:
     """A night on s390 whose database and tests are below `at`."""
     (at / "tests").mkdir(exist_ok=True)

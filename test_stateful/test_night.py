@@ -57,7 +57,7 @@ def test_loss_becomes_a_test_and_is_recognised_the_next_night(tmp_path: Path) ->
 
 
 def test_loss_of_a_series_that_should_be_safe_makes_the_night_red(tmp_path: Path) -> None:
-    night = small_night(tmp_path, forgetful(tmp_path, expected="safe"))
+    night = small_night(tmp_path, forgetful(tmp_path, expected="safe"), budget=1)
     outcome, store = work(night)
     lines, good = report(night, store, [outcome])
     assert not good
@@ -76,7 +76,7 @@ def test_series_that_loops_for_ever_does_not_hold_up_the_night(
     series = Path(forgetful(tmp_path))
     series.write_text(series.read_text().replace("page.mapcount -= 1", "while True:\n            pass"))
     monkeypatch.setattr("strategies.worker._LATE", 0.5)
-    night = small_night(tmp_path, str(series))
+    night = small_night(tmp_path, str(series), budget=1)
     outcome, store = work(night)
     assert time.time() < night.end + 10
     lines, good = report(night, store, [outcome])
@@ -180,7 +180,7 @@ def test_larger_searches_begin_with_what_every_test_run_proves(name: str) -> Non
 
 def test_loss_of_a_night_is_what_hypothesis_begins_with(tmp_path: Path) -> None:
     series = forgetful(tmp_path)
-    work(small_night(tmp_path, series))
+    work(small_night(tmp_path, series, budget=1))
     again = machine(load(series), series, "s390")
     reuse = settings(
         settings.get_profile("plain"), phases=[Phase.reuse], database=kept(tmp_path).database, max_examples=10
@@ -191,7 +191,7 @@ def test_loss_of_a_night_is_what_hypothesis_begins_with(tmp_path: Path) -> None:
 
 def test_situations_reached_for_the_first_time_are_named_once(tmp_path: Path) -> None:
     for first in (True, False):
-        night = small_night(tmp_path, scopes=("threads",))
+        night = small_night(tmp_path, scopes=("threads",), budget=1)
         tally = Tally(night.name, "host w0 1", night.end)
         tally.of(night.jobs()[0])["situations"]["clean drop from the page cache"] = 3
         kept(tmp_path).put(TALLIES, asdict(tally))
@@ -203,8 +203,8 @@ def test_situations_reached_for_the_first_time_are_named_once(tmp_path: Path) ->
 
 def test_coverage_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra for pictures is not installed")
-    work(small_night(tmp_path))
-    work(small_night(tmp_path))
+    work(small_night(tmp_path, budget=1))
+    work(small_night(tmp_path, budget=1))
     plot(kept(tmp_path), tmp_path / "coverage.png")
     assert (tmp_path / "coverage.png").read_bytes().startswith(b"\x89PNG")
 
