@@ -224,7 +224,7 @@ def judge(
     if found is not None:
         verdict.losses = losses_of(found)
     else:
-        _search(verdict, kernel)
+        _search_anon(verdict, kernel)
         if folder is not None and verdict.losses:
             reproducer.store(series, arch, SMALL, verdict.losses[0], folder)
     return verdict
@@ -257,7 +257,7 @@ def judge_scope(
     walk = Walk(kernel, arch, bounds.scope, seed_of(series, arch, seed))
     expected = expected_of(kernel, arch, scope)
     verdict = Verdict(series, arch, expected, [], (0, 0, 0.0), walk.marks, walk.keys, scope=scope)
-    result = _searched(
+    result = _search_bounds(
         verdict,
         kernel,
         bounds,
@@ -284,7 +284,7 @@ def judge_scope(
     return verdict
 
 
-def _searched(
+def _search_bounds(
     verdict: Verdict,
     kernel: type[Kernel],
     bounds: Bounds,
@@ -306,7 +306,7 @@ def _searched(
     return verdict.searched
 
 
-def _search(
+def _search_anon(
     verdict: Verdict,
     kernel: type[Kernel],
     deadline: float | None = None,
@@ -314,7 +314,7 @@ def _search(
     progress: Callable[[Result], None] = lambda result: None,
 ) -> None:
     """Search the scope ANON of a series in which the walk found no loss."""
-    result = _searched(verdict, kernel, ANON, deadline, jobs, progress)
+    result = _search_bounds(verdict, kernel, ANON, deadline, jobs, progress)
     if result.ended == "loss":
         verdict.losses = losses_of(certify(kernel, verdict.arch, SMALL, result.losses[-1][0], deadline=deadline))
 
@@ -354,5 +354,5 @@ def judge_within(
     def searching(result: Result) -> None:
         progress(f"{series} on {arch}: searching, {result.states} states, {result.depth} steps deep")
 
-    _search(verdict, kernel, start + budget, jobs, searching)
+    _search_anon(verdict, kernel, start + budget, jobs, searching)
     return verdict
