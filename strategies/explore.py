@@ -23,7 +23,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import blake2b
 from inspect import getsourcefile
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
@@ -31,12 +32,13 @@ from typing import Any, NamedTuple
 
 import mm_sim
 from mm_sim.kernel import Kernel
-from mm_sim.loss import NotPossible, Report, Step, explain
+from mm_sim.loss import Step
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import KernelBug, Task, points, run
 from mm_sim.snapshot import Saved, canonical, few_collections, is_quiet, restore, save, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
+from strategies.comparison import Base, States, failure
 from strategies.reduce import (
     FAULTED,
     LOCK,
@@ -137,7 +139,7 @@ SCOPES = {
 }
 
 
-class Base:
+class Origin:
     """A quiet state, from which others are built: its path from the start, and the state itself while at hand."""
 
     __slots__ = ("path", "saved")
@@ -148,13 +150,17 @@ class Base:
 
 
 class Node(NamedTuple):
-    """A state to be expanded: `steps` from `base`, its key, the order of its tasks in the key, and stops so far."""
+    """A state to be expanded: `steps` from `origin`, its key, the order of its tasks in the key, and stops so far.
 
-    base: Base
+    `beside` are the states in which the base can be after the same run, where the search compares with one.
+    """
+
+    origin: Origin
     steps: tuple[Step, ...]
     key: bytes
     order: tuple[int, ...]
     stops: int
+    beside: States = frozenset()
 
 
 @dataclass(slots=True)
@@ -162,7 +168,8 @@ class Result:
     """What a search has done so far.
 
     `ended` is "complete" when every state within the bounds was visited, "loss" when a wanted loss ended the
-    search, else what stopped it. `losses` has the wanted loss, and one of each other kind met before.
+    search, else what stopped it. `loss` is the run that did, `bug` the first that breaks the kernel: a search goes on
+    past it. `base_fails` has the first run in which the base fails as well.
     """
 
     states: int = 1
@@ -170,7 +177,9 @@ class Result:
     depth: int = 0
     seconds: float = 0.0
     ended: str = ""
-    losses: list[tuple[list[Step], Report]] = field(default_factory=list)
+    loss: list[Step] | None = None
+    bug: list[Step] | None = None
+    base_fails: list[Step] | None = None
 
 
 # What is known of a state, in one number: tasks that were run on from it (by position in its key), depth, stops.
@@ -182,8 +191,11 @@ class Search:
 
     A loss that `wanted` accepts ends it. It sets out from the quiet state after the steps of `start`, which count for
     no bound. Without `reduce` other tasks run at every point; unless `symmetric`, processes keep their names. `forms`
-    says that states are put in a normal form, `free` that it is one for searches without bounds. `broken` has the
-    steps to a KernelBug met in this process.
+    says that states are put in a normal form, `free` that it is one for searches without bounds.
+
+    With `base` a run in which that kernel fails, too, counts for nothing and is not followed. As long as none does,
+    the search is one of `kernel` alone. From then on a state is one of both (`beside`): another run may come to the
+    same state of `kernel` where the base is in a state from which it does not fail.
     """
 
     def __init__(
@@ -191,28 +203,25 @@ class Search:
         kernel: type[Kernel],
         arch: str,
         bounds: Bounds,
-        wanted: Callable[[Report], bool] = lambda report: True,
+        wanted: Callable[[list[Step]], bool] = lambda steps: True,
         reduce: bool = True,
         symmetric: bool = True,
         marks: dict[str, int] | None = None,
         start: Sequence[Step] = (),
+        base: Base | None = None,
     ) -> None:
         self.kernel, self.arch, self.bounds = kernel, arch, bounds
         self.wanted = wanted
+        self.base = base
+        self.beside: Base | None = None
         self.symmetric = symmetric
         self.marks = marks
         self.start = tuple(start)
         self.rules = rules = {rule.name for rule in table(kernel)} if bounds.rules is None else set(bounds.rules)
-        allowed = dict(bounds.only)
         self.moves = [
             (rule, arguments)
-            for rule, arguments in instances(kernel, bounds.scope)
-            if rule.name in rules
-            and rule.name != "resume"
-            and all(
-                value in allowed.get(domain, (value,))
-                for domain, value in zip(rule.arguments.values(), arguments, strict=True)
-            )
+            for rule, arguments in instances(kernel, bounds.scope, rules, dict(bounds.only))
+            if rule.name != "resume"
         ]
         self.rule = {rule.name: rule for rule in table(kernel)}
         self.resume = self.rule["resume"]
@@ -243,11 +252,12 @@ class Search:
         self.redo(self.start)
         key, order = canonical(self.system, self.symmetric)
         self.seen: dict[bytes, int] = {key: 0}
-        self.layer = [Node(Base(self.start), (), key, order, 0)]
+        beside = frozenset[bytes]() if self.beside is None else self.beside.first
+        self.layer = [Node(Origin(self.start), (), key, order, 0, beside)]
         self.next: list[Node] = []
+        #: Runs that fail, as they are met, and bugs among them.
         self.found: list[list[Step]] = []
-        self.broken: list[Step] = []
-        self.at_hand: deque[Base] = deque()
+        self.at_hand: deque[Origin] = deque()
 
     def machine(self) -> type[Kernel]:
         """The kernel that is run."""
@@ -256,20 +266,20 @@ class Search:
 
     # one state
 
-    def keep(self, base: Base) -> None:
-        base.saved = save(self.system)
-        self.at_hand.append(base)
+    def keep(self, origin: Origin) -> None:
+        origin.saved = save(self.system)
+        self.at_hand.append(origin)
         if len(self.at_hand) > _AT_HAND:
             self.at_hand.popleft().saved = None
 
-    def build(self, base: Base, steps: tuple[Step, ...]) -> None:
-        """Bring the system to the state after `steps` from `base`, and see where each task stands."""
-        if base.saved is None:
+    def build(self, origin: Origin, steps: tuple[Step, ...]) -> None:
+        """Bring the system to the state after `steps` from `origin`, and see where each task stands."""
+        if origin.saved is None:
             restore(self.system, self.root)
-            self.redo(base.path)
-            self.keep(base)
+            self.redo(origin.path)
+            self.keep(origin)
         else:
-            restore(self.system, base.saved)
+            restore(self.system, origin.saved)
         self.redo(steps)
         self.standing = [stack(task) for task in self.system.kernel.tasks]
 
@@ -301,9 +311,9 @@ class Search:
 
     def expand(self, node: Node) -> None:
         """Run each task on from a state, and start each operation that can start."""
-        base, steps, key, order, _ = node
+        origin, steps, key, order, *_ = node
         known = self.seen[key]
-        self.build(base, steps)
+        self.build(origin, steps)
         system = self.system
         tasks = system.kernel.tasks
         todo: list[tuple[tuple[Step, ...], Rule, tuple[Any, ...]]] = []
@@ -326,32 +336,25 @@ class Search:
                     todo.append(((), self.resume, (TASKS[task.name],)))
                 if self.normal.locks:
                     todo += [(before, self.resume, (TASKS[task.name],)) for before in preludes(system, task)]
-        here = (save(system) if steps else base.saved) if len(todo) > 1 else None
+        here = (save(system) if steps else origin.saved) if len(todo) > 1 else None
         unmoved = True  # all that is under way still stands where it stood
         for n, (before, rule, arguments) in enumerate(todo):
             if n:
                 if unmoved and here is not None:
                     restore(system, here)
                 else:
-                    self.build(base, steps)
+                    self.build(origin, steps)
             unmoved = rule is not self.resume
-            try:
-                for step in before:
-                    system.start(step.rule, step.arguments)
-                self.follow(node._replace(steps=(*steps, *before)) if before else node, rule, arguments)
-            except KernelBug:
-                self.broken = [*base.path, *steps, *before, Step(rule, arguments, None)]
-                raise
+            for step in before:
+                system.start(step.rule, step.arguments)
+            self.follow(node._replace(steps=(*steps, *before)) if before else node, rule, arguments)
 
     def follow(self, node: Node, rule: Rule, arguments: tuple[Any, ...]) -> None:
         """Run one task on to its end, or until it blocks, and visit the states on the way."""
         system = self.system
         seen_at = system.kernel.tasks[arguments[0]].point if rule is self.resume else ""
-        task = system.start(rule, arguments)
-        assert task is not None
         crossed: list[str] = []
         since: list[str] = []  # crossed without a visit, since a state in which the task stands at `seen_at`
-        self.running = max(task.name, 0)  # an action has no task
         self.stacks = self.standing.copy()
         stop: str | None = None
         bounded = self.bounds.stops is not None
@@ -359,6 +362,9 @@ class Search:
         passed: list[str] = []
         marked: list[tuple[bytes, int]] = []
         try:
+            task = system.start(rule, arguments)
+            assert task is not None
+            self.running = max(task.name, 0)  # an action has no task
             if task.steps is not None:
                 for stop in points(task):
                     since.append(stop)
@@ -381,8 +387,13 @@ class Search:
                     stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None and not (self.commutes and task.waits and waits_at_once(seen_at, since, self.free)):
                 self.visit(node, Step(rule, arguments, None), None, node.stops, marked)
-        except Loss:
-            self.found.append([*node.base.path, *node.steps, Step(rule, arguments, stop)])
+        except (Loss, KernelBug):
+            step = Step(rule, arguments, stop)
+            run = [*node.origin.path, *node.steps, step]
+            if self.beside is not None and self.beside.after(node.beside, step) is None:
+                self.result.base_fails = self.result.base_fails or run
+            else:
+                self.found.append(run)
 
     def visit(
         self,
@@ -403,8 +414,19 @@ class Search:
         self.stacks[self.running] = stack(system.kernel.tasks[self.running])
         key, order = canonical(system, self.symmetric, self.stacks)
         bit = 0 if task is None else 1 << order.index(task.name)
+        beside = node.beside
+        if self.beside is not None:
+            following = self.beside.after(beside, step)
+            if following is None:
+                self.result.base_fails = self.result.base_fails or [*node.origin.path, *node.steps, step]
+                return False
+            beside = following
+            key = blake2b(key + b"".join(sorted(beside)), digest_size=16).digest()
+            bit = 0
         known = self.seen.get(key)
         if known is not None and known >> _STOPS <= stops:
+            if self.beside is not None:  # on from another point the base need not come to the same states
+                return False
             if known & bit:
                 return True
             earlier = known >> _DEPTH & 0xFFFF < depth
@@ -418,11 +440,11 @@ class Search:
         marked.append((key, bit))
         steps = (*node.steps, step)
         if is_quiet(system):
-            base = Base((*node.base.path, *steps))
-            self.keep(base)
-            self.next.append(Node(base, (), key, order, stops))
+            origin = Origin((*node.origin.path, *steps))
+            self.keep(origin)
+            self.next.append(Node(origin, (), key, order, stops, beside))
         else:
-            self.next.append(Node(node.base, steps, key, order, stops))
+            self.next.append(Node(node.origin, steps, key, order, stops, beside))
         return False
 
     # all states
@@ -456,7 +478,7 @@ class Search:
                         result.ended = "complete"
                         break
                     result.depth += 1
-                if jobs > 1 and len(self.layer) >= _BLOCK * jobs:
+                if jobs > 1 and self.beside is None and len(self.layer) >= _BLOCK * jobs:
                     size = min(_SHARE * jobs, len(self.layer))
                     self.share(size, jobs)
                 else:
@@ -466,7 +488,7 @@ class Search:
                 del self.layer[-size:]
                 result.states = len(self.seen)
                 result.seconds = time.monotonic() - start
-                self.look_at_losses()
+                self.look_at_failures()
                 if not result.ended:
                     if deadline is not None and time.monotonic() >= deadline:
                         result.ended = "out of time"
@@ -481,26 +503,36 @@ class Search:
             self.save(checkpoint)
         return result
 
-    def look_at_losses(self) -> None:
-        """Keep a loss of each kind; the first that is wanted ends the search."""
-        kinds = {report.forgotten_by.function for _, report in self.result.losses}
+    def look_at_failures(self) -> None:
+        """The first loss that is wanted ends the search; the first bug is kept. Both only if the base has neither."""
         for found in self.found:
             path = self.concrete(found) if self.free else found
-            report = None
-            with suppress(NotPossible):
-                report = None if path is None else explain(self.kernel, self.arch, self.bounds.scope, path)
-            if path is None or report is None:  # lost in a normal form only
-                self.result.transitions, self.result.depth, self.result.losses = 0, 1, []
-                self.begin(reduce=True, forms=False)
+            failed = None if path is None else failure(self.kernel, self.arch, self.bounds.scope, path)
+            if path is None or failed is None:
+                if not self.forms:
+                    raise AssertionError(f"a run failed once, and not when it was done again: {found}")
+                self.restart()  # it fails in a normal form only
                 return
-            if self.wanted(report):
-                self.result.losses.append((path, report))
-                self.result.ended = "loss"
+            if self.base is not None and self.beside is None and self.base.fails(path):
+                self.compare()
+                self.result.base_fails = path
+                return
+            if isinstance(failed, KernelBug):
+                self.result.bug = self.result.bug or path
+            elif self.wanted(path):
+                self.result.loss, self.result.ended = path, "loss"
                 break
-            if report.forgotten_by.function not in kinds:
-                kinds.add(report.forgotten_by.function)
-                self.result.losses.append((path, report))
         self.found = []
+
+    def compare(self) -> None:
+        """Begin anew, with the base beside the kernel."""
+        self.beside, self.symmetric = self.base, False
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, without normal forms."""
+        self.result.transitions, self.result.depth, self.result.bug = 0, 1, None
+        self.begin(reduce=self.beside is None, forms=False)
 
     def concrete(self, found: list[Step]) -> list[Step] | None:
         """The steps of a run without what `normalise` does; None if there are none."""
@@ -562,10 +594,10 @@ class Search:
         sent: list[_Sent] = []
         for i in range(start, stop):
             self.expand(self.layer[i])
-            known = len(self.layer[i].base.path)
-            for base, steps, key, order, _ in self.next:
+            known = len(self.layer[i].origin.path)
+            for origin, steps, key, order, _ in self.next:
                 quiet = not steps
-                path = base.path[known:] if quiet else steps
+                path = origin.path[known:] if quiet else steps
                 sent.append((i, quiet, self.encode(path), key, order, self.seen[key]))
             self.next = []
         return self.result.transitions - before, [self.encode(path) for path in self.found], sent
@@ -579,8 +611,8 @@ class Search:
                 self.seen[key] = known | value
             return
         self.seen[key] = value
-        base = Base((*parent.base.path, *steps)) if quiet else parent.base
-        self.next.append(Node(base, () if quiet else steps, key, order, value >> _STOPS))
+        origin = Origin((*parent.origin.path, *steps)) if quiet else parent.origin
+        self.next.append(Node(origin, () if quiet else steps, key, order, value >> _STOPS))
 
     def encode(self, steps: Sequence[Step]) -> _Path:
         return [(self.number[step.rule, step.arguments], step.stop) for step in steps]
@@ -601,7 +633,7 @@ class Search:
                 *Path(mm_sim.__file__).parent.glob("*.py"),
                 Path(the_rules.__file__),
                 Path(__file__),
-                Path(__file__).with_name("reduce.py"),
+                *(Path(__file__).with_name(name) for name in ("comparison.py", "reduce.py")),
             }
         ):
             source.update(file.read_bytes())
@@ -620,12 +652,22 @@ class Search:
             with draft.open("w", encoding="utf-8") as file:
                 result = self.result
                 progress = [result.transitions, result.depth, result.seconds, self.forms]
-                losses = [self.encode(steps) for steps, _ in result.losses]
-                for line in (self.header(), progress, losses, {k.hex(): v for k, v in self.seen.items()}):
+                met = [None if run is None else self.encode(run) for run in (result.bug, result.base_fails)]
+                ways = {} if self.beside is None else self.beside.ways
+                beside = {key.hex(): self.encode(way.path) for key, way in ways.items()}
+                for line in (self.header(), progress, met, beside, {k.hex(): v for k, v in self.seen.items()}):
                     file.write(json.dumps(line) + "\n")
                 for nodes in (self.layer, self.next):
                     lines = [
-                        (self.encode(n.base.path), self.encode(n.steps), n.key.hex(), n.order, n.stops) for n in nodes
+                        (
+                            self.encode(node.origin.path),
+                            self.encode(node.steps),
+                            node.key.hex(),
+                            node.order,
+                            node.stops,
+                            [key.hex() for key in sorted(node.beside)],
+                        )
+                        for node in nodes
                     ]
                     file.write(json.dumps(lines) + "\n")
             draft.replace(path)
@@ -640,7 +682,7 @@ class Search:
         try:
             with path.open(encoding="utf-8") as file:
                 lines = [json.loads(line) for line in file]
-            header, progress, losses, seen, layer, following = lines
+            header, progress, met, beside, seen, layer, following = lines
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error}); delete it") from error
         if header != json.loads(json.dumps(self.header())):
@@ -650,25 +692,25 @@ class Search:
             )
         try:
             self.result.transitions, self.result.depth, self.result.seconds, forms = progress
-            if not forms and self.forms:
+            if beside and self.base is not None:
+                self.compare()
+                self.base.go_on({bytes.fromhex(key): tuple(self.decode(way)) for key, way in beside.items()})
+            elif not forms and self.forms:
                 self.begin(reduce=True, forms=False)
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
             self.layer, self.next = self._nodes(layer), self._nodes(following)
-            for path_ in losses:
-                steps = self.decode(path_)
-                report = explain(self.kernel, self.arch, self.bounds.scope, steps)
-                if report is not None:
-                    self.result.losses.append((steps, report))
-        except (AttributeError, IndexError, TypeError, ValueError, NotPossible) as error:
+            self.result.bug, self.result.base_fails = (None if run is None else self.decode(run) for run in met)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: is damaged ({error}); delete it") from error
         self.result.states = len(self.seen)
 
     def _nodes(self, lines: list[Any]) -> list[Node]:
-        bases: dict[str, Base] = {}
+        origins: dict[str, Origin] = {}
         nodes = []
-        for path, steps, key, order, stops in lines:
-            base = bases.setdefault(json.dumps(path), Base(tuple(self.decode(path))))
-            nodes.append(Node(base, tuple(self.decode(steps)), bytes.fromhex(key), tuple(order), stops))
+        for path, steps, key, order, stops, beside in lines:
+            origin = origins.setdefault(json.dumps(path), Origin(tuple(self.decode(path))))
+            of_base = frozenset(map(bytes.fromhex, beside))
+            nodes.append(Node(origin, tuple(self.decode(steps)), bytes.fromhex(key), tuple(order), stops, of_base))
         return nodes
 
 

@@ -1,54 +1,60 @@
-"""From any run that loses data to the shortest one of its kind, natively.
+"""From any run that fails to the shortest one, natively.
 
-First delete chunks, pairs and single steps, and simplify; then search all runs that are shorter, of the same rules
-and with no more stops, which finds one or proves that there is none. The kind of the loss, which is the function
-that forgot the page, stays the same.
+First chunks, pairs and single steps are deleted, and the rest is simplified; then all runs of a target that are no
+longer are searched, which finds the shortest or proves that this is it. What counts as a failure the caller says: for
+a verdict one that the base does not have, for a campaign one with the same function to blame.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, TypeAlias
 
 from mm_sim.kernel import Kernel
-from mm_sim.loss import Report, Step, explain
+from mm_sim.loss import Step
 from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.snapshot import Saved, is_quiet, restore, save
 from mm_sim.system import Loss, Scope, System
+from strategies.comparison import Base, failure as failed
 from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
 
 #: Domains whose values in a run bound the search for a shorter one.
-_KEPT = ("reclaimer", "order", "prot")
+_KEPT = ("reclaimer", "order", "prot", "kind")
+
+#: How much is done to make a run shorter.
+DELETE, CHANGE, EXCHANGE = range(3)
+
+#: Whether a run that ends in this failure is one that is looked for.
+Counts: TypeAlias = Callable[[list[Step], "Loss | KernelBug"], bool]
 
 
 def minimise(
     kernel: type[Kernel],
     arch: str,
     scope: Scope,
-    steps: list[Step],
-    thorough: bool = False,
+    steps: Sequence[Step],
+    counts: Counts = lambda run, failure: True,
+    effort: int = CHANGE,
     deadline: float | None = None,
-) -> tuple[list[Step], Report]:
-    """A shorter and simpler run found that loses a page as `steps` do. `steps` must lose data.
+) -> list[Step]:
+    """A shorter and simpler run that fails and `counts`, as `steps` must do at their end.
 
-    `thorough` also leaves out each step while another of the run changes, which takes seconds, and
-    minutes on large machines; until `deadline` (of time.monotonic()).
+    With the `effort` DELETE steps are left out only; with CHANGE they are also changed; with EXCHANGE one is left out
+    while another one changes, which takes seconds, and minutes on large machines; until `deadline` (of
+    time.monotonic()).
     """
-    first = explain(kernel, arch, scope, steps)
-    assert first is not None
-    report = first
-    best = steps[: report.at + 1]
+    best = list(steps)
     system = System(kernel, arch, scope)
     quiet = quiet_states(system, best)
 
     def attempt(candidate: list[Step]) -> bool:
-        """Whether what can happen of these steps is a better run of the same kind."""
-        nonlocal best, report, quiet
+        """Whether what can happen of these steps is a better run."""
+        nonlocal best, quiet
         same = next((at for at, (new, old) in enumerate(zip(candidate, best, strict=False)) if new is not old), 0)
         at = max(at for at in quiet if at <= same)
         restore(system, quiet[at])
@@ -57,20 +63,14 @@ def minimise(
             for step in candidate[at:]:
                 if system.step(*step):
                     done.append(step)
-        except Loss:
+        except (Loss, KernelBug) as failure:
             done.append(step)
-        except KernelBug:
-            return False
-        else:
-            return False
-        if (len(done), _cost(done)) >= (len(best), _cost(best)):
-            return False
-        found = explain(kernel, arch, scope, done)
-        if found is None or found.forgotten_by.function != first.forgotten_by.function:
-            return False
-        restore(system, quiet[0])
-        best, report, quiet = done, found, quiet_states(system, done)
-        return True
+            if (len(done), cost(done)) >= (len(best), cost(best)) or not counts(done, failure):
+                return False
+            restore(system, quiet[0])
+            best, quiet = done, quiet_states(system, done)
+            return True
+        return False
 
     values = domains(scope)
     everything = [Step(rule, arguments, None) for rule, arguments in instances(kernel, scope)]
@@ -78,14 +78,14 @@ def minimise(
         delete_chunks(best, lambda candidate: best if attempt(candidate) else None)
         if any(attempt(candidate) for candidate in _deletions(best, values)):
             continue
-        if any(attempt(candidate) for candidate in _changes(best, values, everything)):
+        if effort > DELETE and any(attempt(candidate) for candidate in _changes(best, values, everything)):
             continue
-        if not thorough or not any(
+        if effort < EXCHANGE or not any(
             attempt(candidate)
             for candidate in _exchanges(best, everything)
             if deadline is None or time.monotonic() < deadline
         ):
-            return best, report
+            return best
 
 
 def quiet_states(system: System, steps: list[Step]) -> dict[int, Saved]:
@@ -176,28 +176,6 @@ def _exchanges(steps: list[Step], everything: list[Step]) -> Iterator[list[Step]
                             yield [new if k == i else kept for k, kept in enumerate(steps) if k != j]
 
 
-def shorter_end(
-    kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], kind: str, states: int, deadline: float | None
-) -> list[Step] | None:
-    """A run that begins like this one, from a quiet state on has fewer steps of its rules, and loses.
-
-    Each search may see so many states.
-    """
-    bounds = shorter(scope, steps)
-    for at in reversed(quiet_states(System(kernel, arch, scope), steps[:-1])):
-        within = replace(bounds, steps=len(steps) - at - 1, stops=_stops(steps[at:]))
-        search = Search(kernel, arch, within, lambda found: found.forgotten_by.function == kind, start=steps[:at])
-        try:
-            result = search.run(deadline, states)
-        except KernelBug:
-            break
-        if result.ended == "loss":
-            return result.losses[-1][0]
-        if result.ended != "complete":
-            break
-    return None
-
-
 def _values(steps: list[Step]) -> dict[str, set[Any]]:
     """What the run uses of the domains in `_KEPT`."""
     used: dict[str, set[Any]] = {}
@@ -208,8 +186,8 @@ def _values(steps: list[Step]) -> dict[str, set[Any]]:
     return used
 
 
-def _cost(steps: list[Step]) -> tuple[int, int, int]:
-    """Among runs of one length: few stops first, then few rules and values, then the arguments that come first.
+def cost(steps: list[Step]) -> tuple[int, int, int]:
+    """Among runs of one length: few preemptions first, then few rules and values, then the arguments that come first.
 
     Of the orders the last: reclaim of a costly one does not care who has used a page, so no search need remember it.
     """
@@ -219,30 +197,29 @@ def _cost(steps: list[Step]) -> tuple[int, int, int]:
         for domain, a in zip(step.rule.arguments.values(), step.arguments, strict=True)
     ]
     return (
-        _stops(steps),
+        preemptions(steps),
         len({step.rule.name for step in steps}) + sum(map(len, _values(steps).values())),
         sum(arguments),
     )
 
 
-def _stops(steps: list[Step]) -> int:
+def preemptions(steps: Sequence[Step]) -> int:
+    """How many steps of a run end at a preemption point."""
     return sum(step.stop is not None for step in steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The shortest run of a kind, and what stands behind the word.
+    """The shortest run that fails, and what stands behind the word.
 
     `proven`: all runs within `bounds`, which are one step shorter, were searched. Else the search was cut off after
-    `states`, and this is only the shortest found. `others` are shorter losses of other kinds met on the way.
+    `states`, and this is only the shortest found.
     """
 
     steps: list[Step]
-    report: Report
     proven: bool
     states: int
     bounds: Bounds
-    others: list[tuple[list[Step], Report]]
 
     def __str__(self) -> str:
         if self.proven:
@@ -250,95 +227,89 @@ class Certificate:
         return f"shortest found; the search for a shorter one was cut off at {self.states} states"
 
 
-def shorter(scope: Scope, steps: list[Step]) -> Bounds:
-    """The runs among which a shorter one is looked for: same rules and values, no more stops, one step less."""
-    used = _values(steps)
-    rules = {step.rule.name for step in steps} | {"resume"}
+def within(
+    scope: Scope, steps: Sequence[Step], rules: Collection[str] = (), only: Mapping[str, tuple[Any, ...]] | None = None
+) -> Bounds:
+    """The runs that are no longer than this one, with no more preemptions: of its rules and of `rules`.
+
+    Arguments have the values in the run; with `only` those and its own in the domains that it has, any in the others.
+    """
+    used = _values(list(steps))
+    allowed = used if only is None else {domain: {*values, *used.get(domain, ())} for domain, values in only.items()}
     return Bounds(
         scope=scope,
-        rules=tuple(sorted(rules)),
-        only=tuple((domain, tuple(sorted(used[domain]))) for domain in _KEPT if domain in used),
-        steps=len(steps) - 1,
-        stops=_stops(steps),
+        rules=tuple(sorted({*(step.rule.name for step in steps), *rules, "resume"})),
+        only=tuple((domain, tuple(sorted(allowed[domain]))) for domain in sorted(allowed)),
+        steps=len(steps),
+        stops=preemptions(steps),
     )
 
 
-_Asked: TypeAlias = tuple[type[Kernel], str, Bounds, str]
-#: Searches that came to an end, for other runs that are within the same bounds, and the last that was cut off.
-_ended: dict[_Asked, Result] = {}
-_cut_off: dict[_Asked, Search] = {}
-
-
-def _search(
-    kernel: type[Kernel], arch: str, bounds: Bounds, kind: str, states: int, deadline: float | None
-) -> Result:
-    """Search for a loss of a kind, until so many states are seen in all.
-
-    What came to an end is not done again while this process runs, and what was cut off last goes on.
-    """
-    asked = kernel, arch, bounds, kind
-    if asked not in _ended:
-        search = _cut_off.pop(asked, None)
-        _cut_off.clear()
-        search = search or Search(kernel, arch, bounds, lambda found: found.forgotten_by.function == kind)
-        result = search.run(deadline, states)
-        if result.ended not in ("complete", "loss"):
-            _cut_off[asked] = search
-            return result
-        _ended[asked] = result
-    return _ended[asked]
-
-
-#: States after which a search of some of the rules gives way to one of more, and one of an end to one of all.
-_FIRST, _END = 10_000, 4_000
+#: States after which a search gives way to one of fewer rules.
+_FIRST = 6_000
 
 
 def certify(
     kernel: type[Kernel],
     arch: str,
-    scope: Scope,
+    bounds: Bounds,
     steps: list[Step],
+    counts: Counts = lambda run, failure: True,
+    base: Base | None = None,
     states: int = 100_000,
     deadline: float | None = None,
 ) -> Certificate:
-    """Minimise a run that loses data, and search for a shorter one of its kind.
+    """The shortest run within `bounds` that loses a page and `counts`; `steps` is a run that does.
 
-    First the rules that come first in the table are searched, then more, then all that the run uses. If that is too
-    much, a shorter end is searched for; then all are, until so many states, or `deadline` (of time.monotonic()).
+    All runs within `bounds` are searched that are no longer and have no more preemptions, until so many states are
+    seen or `deadline` (of time.monotonic()) has come. What that finds first is the same whatever run it was given. A
+    long run is first made shorter: by searches of its own rules, those first that come first in the table.
     """
-    best, report = minimise(kernel, arch, scope, steps)
-    kind = report.forgotten_by.function
-    bounds = shorter(scope, best)
-    used = [rule.name for rule in table(kernel) if rule.name in (bounds.rules or ()) and rule.name != "resume"]
-    others: list[tuple[list[Step], Report]] = []
-    for n in range(1, len(used) + 1):
-        if n == len(used):  # what is found now need not be searched for
-            found = minimise(kernel, arch, scope, best, thorough=True, deadline=deadline)
-            if len(found[0]) < len(best):
-                return certify(kernel, arch, scope, found[0], states, deadline)
-        bounds = replace(bounds, rules=(*used[:n], "resume"))
-        result = _search(kernel, arch, bounds, kind, min(_FIRST, states), deadline)
-        if n == len(used) and result.ended not in ("complete", "loss"):
-            end = shorter_end(kernel, arch, scope, best, kind, min(_END, states), deadline)
-            if end is not None:
-                return certify(kernel, arch, scope, end, states, deadline)
-            result = _search(kernel, arch, bounds, kind, states, deadline)
-        others = list(result.losses)
-        if result.ended == "loss":  # breadth first: nothing within the bounds is shorter than the first that is found
-            path = others.pop()[0]
-            best, report = minimise(kernel, arch, scope, path)
-            bounds = replace(bounds, steps=len(path) - 1)
-            if len(best) < len(path) or not _within(best, bounds):
-                return certify(kernel, arch, scope, best, states, deadline)
-            break
-    return Certificate(best, report, result.ended in ("complete", "loss"), result.states, bounds, others)
+    scope = bounds.scope
+    rules = bounds.rules or [rule.name for rule in table(kernel)]
+
+    def lost(run: list[Step], failure: Loss | KernelBug) -> bool:
+        return isinstance(failure, Loss) and counts(run, failure)
+
+    def wanted(run: list[Step]) -> bool:
+        failure = failed(kernel, arch, scope, run)
+        return failure is not None and lost(run, failure)
+
+    def search(some: Bounds, most: int) -> Result:
+        return Search(kernel, arch, some, wanted, reduce=False, base=base).run(deadline, most)
+
+    def all_of(run: list[Step], most: int) -> tuple[Bounds, Result]:
+        full = within(scope, run, rules, dict(bounds.only))
+        return full, search(full, most)
+
+    best = minimise(kernel, arch, scope, steps, lost, DELETE)
+    full, result = all_of(best, min(_FIRST, states))
+    if result.ended not in ("complete", "loss"):
+        best = _shorter(kernel, arch, scope, minimise(kernel, arch, scope, best, lost), lost, search)
+        full, result = all_of(best, states)
+    if result.ended not in ("complete", "loss"):
+        best = minimise(kernel, arch, scope, best, lost, EXCHANGE, deadline)
+        return Certificate(best, False, result.states, replace(full, steps=len(best) - 1))
+    best = minimise(kernel, arch, scope, result.loss or best, lost)
+    return Certificate(best, True, result.states, replace(full, steps=len(best) - 1))
 
 
-def _within(steps: list[Step], bounds: Bounds) -> bool:
-    """Whether the run has the rules and values of `bounds`, and no more stops."""
-    only = dict(bounds.only)
-    return (
-        {step.rule.name for step in steps} <= {*(bounds.rules or ())}
-        and all(used <= set(only.get(domain, ())) for domain, used in _values(steps).items())
-        and (bounds.stops is None or _stops(steps) <= bounds.stops)
-    )
+def _shorter(
+    kernel: type[Kernel],
+    arch: str,
+    scope: Scope,
+    best: list[Step],
+    lost: Counts,
+    search: Callable[[Bounds, int], Result],
+) -> list[Step]:
+    """A run of some of the rules of this one that is as short as can be found in a while."""
+    while True:
+        own = within(scope, best)
+        used = [rule.name for rule in table(kernel) if rule.name in (own.rules or ()) and rule.name != "resume"]
+        for n in range(1, len(used) + 1):
+            found = search(replace(own, rules=(*used[:n], "resume"), steps=len(best) - 1), _FIRST).loss
+            if found is not None:
+                best = minimise(kernel, arch, scope, found, lost)
+                break
+        else:
+            return best

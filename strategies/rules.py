@@ -8,7 +8,9 @@ index into something earlier steps change, so a step means the same when others 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from mm_sim.address_space import AddressSpace
@@ -608,11 +610,20 @@ def stops(kernel: type[Kernel], rule: Rule) -> tuple[str | None, ...]:
     return (None, *dict.fromkeys(label for r in table(kernel) if r.steps for label in labels(kernel, r.steps)))
 
 
-def instances(kernel: type[Kernel], scope: Scope) -> list[tuple[Rule, tuple[Any, ...]]]:
-    """Every rule with every combination of its arguments, `stop` excepted."""
-    values = domains(scope)
+def instances(
+    kernel: type[Kernel],
+    scope: Scope,
+    rules: Collection[str] | None = None,
+    only: Mapping[str, tuple[Any, ...]] = MappingProxyType({}),
+) -> list[tuple[Rule, tuple[Any, ...]]]:
+    """Every rule (of `rules`, if given) with every combination of its arguments, `stop` excepted.
+
+    `only` has domains with the values to be used; the others are whole.
+    """
+    values = {**domains(scope), **only}
     return [
         (rule, arguments)
         for rule in table(kernel)
+        if rules is None or rule.name in rules
         for arguments in product(*(values[domain] for domain in rule.arguments.values()))
     ]

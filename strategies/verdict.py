@@ -1,358 +1,547 @@
-"""The verdict on a series: the state machine is driven by the walk, and what it reached is counted."""
+"""The verdict on a patch: what it adds to its base, in each machine in which it can matter.
+
+Stored runs are tried first, then each machine is walked a little, searched a little, and then all in turn within
+growing bounds, until the budget is spent. Each process has machines of its own. May use all of `strategies` but what
+is under it in this order: campaigns, and the faces.
+"""
 
 from __future__ import annotations
 
+import io
+import pickle
+import signal
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import product
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeAlias, cast
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.database import ExampleDatabase
-from hypothesis.stateful import run_state_machine_as_test
-
+from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.system import SMALL, Loss, Scope
-from strategies import reproducer
-from strategies.backend import NAME, playing, walking
-from strategies.corpus import DEFAULT, Folder
-from strategies.explore import SCOPES, Bounds, Result, Search
-from strategies.machine import Machine, machine
-from strategies.minimise import Certificate, certify
-from strategies.unpatched import UNPATCHED, unchanged
-from strategies.unpatched import search as search_unpatched
+from mm_sim.loss import Step
+from mm_sim.sched import KernelBug
+from mm_sim.system import Loss, Rule, Scope
+from strategies.comparison import Base, failure
+from strategies.coverage import Coverage, Function, changed, functions_of, watch
+from strategies.explore import Bounds, Search
+from strategies.minimise import Certificate, certify, minimise, within
+from strategies.rules import table
+from strategies.targets import MACHINES, Machine, Row, distances, possible, row
 from strategies.walk import Walk
 
-#: What every test run proves of a series in which it finds no loss.
-ANON = SCOPES["anon"]
-
-#: How many runs are walked in a scope with files or threads, after it was searched.
-RUNS = 200
-#: After how many runs a profile that does the same ones each time walks no further if every situation is reached and
-#: no loss expected. Of the series that lose all have lost by then but zap_only, which the search finds.
-ENOUGH = 2_000
-
-#: Situations without which a verdict of "no loss" means nothing.
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "anon": (
-        "COW of a page in the swap cache",
-        "SWAP_FAIL at a locked vma after another pte was unmapped",
-        "clean drop from the swap cache",
-        "exit between two vmas of try_to_unmap",
-        "page locked by someone else in do_wp_page",
-        "reclaim between mlock's flag and its fault-in",
-        "store while in the swap cache with PG_dirty clear",
-        "swap-in racing with reclaim",
-    ),
-    "tmpfs": ("clean drop from the page cache", "tmpfs page moved to swap"),
-    "file": ("clean drop from the page cache", "page_mkclean() while somebody holds the ptl"),
-    "threads": ("clean drop from the page cache",),
-    "pins": ("clean drop from the page cache", "set_page_dirty_lock() of a page that is clean"),
-}
-
-_COMMON = settings(
-    deadline=None,
-    stateful_step_count=60,
-    suppress_health_check=list(HealthCheck),
-    # Phase.explain traces every line of the model, for less than mm_sim.loss says.
-    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
-    print_blob=False,
-    # One loss is enough for a verdict; each further one would be minimised, too.
-    report_multiple_bugs=False,
+ADDS, BUG, PROVEN, FOUND, NOT_REACHED = (
+    "adds a loss",
+    "adds a bug",
+    "adds no loss: proven",
+    "adds no loss found",
+    "not reached",
 )
+#: Of a kernel that is compared with nothing.
+ALONE = {ADDS: "loses", BUG: "has a bug", PROVEN: "no loss: proven", FOUND: "no loss found", NOT_REACHED: NOT_REACHED}
+#: The worst first; what is not reached is worst only where nothing else is known.
+ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
+
+#: Runs of a slice of a walk, and states of a slice of a search: about a tenth and four tenths of a second.
+_RUNS, _STATES = 60, 1_500
+#: States of the search for the shortest run.
+_CERTIFY = 30_000
+#: Seconds for the other machines once something is found.
+_AFTER = 8.0
+#: The phase in which all machines have had their first slices.
+_LAST = 3
 
 
-def register_profiles() -> None:
-    """The profiles: `dev` and `ci` do the same run each time, `nightly` a longer one and another each night.
+@dataclass(slots=True)
+class Finding:
+    """A run that counts against a patch: a loss with its certificate, or a bug."""
 
-    `nightly` also overrides what Hypothesis' own profile for CI sets: no randomness and no database. `plain` leaves
-    the walk out.
+    scope: Scope
+    certificate: Certificate
+    bug: str = ""
+
+    @property
+    def steps(self) -> list[Step]:
+        return self.certificate.steps
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of a machine on an architecture.
+
+    `complete` are the bounds within which every run was searched, `open` those that were begun; `reached` are the
+    lines of the patch that ran. `base_fails` is a run in which the base fails by itself, `fixes` one in which it does
+    and the patch does not.
     """
-    same = settings(_COMMON, backend=NAME, derandomize=True, database=None)
-    settings.register_profile("dev", same, max_examples=36)
-    settings.register_profile("ci", same, max_examples=36)
-    kept = Folder(DEFAULT)
-    settings.register_profile("nightly", _COMMON, backend=NAME, derandomize=False, max_examples=20_000, database=kept)
-    settings.register_profile("plain", _COMMON, derandomize=False, max_examples=10_000)
+
+    machine: str
+    arch: str
+    scope: Scope
+    complete: list[tuple[Bounds, int]] = field(default_factory=list)
+    open: tuple[Bounds, int] | None = None
+    finding: Finding | None = None
+    bug: Finding | None = None
+    base_fails: list[Step] | None = None
+    fixes: list[Step] | None = None
+    reached: set[tuple[str, int]] = field(default_factory=set)
+    marks: dict[str, int] = field(default_factory=dict)
+    runs: int = 0
+    steps: int = 0
+    states: int = 0
+    died: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.machine} {self.arch}"
+
+    @property
+    def word(self) -> str:
+        if self.finding is not None:
+            return ADDS
+        if self.bug is not None:
+            return BUG
+        if not self.reached:
+            return NOT_REACHED
+        return PROVEN if any(bounds.stops for bounds, _ in self.complete) else FOUND
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the tool says of a series on an architecture in a scope (see SCOPES), and what it rests on.
+    """The verdict on a patch, over all machines that were judged."""
 
-    `losses` has the loss that was found, with shorter ones of other kinds; `walked` is runs, steps and seconds;
-    `searched` is None unless a scope was searched; `unchanged` says that it was a search of 2.6.26, in which nothing
-    that the series changes is called; `marks` counts the situations reached, `keys` the storage key instructions of
-    the walk.
-    """
-
-    series: str
-    arch: str
-    expected: str
-    losses: list[Certificate]
-    walked: tuple[int, int, float]
-    marks: dict[str, int]
-    keys: dict[str, int]
-    searched: Result | None = None
-    scope: str = "anon"
-    unchanged: bool = False
+    patch: str
+    base: str | None
+    outcomes: list[Outcome]
+    functions: tuple[Function, ...]
+    seconds: float = 0.0
+    interrupted: bool = False
 
     @property
     def word(self) -> str:
-        """`loses`, `proven` or `no loss found`."""
-        if self.losses:
-            return "loses"
-        return "proven" if self.searched is not None and self.searched.ended == "complete" else "no loss found"
+        words = {outcome.word for outcome in self.outcomes}
+        return next((word for word in ORDER if word in words), NOT_REACHED)
 
-    def unreached(self) -> list[str]:
-        return [situation for situation in REQUIRED[self.scope] if not self.marks.get(situation)]
+    @property
+    def found(self) -> Outcome | None:
+        """The outcome with the run to be shown: the shortest loss, else the shortest bug."""
+        losing = [one for one in self.outcomes if one.finding is not None] or [
+            one for one in self.outcomes if one.bug is not None
+        ]
+        return min(losing, key=lambda one: len((one.finding or one.bug).steps), default=None)  # type: ignore[union-attr]
 
-    def surprise(self) -> str | None:
-        """Why the verdict is not as expected; None if it is. A run that reached nothing proves nothing."""
-        if self.expected == "loses" and not self.losses:
-            return "it is expected to lose"
-        if self.expected == "safe" and self.losses:
-            return "it is expected to be safe"
-        if self.expected == "safe" and self.unreached():
-            return f"never reached: {', '.join(self.unreached())}"
+
+class Work:
+    """What is done for one machine on one architecture."""
+
+    def __init__(self, kernel: type[Kernel], base: type[Kernel] | None, of: Row, coverage: Coverage | None) -> None:
+        self.kernel, self.row, self.coverage = kernel, of, coverage
+        self.outcome = Outcome(of.machine, of.arch, of.scope)
+        self.base = None if base is None else Base(base, of.arch, of.scope)
+        self.walks: dict[int, Walk] = {}
+        self.bounds = of.bounds()
+        self.searches: dict[Bounds, Search] = {}
+        #: The first bounds, of which not all was searched.
+        self.first: list[Bounds] = []
+        self.of_base: Search | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.outcome.finding is not None
+
+    def counts(self, steps: list[Step], failed: Loss | KernelBug) -> bool:
+        """Whether a run that fails counts against the patch."""
+        if self.base is None or not self.base.fails(steps):
+            return True
+        self.outcome.base_fails = self.outcome.base_fails or steps
+        return False
+
+    def stored(self, steps: Sequence[Step]) -> None:
+        done = list(steps)
+        self.failed(done, failure(self.kernel, self.row.arch, self.row.scope, done))
+
+    def failed(self, steps: list[Step], failed: Loss | KernelBug | None) -> None:
+        """Look at a run that may have failed."""
+        self.take()
+        if failed is None or self.done or not self.counts(steps, failed):
+            return
+        kernel, arch, scope = self.kernel, self.row.arch, self.row.scope
+        small = self.row.within(self.row.tiers[0], 0, 0)
+        if isinstance(failed, KernelBug):
+            if self.outcome.bug is None:
+                kind = type(failed)
+                best = minimise(
+                    kernel, arch, scope, steps, lambda run, other: type(other) is kind and self.counts(run, other)
+                )
+                certificate = Certificate(best, False, 0, within(scope, best))
+                self.outcome.bug = Finding(scope, certificate, str(failed))
+        else:
+            count = lambda run, other: isinstance(other, Loss) and self.counts(run, other)  # noqa: E731
+            found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY)
+            self.outcome.finding = Finding(scope, found)
+        self.take()
+
+    def take(self) -> None:
+        if self.coverage is None:
+            self.outcome.reached = {("", 0)}
+        else:
+            self.outcome.reached |= self.coverage.take()
+
+    def walk(self, tier: int) -> None:
+        """A slice of a walk by the rules of a tier."""
+        tier = min(tier, len(self.row.tiers) - 1)
+        if tier not in self.walks:
+            self.walks[tier] = Walk(
+                self.kernel,
+                self.row.arch,
+                self.row.scope,
+                seed=tier,
+                marks=self.outcome.marks,
+                rules=(*self.row.tiers[tier], "resume"),
+            )
+        walk = self.walks[tier]
+        steps = walk.steps
+        for _ in range(_RUNS):
+            try:
+                failed: Loss | KernelBug | None = walk.run()
+            except KernelBug as bug:
+                failed = bug
+            if failed is not None and not (isinstance(failed, KernelBug) and self.outcome.bug):
+                self.failed(list(walk.trace), failed)
+                if self.done:
+                    break
+        self.outcome.runs += _RUNS
+        self.outcome.steps += walk.steps - steps
+        self.take()
+
+    def search(self, bounds: Bounds, states: int = _STATES, deadline: float | None = None) -> bool:
+        """A slice of a search; whether it has come to its end."""
+        if bounds not in self.searches:
+            self.searches[bounds] = Search(
+                self.kernel, self.row.arch, bounds, reduce=False, marks=self.outcome.marks, base=self.base
+            )
+        search = self.searches[bounds]
+        before = search.result.states if search.result.transitions else 0
+        result = search.run(deadline, before + states)
+        self.take()
+        self.outcome.states += result.states - before
+        self.outcome.base_fails = self.outcome.base_fails or result.base_fails
+        if result.bug is not None:
+            self.failed(result.bug, failure(self.kernel, self.row.arch, self.row.scope, result.bug))
+        if result.loss is not None:
+            self.failed(result.loss, failure(self.kernel, self.row.arch, self.row.scope, result.loss))
+        if result.ended == "complete":
+            self.outcome.complete.append((bounds, result.states))
+            self.outcome.open = None
+        else:
+            self.outcome.open = (bounds, result.depth - 1)
+        if result.ended in ("complete", "loss"):
+            del self.searches[bounds]
+            return True
+        return False
+
+    # fixes
+
+    def fix(self, run: Sequence[Step]) -> None:
+        """Keep a run in which the base fails, and the patch in no run of the same operations."""
+        if self.base is None or self.outcome.fixes is not None:
+            return
+        arch, scope = self.row.arch, self.row.scope
+        if isinstance(failure(self.base.kernel, arch, scope, run), Loss):
+            if not Base(self.kernel, arch, scope).fails(run):
+                lost = lambda some, other: isinstance(other, Loss)  # noqa: E731
+                self.outcome.fixes = minimise(self.base.kernel, arch, scope, run, lost)
+
+    def search_base(self, bounds: Bounds, states: int = _STATES) -> bool:
+        """A slice of a search of the base within bounds in which the patch adds no loss; whether it has ended."""
+        assert self.base is not None
+        if self.of_base is None:
+            self.of_base = Search(self.base.kernel, self.row.arch, bounds, reduce=False)
+        result = self.of_base.run(states=self.of_base.result.states + states)
+        if result.loss is not None:
+            self.outcome.base_fails = self.outcome.base_fails or result.loss
+            self.fix(result.loss)
+        return result.ended in ("complete", "loss")
+
+    # what is done, slice by slice
+
+    def turns(self) -> Iterator[None]:
+        """What is done for this machine after its first slices, without an end."""
+        turn = 0
+        pending = self.first
+        while True:
+            turn += 1
+            self.walk(turn % 3)
+            yield
+            if not pending:
+                pending = [next(self.bounds)]
+            if self.search(pending[0]):
+                ended = pending.pop(0)
+                yield
+                if ended.stops == 1 and self.base is not None and self.of_base is None:
+                    while self.outcome.fixes is None and not self.search_base(ended):
+                        yield
+            yield
+
+
+def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
+    """What one process does, slice by slice: the phase it is in, 0 to 3."""
+    for _ in stored:
+        yield 0
+    for work in works:
+        work.walk(0)
+        yield 1
+    for at in (0, 1):
+        for work in works:
+            if not work.done:
+                work.first.append(next(work.bounds))
+                if work.search(work.first[-1]):
+                    work.first.pop()
+                yield 2
+    turns = [(work, work.turns()) for work in works]
+    turn = 0
+    while any(not work.done for work, _ in turns):
+        turn += 1
+        for work, going in turns:
+            if not work.done and (work.outcome.reached or not turn % 4):
+                next(going)
+                yield 3
+
+
+# all machines
+
+
+def rows(
+    kernel: type[Kernel],
+    base: type[Kernel] | None,
+    machines: Mapping[str, Machine],
+    arches: Collection[str],
+) -> tuple[list[Row], list[Outcome]]:
+    """The machines in which a rule reaches what the patch changes, and an outcome for each of the others."""
+    own = [] if base is None else [rule.name for rule in kernel.rules if rule not in base.rules]
+    near = {} if base is None else distances(kernel, frozenset(changed(kernel, base)))
+    found, others = [], []
+    for name, machine in machines.items():
+        for arch in machine.arches:
+            if arch in arches:
+                of = row(kernel, own, near, name, machine, arch)
+                if base is None or any(rule.name in near or rule.name in own for rule in possible(kernel, of.scope)):
+                    found.append(of)
+                else:
+                    others.append(Outcome(name, arch, of.scope))
+    return found, others
+
+
+#: A stored run: architecture, machine, and steps by the names of their rules.
+Stored: TypeAlias = "tuple[str, Scope, list[tuple[str, tuple[Any, ...], str | None]]]"
+
+
+def _steps(kernel: type[Kernel], calls: list[tuple[str, tuple[Any, ...], str | None]]) -> list[Step] | None:
+    """The steps of a run on a kernel; None if it lacks a rule."""
+    by_name = {rule.name: rule for rule in table(kernel)}
+    if not by_name.keys() >= {name for name, *_ in calls}:
         return None
-
-    def __str__(self) -> str:
-        runs, steps, _ = self.walked
-        text = f"{self.series} on {self.arch}{', ' + self.scope if self.scope != 'anon' else ''}: {self.word}. "
-        for found in self.losses[:1]:
-            loss = found.report.loss
-            proof = str(found).partition(":")[0]
-            what = " on disk" if loss.disk else ""
-            text += f"{loss.process!r}'s page {loss.page!r}{what}, in {len(found.steps)} steps; {proof}. "
-        if not self.losses:
-            required = len(REQUIRED[self.scope])
-            reached = required - len(self.unreached())
-            text += f"{runs} runs, {steps} steps, {reached} of {required} situations"
-            if self.searched is not None:
-                text += f"; {self.searched.states} states searched: {self.searched.ended}"
-                if self.unchanged and self.series != UNPATCHED:
-                    text += ", nothing that it changes is called in them"
-        return text.strip()
-
-    def as_json(self) -> dict[str, Any]:
-        searched = self.searched
-        return {
-            "series": self.series,
-            "arch": self.arch,
-            "scope": self.scope,
-            "verdict": self.word,
-            "expected": self.expected,
-            "losses": [
-                {
-                    "kind": reproducer.kind(self.series, self.arch, found.steps, found.report),
-                    "process": repr(found.report.loss.process),
-                    "page": repr(found.report.loss.page),
-                    "forgotten_by": str(found.report.forgotten_by),
-                    "steps": [reproducer.call(step) for step in found.steps],
-                    "shortest": "proven" if found.proven else "found",
-                    "proof": str(found),
-                    "scope": scope_as_json(found.bounds.scope),
-                }
-                for found in self.losses
-            ],
-            "walked": dict(zip(("runs", "steps", "seconds"), self.walked, strict=True)),
-            "searched": searched
-            and {
-                "scope": str(SCOPES[self.scope]),
-                "states": searched.states,
-                "seconds": searched.seconds,
-                "complete": searched.ended == "complete",
-                "unchanged": self.unchanged,
-            },
-            "situations": dict(sorted(self.marks.items())),
-            "key_instructions": self.keys,
-        }
+    return [Step(by_name[name], arguments, stop) for name, arguments, stop in calls]
 
 
-def scope_as_json(scope: Scope) -> dict[str, Any]:
-    return {**asdict(replace(scope, files=())), "files": [repr(file) for file in scope.files]}
+def _try_stored(works: list[Work], stored: Sequence[Stored], kernel: type[Kernel]) -> Iterator[None]:
+    """Replay the stored runs of the machines that are judged, on the patch, and on the base where it may fix them."""
+    for arch, scope, calls in stored:
+        steps = _steps(kernel, calls)
+        for work in works if steps else ():
+            if (work.row.arch, work.row.scope) == (arch, scope) and not work.done and steps:
+                work.stored(steps)
+                if not work.done:
+                    work.fix(steps)
+                yield
 
 
-def seed_of(series: str, arch: str, seed: int) -> int:
-    """A seed of its own for each series and architecture."""
-    return zlib.crc32(f"{series} {arch} {seed}".encode())
+class _Judge:
+    """One process: the machines that it judges, and what it tells about them."""
 
+    def __init__(
+        self,
+        kernel: type[Kernel],
+        base: type[Kernel] | None,
+        of: Sequence[Row],
+        stored: Sequence[Stored],
+    ) -> None:
+        self.coverage = None if base is None else watch(kernel, base)
+        if self.coverage is not None and not self.coverage.functions and changed(kernel, base):  # type: ignore[arg-type]
+            self.coverage = None  # constants only: nothing says whether they were looked at
+        self.works = [Work(kernel, base, one, self.coverage) for one in of]
+        self.slices = schedule(self.works, _try_stored(self.works, stored, kernel))
 
-def expected_of(kernel: type[Kernel], arch: str, scope: str = "anon") -> str:
-    """What is expected of a series. Off s390 page_test_dirty() is always 0: what it loses, it loses on s390.
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [work.outcome for work in self.works]
 
-    Of files and threads nothing is expected but what the tool has said before (`Kernel.loses_in`).
-    """
-    if scope != "anon":
-        return "loses" if arch in kernel.loses_in.get(scope, ()) else "safe"
-    return "safe" if arch != "s390" and kernel.expected == "loses" else kernel.expected
-
-
-def losses_of(found: Certificate) -> list[Certificate]:
-    """A loss and the shorter ones of other kinds that were met beside it."""
-    beside = [Certificate(steps, report, False, found.states, found.bounds, []) for steps, report in found.others]
-    return [found, *beside]
+    def run(self, deadline: float, stop: Callable[[int, bool], float | None]) -> None:
+        """Work until `deadline`, or what `stop` says of the phase and of whether a loss was found."""
+        for phase in self.slices:
+            until = stop(phase, any(work.done for work in self.works))
+            if time.monotonic() >= (deadline if until is None else min(until, deadline)):
+                return
 
 
 def judge(
-    kernel: type[Kernel], series: str, arch: str, seed: int = 0, scope: Scope = SMALL, folder: Path | None = None
+    kernel: type[Kernel],
+    name: str,
+    base: type[Kernel] | None,
+    base_name: str | None = None,
+    machines: Mapping[str, Machine] = MACHINES,
+    arches: Collection[str] = tuple(ARCHES),
+    budget: float = 60.0,
+    jobs: int = 1,
+    stored: Sequence[Stored] = (),
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Verdict:
-    """Run the state machine under the current profile of Hypothesis; search the scope ANON if nothing is lost.
+    """The verdict on a patch within `budget` seconds, by so many processes.
 
-    With a profile that does the same run each time Hypothesis does not shrink: that takes longer than all else, and
-    what the walk has found is certified as shortest. Raises KernelBug if the series breaks the kernel's bookkeeping.
+    `base` is the kernel that it is compared with, None for a kernel that is judged by itself. Once a loss is found the
+    machines that have not had their first slices still get them, for some seconds. An interrupt ends it with what is
+    known so far.
     """
-    tested = machine(kernel, series, arch, scope, folder)
-    verdict = Verdict(series, arch, expected_of(kernel, arch), [], (0, 0, 0.0), tested.marks, {})
-    profile = settings()
-    same = profile.backend == NAME and profile.derandomize
-    if same:
-        profile = settings(profile, phases=[phase for phase in profile.phases if phase is not Phase.shrink])
-
-    def enough(walk: Walk) -> bool:
-        return same and verdict.expected == "safe" and walk.runs >= ENOUGH and not verdict.unreached()
-
     start = time.monotonic()
-    with walking(tested, seed_of(series, arch, seed), enough=enough) as walk, suppress(Loss):
-        run_state_machine_as_test(tested, settings=profile)
-    found = tested.certificate
-    verdict.walked, verdict.keys = (walk.runs, walk.steps, time.monotonic() - start), walk.keys
-    if found is not None:
-        verdict.losses = losses_of(found)
+    of, others = rows(kernel, base, machines, arches)
+    verdict = Verdict(name, base_name, [], () if base is None else functions_of(kernel, base))
+    if jobs > 1 and len(of) > 1 and "fork" in get_all_start_methods():
+        outcomes = _side_by_side(kernel, base, of, stored, start + budget, min(jobs, len(of)), verdict, progress)
     else:
-        _search_anon(verdict, kernel)
-        if folder is not None and verdict.losses:
-            reproducer.store(series, arch, SMALL, verdict.losses[0], folder)
+        one = _Judge(kernel, base, of, stored)
+        since: list[float] = []
+
+        def stop(phase: int, lost: bool) -> float | None:
+            progress(_told(name, one.outcomes))
+            if lost and not since:
+                since.append(time.monotonic())
+            if not since:
+                return None
+            return 0.0 if phase == _LAST else since[0] + _AFTER
+
+        try:
+            one.run(start + budget, stop)
+        except KeyboardInterrupt:
+            verdict.interrupted = True
+        outcomes = one.outcomes
+    order = {f"{machine} {arch}": n for n, (machine, arch) in enumerate(product(machines, ARCHES))}
+    verdict.outcomes = sorted([*outcomes, *others], key=lambda outcome: order[outcome.name])
+    verdict.seconds = time.monotonic() - start
     return verdict
 
 
-def save_example(tested: type[Machine], found: Certificate, database: ExampleDatabase) -> None:
-    """Have Hypothesis save a loss as if it had found it: the next run of this machine begins with it."""
-    tested.certificate = found
-    once = settings(_COMMON, backend=NAME, database=database, max_examples=10, phases=[Phase.generate])
-    with playing(tested, found.steps), suppress(Loss):
-        run_state_machine_as_test(tested, settings=once)
+def _told(name: str, outcomes: Sequence[Outcome]) -> str:
+    lost = [outcome.name for outcome in outcomes if outcome.finding is not None]
+    states, steps = (sum(getattr(outcome, what) for outcome in outcomes) for what in ("states", "steps"))
+    where = f"adds a loss in {', '.join(lost)}; " if lost else ""
+    return f"{name}: {where}{states} states searched, {steps} steps walked"
 
 
-def judge_scope(
+def _side_by_side(
     kernel: type[Kernel],
-    series: str,
-    arch: str,
-    scope: str,
-    seed: int = 0,
-    deadline: float | None = None,
-    jobs: int = 1,
-    folder: Path | None = None,
-    progress: Callable[[str], None] = lambda text: None,
-) -> Verdict:
-    """The verdict in one of the scopes with files or threads: it is searched, and walked for what lies beyond.
-
-    What the search finds is the shortest loss within the scope. A loss is stored unless it is stored for 2.6.26.
-    """
-    bounds = SCOPES[scope]
-    walk = Walk(kernel, arch, bounds.scope, seed_of(series, arch, seed))
-    expected = expected_of(kernel, arch, scope)
-    verdict = Verdict(series, arch, expected, [], (0, 0, 0.0), walk.marks, walk.keys, scope=scope)
-    result = _search_bounds(
-        verdict,
-        kernel,
-        bounds,
-        deadline,
-        jobs,
-        progress=lambda result: progress(f"{series} on {arch}, {scope}: searching, {result.states} states"),
-    )
-    if result.ended == "loss":
-        steps, report = result.losses[-1]
-        within = replace(bounds, steps=len(steps) - 1)
-        found = Certificate(steps, report, True, result.states, within, [])
-        verdict.losses = losses_of(found)
-        if folder is not None and not reproducer.path(UNPATCHED, arch, found, folder).exists():
-            reproducer.store(series, arch, bounds.scope, found, folder)
-        return verdict
-    walked = time.monotonic()
-    while walk.runs < RUNS and (deadline is None or time.monotonic() < deadline):
-        if not walk.runs % 100:
-            progress(f"{series} on {arch}, {scope}: walking, {walk.runs} runs")
-        if walk.run() is not None:
-            verdict.losses = losses_of(certify(kernel, arch, bounds.scope, walk.trace, deadline=deadline))
-            break
-    verdict.walked = (walk.runs, walk.steps, time.monotonic() - walked)
-    return verdict
-
-
-def _search_bounds(
-    verdict: Verdict,
-    kernel: type[Kernel],
-    bounds: Bounds,
-    deadline: float | None,
+    base: type[Kernel] | None,
+    of: list[Row],
+    stored: Sequence[Stored],
+    deadline: float,
     jobs: int,
-    progress: Callable[[Result], None],
-) -> Result:
-    """Search for a verdict, unless the search of 2.6.26 says all. Raises KernelBug."""
-    if bounds.steps is not None:  # a second or two
-        unpatched = search_unpatched(verdict.arch, bounds, deadline, progress)
-        if unpatched.result.ended == "complete" and unchanged(kernel, unpatched):
-            for situation, times in unpatched.marks.items():
-                verdict.marks[situation] = verdict.marks.get(situation, 0) + times
-            verdict.unchanged = True
-            verdict.searched = unpatched.result
-            return verdict.searched
-    search = Search(kernel, verdict.arch, bounds, marks=verdict.marks)
-    verdict.searched = search.run(deadline, jobs=jobs, progress=progress)
-    return verdict.searched
-
-
-def _search_anon(
     verdict: Verdict,
-    kernel: type[Kernel],
-    deadline: float | None = None,
-    jobs: int = 1,
-    progress: Callable[[Result], None] = lambda result: None,
-) -> None:
-    """Search the scope ANON of a series in which the walk found no loss."""
-    result = _search_bounds(verdict, kernel, ANON, deadline, jobs, progress)
-    if result.ended == "loss":
-        verdict.losses = losses_of(certify(kernel, verdict.arch, SMALL, result.losses[-1][0], deadline=deadline))
-
-
-def judge_within(
-    kernel: type[Kernel],
-    series: str,
-    arch: str,
-    budget: float,
-    seed: int = 0,
-    jobs: int = 1,
-    progress: Callable[[str], None] = lambda text: None,
-    scope: str = "anon",
-) -> Verdict:
-    """Walk, minimise, certify, and search the scope ANON if nothing is lost, within `budget` seconds.
-
-    At most half of it is walked; less if every situation is reached. Raises KernelBug.
-    """
-    start = time.monotonic()
-    if scope != "anon":
-        return judge_scope(kernel, series, arch, scope, seed, start + budget, jobs, progress=progress)
-    walk = Walk(kernel, arch, SMALL, seed_of(series, arch, seed))
-    verdict = Verdict(series, arch, expected_of(kernel, arch), [], (0, 0, 0.0), walk.marks, walk.keys)
+    progress: Callable[[str], None],
+) -> list[Outcome]:
+    """Judge with several processes. One that dies is noticed: what it had is lost, and its machines say so."""
+    context = get_context("fork")
+    parts = [of[n::jobs] for n in range(jobs)]
+    pipes = [context.Pipe() for _ in parts]
+    started = []
+    for part, (_, theirs) in zip(parts, pipes, strict=True):
+        process = context.Process(target=_work, args=(theirs, kernel, base, part, stored, deadline), daemon=True)
+        process.start()
+        theirs.close()
+        started.append(process)
+    latest = [[Outcome(one.machine, one.arch, one.scope) for one in part] for part in parts]
+    left = {ours: n for n, (ours, _) in enumerate(pipes)}
     lost = False
-    while not lost and (spent := time.monotonic() - start) < budget / 2:
-        if spent > budget / 4 and not verdict.unreached():
-            break
-        if not walk.runs % 100:
-            progress(f"{series} on {arch}: walking, {walk.runs} runs")
-        lost = walk.run() is not None
-    verdict.walked = (walk.runs, walk.steps, time.monotonic() - start)
-    if lost:
-        progress(f"{series} on {arch}: loses; looking for the shortest run")
-        verdict.losses = losses_of(certify(kernel, arch, SMALL, walk.trace, deadline=start + budget))
-        return verdict
 
-    def searching(result: Result) -> None:
-        progress(f"{series} on {arch}: searching, {result.states} states, {result.depth} steps deep")
+    def tell(what: float | None) -> None:
+        for pipe in left:
+            with suppress(BrokenPipeError):
+                pipe.send(what)
 
-    _search_anon(verdict, kernel, start + budget, jobs, searching)
-    return verdict
+    while left:
+        try:
+            for ours in cast(list[Connection], wait(list(left), timeout=0.5)):
+                n = left[ours]
+                try:
+                    last, sent = _unpacked(kernel, ours.recv_bytes())
+                    latest[n] = sent
+                except EOFError:
+                    last = True
+                    started[n].join()
+                    for outcome in latest[n]:
+                        outcome.died = f"its process died with exit status {started[n].exitcode}"
+                if last:
+                    del left[ours]
+            outcomes = [outcome for part in latest for outcome in part]
+            progress(_told(verdict.patch, outcomes))
+            if not lost and any(outcome.finding for outcome in outcomes):
+                lost = True
+                tell(time.monotonic())
+        except KeyboardInterrupt:
+            verdict.interrupted = True
+            tell(None)
+    return [outcome for part in latest for outcome in part]
+
+
+class _Pickler(pickle.Pickler):
+    """Sends a rule by its name: its functions may be those of a patch."""
+
+    def persistent_id(self, obj: object) -> str | None:
+        return obj.name if isinstance(obj, Rule) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, kernel: type[Kernel], sent: bytes) -> None:
+        super().__init__(io.BytesIO(sent))
+        self.rules = {rule.name: rule for rule in table(kernel)}
+
+    def persistent_load(self, pid: str) -> Rule:
+        return self.rules[pid]
+
+
+def _packed(what: tuple[bool, list[Outcome]]) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file).dump(what)
+    return file.getvalue()
+
+
+def _unpacked(kernel: type[Kernel], sent: bytes) -> tuple[bool, list[Outcome]]:
+    return cast(tuple[bool, list[Outcome]], _Unpickler(kernel, sent).load())
+
+
+def _work(
+    pipe: Connection,
+    kernel: type[Kernel],
+    base: type[Kernel] | None,
+    of: Sequence[Row],
+    stored: Sequence[Stored],
+    deadline: float,
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    one = _Judge(kernel, base, of, stored)
+    since: list[float] = []
+    told = [time.monotonic(), 0.0]
+
+    def stop(phase: int, lost: bool) -> float | None:
+        while pipe.poll():
+            heard = pipe.recv()
+            since.append(0.0 if heard is None else heard + _AFTER)
+        done = sum(work.done for work in one.works)
+        if time.monotonic() > told[0] + 0.5 or done > told[1]:
+            told[:] = time.monotonic(), done
+            pipe.send_bytes(_packed((False, one.outcomes)))
+        if not since:
+            return None
+        return 0.0 if phase == _LAST else min(since)
+
+    one.run(deadline, stop)
+    pipe.send_bytes(_packed((True, one.outcomes)))

@@ -8,8 +8,9 @@ that looks like none before is kept, and later runs set out from there. The same
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 from mm_sim.kernel import Kernel
@@ -88,7 +89,7 @@ def danger(abstract: tuple[int, ...]) -> int:
 
 
 class Walk:
-    """A walk over one kernel, architecture and scope.
+    """A walk over one kernel, architecture and scope, by all rules or by `rules`, with all values or those of `only`.
 
     `steps` counts the steps that happened, `calls` also those that could not. `trace` has the steps of the last
     run. `marks` counts the situations reached, `keys` the storage key instructions executed. `first` has the run that
@@ -122,6 +123,8 @@ class Walk:
         length: int = 40,
         novelty: bool = True,
         marks: dict[str, int] | None = None,
+        rules: Collection[str] | None = None,
+        only: Mapping[str, tuple[Any, ...]] = MappingProxyType({}),
     ) -> None:
         self.random = random.Random(seed)
         self.length = length
@@ -136,7 +139,7 @@ class Walk:
         #: States to set out from, the first first, each with the steps that led to it.
         self.corpus: list[tuple[Saved, tuple[Step, ...]]] = [(save(self.system), ())]
         by_rule: dict[str, list[tuple[Rule, tuple[Any, ...]]]] = {}
-        for instance in instances(kernel, scope):
+        for instance in instances(kernel, scope, rules, only):
             by_rule.setdefault(instance[0].name, []).append(instance)
         self.by_rule = list(by_rule.values())
         self.resume = next(rule for rule in table(kernel) if rule.name == "resume")

@@ -1,0 +1,199 @@
+"""What a verdict is about: the machines in which a patch can matter, and for each what is walked and searched.
+
+A *machine* is a size of the simulated system with the few rules that make its preconditions. For a patch the rules
+that reach what it changes are added, nearest first: the *tiers*. A target is a machine on one architecture with one
+tier. All of it is data and arithmetic on the call graph. May use `mm_sim`, and of `strategies` rules and search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from mm_sim.arch import ARCHES
+from mm_sim.kernel import Kernel
+from mm_sim.names import EXT2, KSWAPD, PRIVATE, SHM, TMPFS, XFS
+from mm_sim.system import Rule, Scope
+from strategies.explore import Bounds
+from strategies.rules import domains, table
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine by name: its size, the rules without which little happens in it, and values that are enough there.
+
+    `core` has what takes a page away by another party where there is one: it reaches nothing that is changed.
+    """
+
+    scope: Scope
+    core: tuple[str, ...]
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    arches: tuple[str, ...] = tuple(ARCHES)
+
+
+_SWAPPED = ("store", "fork", "reclaim", "pageout_done")
+_WRITTEN = ("store", "writeback", "fsync", "pageout_done")
+_FILE: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
+
+#: The machines, cheap ones first.
+MACHINES: Final[dict[str, Machine]] = {
+    "anon": Machine(Scope(), _SWAPPED),
+    "file": Machine(Scope(**_FILE), _WRITTEN),
+    "tmpfs": Machine(
+        Scope(files=(TMPFS,), slots=1),
+        ("store", "load", "mmap_file", "munmap", "reclaim", "pageout_done"),
+        {"kind": (PRIVATE,)},
+    ),
+    "threads": Machine(Scope(also=("threads",), **_FILE), (*_WRITTEN, "munmap")),
+    "anon threads": Machine(
+        Scope(also=("threads",), slots=1), ("store", "reclaim", "pageout_done", "madvise_dontneed")
+    ),
+    "swap full": Machine(Scope(slots=1), _SWAPPED),
+    "private": Machine(
+        Scope(**_FILE), ("store", "load", "mmap_file", "munmap", "reclaim", "writeback"), {"kind": (PRIVATE,)}
+    ),
+    "anon pins": Machine(Scope(also=("pins",), slots=1), (*_SWAPPED, "read_direct", "ptrace")),
+    "pins": Machine(Scope(also=("pins",), **_FILE), (*_WRITTEN, "read_direct", "ptrace")),
+    "pins threads": Machine(
+        Scope(also=("threads", "pins"), processes=3, slots=1, frames=4),
+        ("store", "fork", "reclaim", "pageout_done", "madvise_dontneed", "read_direct", "ptrace"),
+    ),
+    "child": Machine(
+        Scope(also=("threads",), processes=3, slots=1, frames=4), ("store", "fork", "load", "exit", "madvise_dontneed")
+    ),
+    "migration": Machine(Scope(also=("migration",)), ("store", "load", "fork", "move_pages"), arches=("x86",)),
+    "file migration": Machine(Scope(also=("migration",), **_FILE), (*_WRITTEN, "move_pages"), arches=("x86",)),
+    "threads migration": Machine(
+        Scope(also=("threads", "migration")),
+        ("store", "load", "move_pages", "madvise_dontneed", "reclaim"),
+        arches=("x86",),
+    ),
+    "two pages": Machine(Scope(pages=2, frames=5, slots=2), ("store", "reclaim", "pageout_done", "fork", "mmap")),
+    "three pages": Machine(Scope(pages=3, frames=7, slots=1), ("store", "fork", "mremap", "mmap", "munmap")),
+    "file, two pages": Machine(Scope(pages=2, frames=4, **_FILE), (*_WRITTEN, "mremap")),
+    "processes": Machine(Scope(processes=3, frames=4, slots=2), (*_SWAPPED, "exit", "load")),
+    "xfs": Machine(Scope(files=(XFS,), slots=0), _WRITTEN),
+    "shm": Machine(Scope(files=(SHM,), slots=1), ("store", "load", "fork", "reclaim", "pageout_done")),
+    "tmpfs, two pages": Machine(
+        Scope(pages=2, frames=4, files=(TMPFS,), slots=2), ("store", "load", "reclaim", "pageout_done", "munmap")
+    ),
+}
+_LUMPY = {"reclaimer": (KSWAPD,), "order": (4,)}
+#: How many of the nearest rules the smallest tier has beside a patch's own and the core.
+_NEAREST: Final = 3
+
+
+@cache
+def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
+    """The functions of a kernel by name, in all the classes that define them."""
+    found: dict[str, list[FunctionType]] = {}
+    for cls in kernel.__mro__[:-1]:
+        for name, value in vars(cls).items():
+            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if isinstance(function, FunctionType):
+                found.setdefault(name, []).append(function)
+    return found
+
+
+def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
+    """The names that a function uses, by itself or by what it calls, and how many calls lie between.
+
+    A name stands for every function of the kernel, and of the module, that has it: too much rather than too little.
+    """
+    methods = _methods(kernel)
+    found: dict[str, int] = {}
+    seen = {function}
+    layer = [function]
+    distance = 0
+    while layer:
+        distance += 1
+        following = []
+        for one in layer:
+            for name in _names(one.__code__):
+                found.setdefault(name, distance)
+                for called in (*methods.get(name, ()), one.__globals__.get(name)):
+                    if isinstance(called, FunctionType) and called not in seen:
+                        seen.add(called)
+                        following.append(called)
+        layer = following
+    return found
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _names(const)
+
+
+@cache
+def distances(kernel: type[Kernel], changed: frozenset[str]) -> dict[str, int]:
+    """How many calls lie between each rule and the nearest name that is changed; rules that reach none are left out."""
+    found = {}
+    for rule in table(kernel):
+        function = rule.steps or rule.action
+        if not isinstance(function, FunctionType):
+            continue
+        near = [distance for name, distance in reach(kernel, function).items() if name in changed]
+        if near:
+            found[rule.name] = min(near)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A machine on one architecture, as a patch sees it: its rules by tier, smallest first."""
+
+    machine: str
+    arch: str
+    scope: Scope
+    tiers: tuple[tuple[str, ...], ...]
+    only: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.machine} {self.arch}"
+
+    def bounds(self) -> Iterator[Bounds]:
+        """What is searched, in growing bounds, without an end."""
+        small, *wider = self.tiers
+        grow = 0
+        while True:
+            steps = 7 + grow
+            yield self.within(small, steps + 1, 0)
+            yield self.within(small, steps, 1)
+            for tier in wider:
+                yield self.within(tier, steps - 1, 1, wide=True)
+            yield self.within(small, steps - 1, 2)
+            for tier in wider:
+                yield self.within(tier, steps - 2, 2, wide=True)
+            grow += 1
+
+    def within(self, rules: Collection[str], steps: int, stops: int, wide: bool = False) -> Bounds:
+        only = dict(self.only) if wide else {**_LUMPY, **self.only}
+        return Bounds(self.scope, (*sorted(rules), "resume"), tuple(only.items()), steps, stops)
+
+
+def possible(kernel: type[Kernel], scope: Scope) -> list[Rule]:
+    """The rules that can happen in a machine, but for `resume`."""
+    values = domains(scope)
+    return [
+        rule
+        for rule in table(kernel)
+        if rule.name != "resume" and all(values[domain] for domain in rule.arguments.values())
+    ]
+
+
+def row(
+    kernel: type[Kernel], own: Collection[str], near: Mapping[str, int], name: str, of: Machine, arch: str
+) -> Row:
+    """A machine with the tiers of a patch: `own` are the rules it brings, `near` the distance of each rule."""
+    names = [rule.name for rule in possible(kernel, of.scope)]
+    reaching = sorted((one for one in names if one in near), key=lambda one: (near[one], names.index(one)))
+    needed = {one for one in names if one in of.core or one in own}
+    tiers = (needed | set(reaching[:_NEAREST]), needed | set(reaching), set(names))
+    distinct = dict.fromkeys(tuple(sorted(tier)) for tier in tiers)
+    return Row(name, arch, of.scope, tuple(distinct), of.only)
