@@ -20,7 +20,8 @@ from strategies import night, places, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.reproducer import Told
 from strategies.tally import Tally
-from strategies.verdict import Verdict, register_profiles
+from strategies.profiles import register_profiles
+from strategies.verdict import Verdict
 from strategies.worker import Outcome, Worker
 
 register_profiles()

@@ -1,6 +1,6 @@
 """The `mm-sim` command: a thin face on the functions that pytest uses.
 
-Exit status: 0 if every verdict is as expected, 1 if one is not, 2 for bad input.
+Exit status: 0 no loss is added and something is known, 1 one is, 2 bad input, 3 undecided, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,32 +10,35 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.names import DIRECT, KSWAPD
+from mm_sim.names import DIRECT, FILES, KSWAPD, Name
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from strategies import bench as benchmarks
-from strategies import cost, explain, night, plan, report, reproducer, tally, timeline
+from strategies import cost, explain, night, plan, report, reproducer, tally, timeline, verdict_text
+from strategies.comparison import Base, base_of, name_of
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
-from strategies.reproducer import BadReproducer, StaleReproducer
+from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs
 from strategies.rules import stops, table
-from strategies.verdict import REQUIRED, Verdict, expected_of, judge_within
+from strategies.targets import MACHINES, Machine, custom
+from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Verdict
+from strategies.verdict import judge as judge_
 
-_COLOURS = {"loses": "red", "no loss found": "yellow", "proven": "green"}
+_COLOURS = {ADDS: "red", BUG: "red", FOUND: "yellow", NOT_REACHED: "yellow", PROVEN: "green"}
 
 
 class BadInput(click.ClickException):
@@ -96,67 +99,160 @@ def main() -> None:
     """Does a patch to Linux memory management lose a modified page?"""
 
 
+class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return plan.seconds(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no length of time; write 8h, 90m or 30s", param, ctx)
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[Name, ...] | None:
+    """The files of a machine, by name."""
+    if value is None:
+        return None
+    known = {file.name: file for file in FILES}
+    for name in filter(None, value.split(",")):
+        if name not in known:
+            raise BadInput(f"--files: no file is called {name!r}; there are: {', '.join(known)}")
+    return tuple(known[name] for name in value.split(",") if name)
+
+
+def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that name a machine, the same in every command."""
+    options = (
+        click.option(
+            "--machine",
+            "machines",
+            multiple=True,
+            type=click.Choice(list(MACHINES)),
+            help="A machine by name; may be given more than once. The options below change it, or `anon`.",
+        ),
+        click.option("--processes", type=click.IntRange(1, 8), help="Processes and threads."),
+        click.option("--pages", type=click.IntRange(1, 32), help="Virtual pages of each process."),
+        click.option("--frames", type=click.IntRange(min=1), help="Page frames."),
+        click.option("--slots", type=click.IntRange(min=0), help="Swap slots; 0 is no swap."),
+        click.option(
+            "--files", callback=_names, metavar="FILE,...", help=f"Files: {', '.join(file.name for file in FILES)}."
+        ),
+        click.option("--threads/--no-threads", default=None, help="Whether processes can have threads."),
+        click.option("--pins/--no-pins", default=None, help="Whether pages are pinned: O_DIRECT, ptrace."),
+        click.option("--migration/--no-migration", default=None, help="Whether pages migrate (x86)."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _machines(machines: tuple[str, ...], **size: Any) -> dict[str, Machine]:
+    """The machines that the options name; all if they name none."""
+    if all(value is None for value in size.values()):
+        return {name: MACHINES[name] for name in machines or MACHINES}
+    if len(machines) > 1:
+        raise BadInput("--machine: name one machine, or none, with options that change it")
+    return dict([custom(machines[0] if machines else "anon", **size)])
+
+
+def _base(kernel: type[Kernel], named: str | None) -> tuple[type[Kernel] | None, str | None]:
+    """The base of a patch, and its name."""
+    if named == "none":
+        return None, None
+    if named is not None:
+        return _load(named)[::-1]
+    base = base_of(kernel)
+    return base, name_of(base)
+
+
+_base_option = click.option(
+    "--base",
+    metavar="PATCH|FILE|none",
+    help="What the patch is compared with, instead of the class it derives from; `none` for nothing.",
+)
+_jobs = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+_arch = click.option(
+    "--arch", type=click.Choice([*ARCHES, "all"]), default="all", show_default=True, help="The architecture."
+)
+
+
 @main.command()
-@click.argument("series", nargs=-1, metavar="[SERIES|FILE]...")
-@click.option("--arch", type=click.Choice([*ARCHES, "all"]), default="s390", show_default=True)
+@click.argument("series", nargs=-1, metavar="[PATCH|FILE]...")
+@_arch
+@_machine_options
+@_base_option
+@click.option("--budget", type=_Duration(), default="60s", show_default=True, metavar="TIME", help="For each patch.")
+@_jobs
 @click.option(
-    "--budget",
-    type=click.FloatRange(min=0.1),
-    default=20.0,
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("mm_regressions"),
     show_default=True,
-    metavar="SECONDS",
-    help="Time for each series.",
+    help="Where a run that loses a page is stored.",
 )
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    type=click.Choice(list(REQUIRED)),
-    default=["anon"],
-    show_default=True,
-    help="What is judged; may be given more than once.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the walk.")
-@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes of the search.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each verdict.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each patch.")
 def judge(
     series: tuple[str, ...],
     arch: str,
+    machines: tuple[str, ...],
+    base: str | None,
     budget: float,
-    scopes: tuple[str, ...],
-    seed: int,
     jobs: int,
+    folder: Path,
     as_json: bool,
+    **size: Any,
 ) -> None:
-    """The verdict on each SERIES or series FILE; on all series if none is named."""
-    chosen = [_load(name) for name in series or all_series.names()]
-    arches = list(ARCHES) if arch == "all" else [arch]
+    """The verdict on each PATCH or patch FILE, compared with its base; on all patches if none is named.
+
+    Exit status: 0 no loss added and something proven, 1 a loss or a bug added, 2 bad input, 3 undecided.
+    """
+    chosen, of = _machines(machines, **size), list(ARCHES) if arch == "all" else [arch]
+    patches = [(*_load(name), name) for name in series or all_series.names()]
+    runs = stored_runs()
     out = Console()
-    verdicts: list[Verdict] = []
-    with _Progress(Console(stderr=True)) as progress:
-        for name, kernel in chosen:
-            for one, scope in product(arches, scopes):
-                with _one_line():
-                    verdict = judge_within(kernel, name, one, budget, seed, jobs, progress, scope)
-                verdicts.append(verdict)
-                if not as_json:
-                    _show(out, kernel, verdict)
+    verdicts = []
+    for name, kernel, given in patches:
+        against, called = _base(kernel, base)
+        with _Progress(Console(stderr=True)) as progress, _one_line():
+            verdict = judge_(kernel, given, against, called, chosen, of, budget, jobs, runs, progress)
+        verdicts.append(verdict)
+        stored = _store(kernel, verdict, folder)
+        if not as_json:
+            _show(out, kernel, verdict, stored)
+        if verdict.interrupted:
+            break
     if as_json:
-        click.echo(json.dumps([verdict.as_json() for verdict in verdicts], indent=2))
-    raise SystemExit(any(verdict.surprise() for verdict in verdicts))
+        click.echo(json.dumps([verdict_text.as_json(verdict) for verdict in verdicts], indent=2))
+    raise SystemExit(_status([verdict_text.status(verdict) for verdict in verdicts]))
 
 
-def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
-    out.print(f"[bold {_COLOURS[verdict.word]}]{verdict.word:14}[/] {verdict}", highlight=False, soft_wrap=True)
-    for found in verdict.losses:
+def _status(each: list[int]) -> int:
+    """The worst of several: an interrupt, a loss, undecided."""
+    return next((status for status in (130, 1, 3) if status in each), 0)
+
+
+def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
+    """Store the run of a verdict, where `explain` finds it."""
+    found = verdict.found
+    if found is None or found.finding is None:
+        return None
+    with _one_line():
+        folder.mkdir(parents=True, exist_ok=True)
+        return reproducer.keep(kernel, verdict.patch, found.arch, found.finding.certificate, folder)
+
+
+def _show(out: Console, kernel: type[Kernel], verdict: Verdict, stored: Path | None) -> None:
+    colour = _COLOURS[verdict.word]
+    first, *rest = verdict_text.text(verdict, kernel).splitlines()
+    out.print(f"[bold {colour}]{escape(first)}[/]", highlight=False, soft_wrap=True)
+    out.print("\n".join(rest), highlight=False, markup=False, soft_wrap=True)
+    for line in verdict_text.unexpected(verdict, kernel):
+        out.print(f"[bold]UNEXPECTED: {escape(line)}[/]", highlight=False, soft_wrap=True)
+    if stored is not None:
         out.print(
-            f"\n{reproducer.told(kernel, found, verdict.arch)}\n", highlight=False, markup=False, soft_wrap=True
+            f"\nStored: {stored}\nState after each step: mm-sim explain {stored}", highlight=False, markup=False
         )
-    if verdict.searched is not None:
-        out.print(f"               {SCOPES[verdict.scope]}", highlight=False, markup=False, soft_wrap=True)
-    surprise = verdict.surprise()
-    if surprise is not None:
-        out.print(f"               [bold]not as expected: {surprise}[/]", highlight=False, soft_wrap=True)
+    out.print()
 
 
 _databases = click.option(
@@ -187,16 +283,6 @@ def list_(databases: tuple[str, ...]) -> None:
             of = (name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
             shown.add_row(*of, "; ".join(proven))
     Console().print(shown)
-
-
-class _Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return plan.seconds(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no length of time; write 8h, 90m or 30s", param, ctx)
 
 
 @main.command()
@@ -318,7 +404,10 @@ def corpus(
 @click.option("--compare", metavar="SERIES|FILE", help="Where the same steps first make a difference on this series.")
 @click.option("--timeline", "only", is_flag=True, help="The timeline alone, without the states.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page to read in a browser.")
-@click.option("--budget", type=click.FloatRange(min=0.1), default=20.0, show_default=True, metavar="SECONDS")
+@_arch
+@_machine_options
+@_base_option
+@click.option("--budget", type=_Duration(), default="60s", show_default=True, metavar="TIME")
 def explain_(
     what: str,
     step: int | None,
@@ -326,7 +415,11 @@ def explain_(
     compare: str | None,
     only: bool,
     html: Path | None,
+    arch: str,
+    machines: tuple[str, ...],
+    base: str | None,
     budget: float,
+    **size: Any,
 ) -> None:
     """A run that loses data, step by step: a stored one (FILE), or the shortest that is known of a SERIES.
 
@@ -334,7 +427,8 @@ def explain_(
     """
     out = _console()
     with _one_line():
-        name, run, proof = _run_of(what, budget)
+        arches = list(ARCHES) if arch == "all" else [arch]
+        name, run, proof = _run_of(what, budget, _machines(machines, **size), arches, base)
         if run is None:
             out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
             return
@@ -359,22 +453,32 @@ def explain_(
         explain.show_difference(out, run, other, name, other_name)
 
 
-def _run_of(what: str, budget: float) -> tuple[str, timeline.Run | None, str]:
-    """The run that is meant, by a stored test, or by the series of one; else one that is found now."""
+def _run_of(
+    what: str, budget: float, machines: dict[str, Machine], arches: list[str], base: str | None
+) -> tuple[str, timeline.Run | None, str]:
+    """The run that is meant: a stored one by its file, or if no machine is named by its patch; else one found now."""
     path = Path(what)
     if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8", errors="replace"):
         stored, steps = reproducer.read(path)
         return stored.series, stored.replay(all_series.load(stored.series), steps), stored.proof
     name, kernel = _load(what)
     name = kernel.__module__.rpartition(".")[2] if path.suffix != ".py" else name
-    for stored, run in explain.stored(name):
-        return name, run, stored.proof
+    if len(machines) == len(MACHINES):
+        for stored, run in explain.stored(name):
+            if stored.arch in arches:
+                return name, run, stored.proof
+    against, called = _base(kernel, base)
     with _Progress(Console(stderr=True)) as progress:
-        verdict = judge_within(kernel, name, "s390", budget, progress=progress)
-    if not verdict.losses:
+        verdict = judge_(
+            kernel, what, against, called, machines, arches, budget, os.cpu_count() or 1, stored_runs(), progress
+        )
+    found = verdict.found
+    if found is None:
         return name, None, ""
-    found = verdict.losses[0]
-    return name, timeline.trace(kernel, "s390", found.bounds.scope, found.steps), str(found)
+    finding = found.finding or found.bug
+    assert finding is not None
+    run = timeline.trace(kernel, found.arch, finding.scope, finding.steps)
+    return name, run, str(finding.certificate)
 
 
 def _show_point(out: Console, run: timeline.Run, label: str) -> None:
@@ -449,16 +553,20 @@ def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path)
 @main.command()
 @click.argument("series", metavar="SERIES|FILE")
 @click.option("--arch", type=click.Choice(list(ARCHES)), default="s390", show_default=True)
-@click.option("--scope", type=click.Choice(list(SCOPES)), default="anon", show_default=True)
-@click.option("--processes", type=click.IntRange(1, 8), help="Instead of the scope's.")
-@click.option("--pages", type=click.IntRange(1, 32), help="Anonymous pages of each process.")
-@click.option("--frames", type=click.IntRange(min=1))
-@click.option("--slots", type=click.IntRange(min=0), help="Swap slots.")
+@click.option(
+    "--scope",
+    type=click.Choice(list(SCOPES)),
+    default="anon",
+    show_default=True,
+    help="A machine with rules and bounds by name; the other options change it.",
+)
+@_machine_options
+@_base_option
 @click.option("--reclaimers", type=click.IntRange(0, 2), help="How many may be under way at once.")
 @click.option("--rules", metavar="RULE,...", help="The rules allowed, or `all`.")
 @click.option("--steps", type=click.IntRange(min=1, max=255), help="The longest run.")
-@click.option("--stops", type=click.IntRange(min=0), help="Most steps that end at a preemption point.")
-@click.option("--budget", type=click.FloatRange(min=0.1), metavar="SECONDS", help="No limit if not given.")
+@click.option("--preemptions", type=click.IntRange(min=0), help="Most steps that end at a preemption point.")
+@click.option("--budget", type=_Duration(), metavar="TIME", help="No limit if not given.")
 @click.option(
     "--states",
     type=click.IntRange(min=1),
@@ -466,17 +574,19 @@ def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path)
     show_default=True,
     help="Most states to be kept in memory, about 250 bytes each.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1)
+@_jobs
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write what was stopped, and to go on from.",
+    help="Where to write what was cut off, and to go on from.",
 )
 @click.option("--json", "as_json", is_flag=True)
 def search(
     series: str,
     arch: str,
     scope: str,
+    machines: tuple[str, ...],
+    base: str | None,
     budget: float | None,
     states: int,
     jobs: int,
@@ -484,60 +594,88 @@ def search(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Visit every interleaving of a scope; Ctrl-C stops it, and --checkpoint lets it go on another time."""
+    """Visit every interleaving of a scope; Ctrl-C stops it, and --checkpoint lets it go on another time.
+
+    Exit status as that of `judge`.
+    """
     name, kernel = _load(series)
-    bounds = _bounds(kernel, SCOPES[scope], options)
+    size = {option: options[option] for option in (*_SIZES, "files", "threads", "pins", "migration")}
+    bounds = SCOPES[scope]
+    if machines or any(value is not None for value in size.values()):
+        (of,) = _machines(machines or (_machine_of(scope),), **size).values()
+        bounds = replace(bounds, scope=of.scope)
+    bounds = _bounds(kernel, bounds, options)
+    against, called = _base(kernel, base)
 
     def show(result: Result) -> None:
         rate = result.transitions / max(result.seconds, 1e-9)
         progress(f"{result.states} states, {result.depth} steps deep, {rate:.0f} transitions/s")
 
     with _one_line(), _Progress(Console(stderr=True)) as progress:
-        searching = Search(kernel, arch, bounds)
+        beside = None if against is None else Base(against, arch, bounds.scope)
+        endless = bounds.steps is None and bounds.stops is None
+        searching = Search(kernel, arch, bounds, reduce=endless, base=beside)
         if checkpoint is not None and checkpoint.exists():
             searching.load(checkpoint)
         result = searching.run(
             None if budget is None else time.monotonic() + budget, states, jobs, checkpoint, progress=show
         )
+    word = ADDS if result.loss else BUG if result.bug else PROVEN if result.ended == "complete" else FOUND
     if as_json:
-        click.echo(json.dumps(_search_as_json(name, arch, bounds, result), indent=2))
+        click.echo(json.dumps(_search_as_json(name, called, arch, bounds, result, word), indent=2))
     else:
         out = Console()
-        word = {"complete": "proven", "loss": "loses"}.get(result.ended, "no loss found")
-        out.print(f"[bold {_COLOURS[word]}]{word}[/]: {name} on {arch}; {bounds}", highlight=False, soft_wrap=True)
+        said = word if called else ALONE[word]
+        against_ = f", compared with {called}" if called else ""
+        out.print(
+            f"[bold {_COLOURS[word]}]{said}[/]: {name} on {arch}{against_}; {bounds}", highlight=False, soft_wrap=True
+        )
         out.print(
             f"{result.ended}; {result.states} states, {result.transitions} transitions, {result.depth} steps deep, "
             f"{result.seconds:.1f} s, {result.states / max(result.seconds, 1e-9):.0f} states/s",
             highlight=False,
             soft_wrap=True,
         )
-        for steps, _ in result.losses:
+        if result.base_fails is not None:
+            out.print(f"{called} fails there, too; its failures do not count.", highlight=False)
+        steps = result.loss or result.bug
+        if steps is not None:
             told = timeline.text(timeline.trace(kernel, arch, bounds.scope, steps))
             out.print(f"\n{told}", highlight=False, markup=False, soft_wrap=True)
-    judged = scope if SCOPES[scope].scope.files else "anon"
-    raise SystemExit(result.ended == "loss" and expected_of(kernel, arch, judged) == "safe")
+    raise SystemExit(130 if result.ended == "interrupted" else {ADDS: 1, BUG: 1, PROVEN: 0}.get(word, 3))
 
 
-def _search_as_json(name: str, arch: str, bounds: Bounds, result: Result) -> dict[str, Any]:
+_SIZES = ("processes", "pages", "frames", "slots")
+
+
+def _machine_of(scope: str) -> str:
+    """The machine of a scope, by name."""
+    return next(name for name, machine in MACHINES.items() if machine.scope == SCOPES[scope].scope)
+
+
+def _search_as_json(
+    name: str, base: str | None, arch: str, bounds: Bounds, result: Result, word: str
+) -> dict[str, Any]:
     return {
-        "series": name,
+        "version": verdict_text.JSON_VERSION,
+        "patch": name,
+        "base": base,
         "arch": arch,
-        "scope": str(bounds),
+        "verdict": word if base else ALONE[word],
+        "bounds": str(bounds),
         "ended": result.ended,
         "complete": result.ended == "complete",
         "states": result.states,
         "transitions": result.transitions,
         "depth": result.depth,
         "seconds": result.seconds,
-        "losses": [[reproducer.call(step) for step in steps] for steps, _ in result.losses],
+        "loss": verdict_text.calls(result.loss),
+        "bug": verdict_text.calls(result.bug),
     }
 
 
 def _bounds(kernel: type[Kernel], named: Bounds, options: dict[str, Any]) -> Bounds:
-    """A named scope with what the options change."""
-    of = named.scope
-    size = {k: options[k] or getattr(of, k) for k in ("processes", "pages", "frames")}
-    slots = of.slots if options["slots"] is None else options["slots"]
+    """Named bounds with what the options change."""
     rules = named.rules
     if options["rules"] is not None:
         known = [rule.name for rule in table(kernel)]
@@ -549,11 +687,11 @@ def _bounds(kernel: type[Kernel], named: Bounds, options: dict[str, Any]) -> Bou
     if options["reclaimers"] is not None:
         only["reclaimer"] = (KSWAPD, DIRECT)[: options["reclaimers"]]
     return Bounds(
-        replace(of, **size, slots=slots),
-        rules,
+        named.scope,
+        rules if rules is None else (*rules, *(rule.name for rule in kernel.rules if options["rules"] is None)),
         tuple(only.items()),
         named.steps if options["steps"] is None else options["steps"],
-        named.stops if options["stops"] is None else options["stops"],
+        named.stops if options["preemptions"] is None else options["preemptions"],
     )
 
 

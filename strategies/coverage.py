@@ -54,15 +54,23 @@ def functions(kernel: type[Kernel], base: type[Kernel]) -> list[FunctionType]:
                 if "__class__" not in function.__code__.co_freevars:
                     break
     for rule in kernel.rules if kernel.rules is not base.rules else ():
-        for function in (rule.when, rule.steps, rule.action):
-            if isinstance(function, FunctionType) and function.__module__ == kernel.__module__:
-                found[function] = None
+        for part in (rule.when, rule.steps, rule.action):
+            if isinstance(part, FunctionType) and part.__module__ == kernel.__module__:
+                found[part] = None
     for module, names in modules.items():
         if not module.startswith(f"{Kernel.__module__}."):  # a module of the base is no module of the patch
             for value in names.values():
                 if isinstance(value, FunctionType) and value.__module__ == module:
                     found[value] = None
     return list(found)
+
+
+def names(code: CodeType) -> Iterator[str]:
+    """The names that a function uses, nested functions included."""
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from names(const)
 
 
 def _function(value: Any) -> FunctionType | None:

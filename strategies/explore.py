@@ -61,6 +61,16 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used: one line that names the file and what to do."""
 
 
+class NotDeterministic(KernelBug):
+    """A run that failed once, and not when it was done again."""
+
+    def __init__(self, kernel: type[Kernel], run: Sequence[Step]) -> None:
+        names = ", ".join(step.rule.name for step in run)
+        super().__init__(
+            f"{kernel.__name__} is not deterministic: the steps {names} failed once, and not when repeated"
+        )
+
+
 #: How many nodes are expanded between two looks at the clock, by one process, and by each of several.
 _BLOCK, _SHARE = 64, 4_000
 #: How many quiet states are kept at hand; others are built again from the start when needed.
@@ -510,7 +520,7 @@ class Search:
             failed = None if path is None else failure(self.kernel, self.arch, self.bounds.scope, path)
             if path is None or failed is None:
                 if not self.forms:
-                    raise AssertionError(f"a run failed once, and not when it was done again: {found}")
+                    raise NotDeterministic(self.kernel, found)
                 self.restart()  # it fails in a normal form only
                 return
             if self.base is not None and self.beside is None and self.base.fails(path):
@@ -595,7 +605,7 @@ class Search:
         for i in range(start, stop):
             self.expand(self.layer[i])
             known = len(self.layer[i].origin.path)
-            for origin, steps, key, order, _ in self.next:
+            for origin, steps, key, order, *_ in self.next:
                 quiet = not steps
                 path = origin.path[known:] if quiet else steps
                 sent.append((i, quiet, self.encode(path), key, order, self.seen[key]))

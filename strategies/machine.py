@@ -14,6 +14,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import reproducer
+from strategies.explore import Bounds
 from strategies.minimise import Certificate, certify
 from strategies.rules import domains, stops, table
 
@@ -53,7 +54,7 @@ class Machine(RuleBasedStateMachine):
     @classmethod
     def certify(cls, steps: list[Step]) -> Certificate:
         """The shortest run of the kind of a losing run."""
-        cls.certificate = certify(cls.kernel, cls.arch, cls.scope, steps)
+        cls.certificate = certify(cls.kernel, cls.arch, Bounds(cls.scope), steps)
         return cls.certificate
 
     def teardown(self) -> None:

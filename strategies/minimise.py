@@ -19,7 +19,8 @@ from mm_sim.names import DIRECT, KSWAPD
 from mm_sim.sched import KernelBug
 from mm_sim.snapshot import Saved, is_quiet, restore, save
 from mm_sim.system import Loss, Scope, System
-from strategies.comparison import Base, failure as failed
+from strategies.comparison import Base
+from strategies.comparison import failure as failed
 from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
 
@@ -228,7 +229,10 @@ class Certificate:
 
 
 def within(
-    scope: Scope, steps: Sequence[Step], rules: Collection[str] = (), only: Mapping[str, tuple[Any, ...]] | None = None
+    scope: Scope,
+    steps: Sequence[Step],
+    rules: Collection[str] = (),
+    only: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> Bounds:
     """The runs that are no longer than this one, with no more preemptions: of its rules and of `rules`.
 

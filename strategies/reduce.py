@@ -18,6 +18,7 @@ from inspect import isfunction
 from types import GeneratorType
 from typing import Any, NamedTuple, cast
 
+import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.vmscan import PAGE_ALLOC_COSTLY_ORDER
 from mm_sim.loss import Step
@@ -26,6 +27,7 @@ from mm_sim.names import KERNEL_TASKS, KSWAPD, PAGES, READ, READ_WRITE, TASKS, N
 from mm_sim.page import GARBAGE, WRITE, YOUNG, Page, Pte, SwapSlot
 from mm_sim.sched import Steps, Task
 from mm_sim.system import Rule, Scope, System
+from strategies.coverage import changed, functions, names
 
 #: Whether no other task need run while this one stands at a point.
 Mover = Callable[[Task], bool]
@@ -351,17 +353,27 @@ CHANGEABLE = ELSEWHERE | {
 }
 #: What it may not look at there, as normal forms change it where 2.6.26 does not look.
 FORGOTTEN = frozenset(("PG_dirty", "PG_referenced", "YOUNG", "content", "key_r", "pte_young", "vm_flags"))
+#: By these it could look at anything.
+REFLECTS = frozenset(("eval", "exec", "getattr", "globals", "vars"))
 
 
 def argued(kernel: type[Kernel], rules: set[str], scope: Scope) -> bool:
-    """Whether a search is one that the arguments are about."""
-    base = set(dir(Kernel))
-    classes = kernel.__mro__[: kernel.__mro__.index(Kernel)]
-    changed = [it for cls in classes for name, it in vars(cls).items() if isfunction(it) and name in base]
-    looks = {name for it in changed if it.__name__ not in ELSEWHERE for name in it.__code__.co_names}
+    """Whether a search is one that the arguments are about, with all that a patch brings: helpers, rules, fields.
+
+    A preemption point of another's patch is none that an argument is about, whatever it is called.
+    """
+    differ = changed(kernel, Kernel)
+    own = functions(kernel, Kernel)
+    used = {name for function in own if function.__name__ not in ELSEWHERE for name in names(function.__code__)}
+    others = [function for function in own if not function.__module__.startswith(f"{mm_sim.__name__}.")]
+    points = {const for function in others for const in function.__code__.co_consts if isinstance(const, str)}
     return (
-        {it.__name__ for it in changed} <= CHANGEABLE
-        and looks.isdisjoint(FORGOTTEN)
+        all(isfunction(value) for value in differ.values())
+        and {name for name in differ if hasattr(Kernel, name)} <= CHANGEABLE
+        and used.isdisjoint(FORGOTTEN | REFLECTS)
+        and points.isdisjoint(PRIVATE.keys() | COMMUTES.keys() | FREE.keys())
+        and not kernel.rules
+        and not getattr(kernel, "fields", None)
         and rules <= ARGUED
         and (scope.pages, scope.files, scope.also) == (1, (), ())
     )
@@ -392,10 +404,10 @@ def use_is_unseen(kernel: type[Kernel], arch: str, only: dict[str, tuple[Any, ..
 
     Reclaim of a costly order does the same, step by step, whatever it finds in PG_referenced and R.
     """
-    own = {name: it for cls in kernel.__mro__[: kernel.__mro__.index(Kernel)] for name, it in vars(cls).items()}
-    looks = {name for it in own.values() if isfunction(it) for name in it.__code__.co_names}
+    own = functions(kernel, Kernel)
+    used = {name for function in own for name in (function.__name__, *names(function.__code__))}
     costly = all(order > PAGE_ALLOC_COSTLY_ORDER for order in only.get("order", (0, 4)))
-    return arch == "s390" and costly and not kernel.rules and _USED.isdisjoint((*own, *looks))
+    return arch == "s390" and costly and not kernel.rules and used.isdisjoint(_USED | REFLECTS)
 
 
 def forget(system: System) -> None:

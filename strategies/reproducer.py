@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mm_sim.names import BY_NAME
 from mm_sim.system import SMALL, Loss, Scope, System
 from strategies import timeline
 from strategies.minimise import Certificate
-from strategies.rules import stops, table
+from strategies.rules import RULES, stops, table
 from strategies.timeline import Run, trace
 
 FOLDER = Path(__file__).parent.parent / "test_regressions"
@@ -131,7 +132,32 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
 
 def path(name: str, arch: str, found: Certificate, folder: Path = FOLDER) -> Path:
     """The file for a loss of this kind."""
-    return folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, found.report)}.py"
+    report = explain(all_series.load(name), arch, found.bounds.scope, found.steps)
+    assert report is not None
+    return folder / f"test_{Path(name).stem}_{kind(name, arch, found.steps, report)}.py"
+
+
+def keep(kernel: type[Kernel], patch: str, arch: str, found: Certificate, folder: Path) -> Path:
+    """Write the run of a verdict into a folder, over what an earlier verdict on this patch has left there."""
+    new = path(patch, arch, found, folder)
+    new.write_text(text(patch, arch, found.bounds.scope, found.steps, str(found)), encoding="utf-8")
+    return new
+
+
+def stored_runs(folder: Path = FOLDER) -> list[tuple[str, Scope, list[tuple[str, tuple[Any, ...], str | None]]]]:
+    """The stored runs as data: architecture, machine, steps by the names of their rules; without damaged ones."""
+    found = []
+    for file in sorted(folder.glob("test_*.py")):
+        with suppress(BadReproducer, OSError):
+            stored, calls = _read(file)
+            found.append((stored.arch, stored.scope, [_by_name(name, dict(given)) for name, given in calls]))
+    return found
+
+
+def _by_name(name: str, given: dict[str, Any]) -> tuple[str, tuple[Any, ...], str | None]:
+    stop = given.pop("stop", None)
+    arguments = next((rule.arguments for rule in RULES if rule.name == name), given)
+    return name, tuple(given[argument] for argument in arguments), stop
 
 
 class Told(AssertionError):
@@ -235,6 +261,16 @@ class Reproducer:
 
 def read(path: Path) -> tuple[Reproducer, Callable[[Replay], None]]:
     """A stored test and its steps, parsed and not imported. Raises BadReproducer, OSError."""
+    stored, calls = _read(path)
+
+    def steps(state: Replay) -> None:
+        for name, arguments in calls:
+            getattr(state, name)(**arguments)
+
+    return stored, steps
+
+
+def _read(path: Path) -> tuple[Reproducer, list[tuple[str, dict[str, Any]]]]:
     line = 0
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
@@ -257,12 +293,7 @@ def read(path: Path) -> tuple[Reproducer, Callable[[Replay], None]]:
         raise BadReproducer(f"{path}: not a stored run: it has no REPRODUCER and no steps()") from None
     except (AssertionError, TypeError, ValueError, KeyError) as error:
         raise BadReproducer(f"{path}:{line}: not as the tool writes it: {error}") from error
-
-    def steps(state: Replay) -> None:
-        for name, arguments in calls:
-            getattr(state, name)(**arguments)
-
-    return reproducer, steps
+    return reproducer, calls
 
 
 def _call(node: ast.expr) -> tuple[str, dict[str, Any]]:

@@ -7,16 +7,17 @@ tier. All of it is data and arithmetic on the call graph. May use `mm_sim`, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, Final
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.names import EXT2, KSWAPD, PRIVATE, SHM, TMPFS, XFS
 from mm_sim.system import Rule, Scope
+from strategies.coverage import names
 from strategies.explore import Bounds
 from strategies.rules import domains, table
 
@@ -62,7 +63,8 @@ MACHINES: Final[dict[str, Machine]] = {
         ("store", "fork", "reclaim", "pageout_done", "madvise_dontneed", "read_direct", "ptrace"),
     ),
     "child": Machine(
-        Scope(also=("threads",), processes=3, slots=1, frames=4), ("store", "fork", "load", "exit", "madvise_dontneed")
+        Scope(also=("threads",), processes=3, slots=1, frames=4),
+        ("store", "fork", "load", "exit", "madvise_dontneed"),
     ),
     "migration": Machine(Scope(also=("migration",)), ("store", "load", "fork", "move_pages"), arches=("x86",)),
     "file migration": Machine(Scope(also=("migration",), **_FILE), (*_WRITTEN, "move_pages"), arches=("x86",)),
@@ -87,9 +89,10 @@ _NEAREST: Final = 3
 
 
 @cache
-def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
+def _methods(kernel: Hashable) -> dict[str, list[FunctionType]]:
     """The functions of a kernel by name, in all the classes that define them."""
     found: dict[str, list[FunctionType]] = {}
+    assert isinstance(kernel, type)
     for cls in kernel.__mro__[:-1]:
         for name, value in vars(cls).items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
@@ -112,7 +115,7 @@ def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
         distance += 1
         following = []
         for one in layer:
-            for name in _names(one.__code__):
+            for name in names(one.__code__):
                 found.setdefault(name, distance)
                 for called in (*methods.get(name, ()), one.__globals__.get(name)):
                     if isinstance(called, FunctionType) and called not in seen:
@@ -122,16 +125,8 @@ def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
     return found
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _names(const)
-
-
-@cache
 def distances(kernel: type[Kernel], changed: frozenset[str]) -> dict[str, int]:
-    """How many calls lie between each rule and the nearest name that is changed; rules that reach none are left out."""
+    """How many calls lie between each rule and the nearest name that is changed, for rules that reach one."""
     found = {}
     for rule in table(kernel):
         function = rule.steps or rule.action
@@ -191,9 +186,39 @@ def row(
     kernel: type[Kernel], own: Collection[str], near: Mapping[str, int], name: str, of: Machine, arch: str
 ) -> Row:
     """A machine with the tiers of a patch: `own` are the rules it brings, `near` the distance of each rule."""
-    names = [rule.name for rule in possible(kernel, of.scope)]
-    reaching = sorted((one for one in names if one in near), key=lambda one: (near[one], names.index(one)))
-    needed = {one for one in names if one in of.core or one in own}
-    tiers = (needed | set(reaching[:_NEAREST]), needed | set(reaching), set(names))
+    there = [rule.name for rule in possible(kernel, of.scope)]
+    reaching = sorted((one for one in there if one in near), key=lambda one: (near[one], there.index(one)))
+    needed = {one for one in there if one in of.core or one in own}
+    tiers = (needed | set(reaching[:_NEAREST]), needed | set(reaching), set(there))
     distinct = dict.fromkeys(tuple(sorted(tier)) for tier in tiers)
     return Row(name, arch, of.scope, tuple(distinct), of.only)
+
+
+def custom(name: str, **size: Any) -> tuple[str, Machine]:
+    """A machine by name with another size: what is None stays. Its name says what is not as in that machine.
+
+    `threads`, `pins` and `migration` say whether there are such; the other names are those of `Scope`.
+    """
+    of = MACHINES[name]
+    also = {
+        one: one in of.scope.also if size.get(one) is None else size[one] for one in ("threads", "pins", "migration")
+    }
+    given = {one: value for one, value in size.items() if value is not None and one not in also}
+    scope = replace(of.scope, **given, also=tuple(one for one, there in also.items() if there))
+    fits = [
+        one
+        for one in MACHINES.values()
+        if {*one.scope.files} <= {*scope.files}
+        and {*one.scope.also} <= {*scope.also}
+        and one.scope.slots <= scope.slots
+    ]
+    core = dict.fromkeys(rule for one in (*fits, of) for rule in one.core)
+    changed = [f"{field.name} {_written(getattr(scope, field.name))}" for field in fields(scope)]
+    same = [f"{field.name} {_written(getattr(of.scope, field.name))}" for field in fields(scope)]
+    said = ", ".join((name, *(one for one in changed if one not in same)))
+    arches = ("x86",) if also["migration"] else tuple(ARCHES)
+    return said, Machine(scope, tuple(core), of.only, arches)
+
+
+def _written(value: object) -> str:
+    return "+".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

@@ -243,11 +243,12 @@ class Work:
 
     # fixes
 
-    def fix(self, run: Sequence[Step]) -> None:
+    def fix(self, steps: Sequence[Step]) -> None:
         """Keep a run in which the base fails, and the patch in no run of the same operations."""
         if self.base is None or self.outcome.fixes is not None:
             return
         arch, scope = self.row.arch, self.row.scope
+        run = list(steps)
         if isinstance(failure(self.base.kernel, arch, scope, run), Loss):
             if not Base(self.kernel, arch, scope).fails(run):
                 lost = lambda some, other: isinstance(other, Loss)  # noqa: E731
@@ -294,7 +295,7 @@ def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
         yield 1
     for at in (0, 1):
         for work in works:
-            if not work.done:
+            if not work.done and work.outcome.reached:
                 work.first.append(next(work.bounds))
                 if work.search(work.first[-1]):
                     work.first.pop()
@@ -399,7 +400,7 @@ def judge(
 ) -> Verdict:
     """The verdict on a patch within `budget` seconds, by so many processes.
 
-    `base` is the kernel that it is compared with, None for a kernel that is judged by itself. Once a loss is found the
+    `base` is the kernel that it is compared with, None for one that is judged by itself. Once a loss is found the
     machines that have not had their first slices still get them, for some seconds. An interrupt ends it with what is
     known so far.
     """

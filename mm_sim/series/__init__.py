@@ -20,7 +20,7 @@ from mm_sim.kernel import Kernel
 #: What a series can expect of the tool.
 EXPECTATIONS = ("loses", "safe", "unknown")
 _FOLDER = Path(__file__).parent
-_ATTRIBUTES = ("title", "posted", "applies_to", "expected")
+_ATTRIBUTES = ("title", "posted", "applies_to")
 
 
 class SeriesError(Exception):

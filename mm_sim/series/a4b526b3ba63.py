@@ -1,5 +1,6 @@
 """What was committed: test the key only if `!PageAnon || PageSwapCache`; no clear in __SetPageUptodate()."""
 
+from mm_sim.kernel import Kernel
 from mm_sim.page import Page
 from mm_sim.sched import Steps
 from mm_sim.series.no_clear_uptodate import NoClearUptodate
@@ -11,6 +12,7 @@ class A4b526b3ba63(NoClearUptodate):
     title = "[S390] Optimize storage key operations for anon pages"
     posted = "commit a4b526b3ba63, 1 August 2008, Martin Schwidefsky"
     applies_to = "2.6.27"
+    base = Kernel
     expected = "safe"
 
     def page_remove_rmap(self, page: Page) -> Steps[None]:

@@ -4,8 +4,6 @@ With the flush alone, write-back may still clean the page between page_remove_rm
 that is not mapped, so it takes no ptl and waits for nobody. Nothing is put off where zap_pte_range() gathers nothing.
 """
 
-from typing import ClassVar
-
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.page import DIRTY, Page, Pte
 from mm_sim.sched import Steps
@@ -19,7 +17,6 @@ class DelayRmap(MmuGatherFlush):
     posted = "commit 5df397dec7c4, 9 November 2022, Linus Torvalds"
     applies_to = "6.2"
     expected = "safe"
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> Steps[None]:
         if ptent.bits & DIRTY and self.arch.gathers:

@@ -6,8 +6,6 @@ has no dirty tag, and fsync() does not find it. The mend comes here after `fault
 promise is broken in fewer steps, which this does not change.
 """
 
-from typing import ClassVar
-
 from mm_sim.mm import Vma
 from mm_sim.page import Page, Pte
 from mm_sim.sched import Steps
@@ -21,7 +19,6 @@ class DirtyTrackingRace(FaultPageLocked):
     posted = "commit 479db0bf408e, 20 August 2008, Nick Piggin"
     applies_to = "2.6.27-rc4"
     expected = "safe"
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"threads": ("x86",)}
 
     def mkclean_check_address(self, page: Page, vma: Vma, address: int) -> Steps[Pte | None]:
         """page_check_address() with `sync`: no look without the ptl."""

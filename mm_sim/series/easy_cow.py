@@ -14,8 +14,8 @@ class EasyCow(Easy):
     title = "set_page_dirty() in zap_pte_range() if the pte is writable, COW as in 2.6.26"
     posted = "variant of the mail of 3 June 2008, Nick Piggin"
     applies_to = "2.6.26"
-    expected = "loses"
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = Kernel.loses_in
+    base = Kernel
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"anon": ("s390",)}
 
     def wp_remove_rmap(self, old_page: Page) -> Steps[None]:
         return self.page_remove_rmap(old_page)

@@ -7,8 +7,6 @@ only then can be written to. Later kernels come near to that: b827e496c893 (2009
 page_mkwrite() and the pte, and a default page_mkwrite() that marks the page dirty came in 2012.
 """
 
-from typing import ClassVar
-
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault
 from mm_sim.mm import Mm, Vma
@@ -23,7 +21,6 @@ class FaultPageLocked(Kernel):
     posted = "not posted: a mend for stored losses of 2.6.26, after b827e496c893"
     applies_to = "2.6.26"
     expected = "safe"
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"file": ("x86",), "threads": ("x86",)}
 
     def wp_page_shared(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
         task = self.current

@@ -9,4 +9,4 @@ class Linux2626(Kernel):
     title = "Linux 2.6.26"
     posted = "released 13 July 2008"
     applies_to = "2.6.26"
-    expected = "safe"
+    base = None  # it is no patch: it is judged by itself

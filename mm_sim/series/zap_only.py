@@ -14,8 +14,8 @@ class ZapOnly(PageZapRmap):
     title = "page_zap_rmap in zap_pte_range() only"
     posted = "half of the patch of 29 May 2008"
     applies_to = "2.6.26"
-    expected = "loses"
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = Kernel.loses_in
+    base = Kernel
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {"anon": ("s390",)}
 
     def wp_remove_rmap(self, old_page: Page) -> Steps[None]:
         return self.page_remove_rmap(old_page)
