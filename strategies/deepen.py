@@ -16,7 +16,7 @@ from strategies.explore import CheckpointError, Search
 from strategies.finds import Finds
 from strategies.plan import SEARCHED, WALKED, Job, Night, judged_as, kernel_of
 from strategies.tally import PROOFS, Tally, proofs, source_of, tonight
-from strategies.verdict import expected_of
+from strategies.verdict_text import declares
 
 #: States that a search may keep: 1 GB where most of them wait to be expanded, and some seconds for a checkpoint.
 STATES = 500_000
@@ -55,7 +55,7 @@ def deepen(job: Job, night: Night, store: Store, tally: Tally, finds: Finds, end
             finds.failed(job, bounds.scope, searching.broken, error)
             return CLOSED
         if result.ended == "loss":
-            steps, report = result.losses[-1]
+            steps, report = result.loss
             finds.failed(job, bounds.scope, steps, report.loss)
             return CLOSED
         if result.ended in ("complete", "out of memory"):
@@ -71,7 +71,7 @@ def deepen(job: Job, night: Night, store: Store, tally: Tally, finds: Finds, end
 def _has_lost(job: Job, of: str, stand: Tally) -> bool:
     """Whether a loss was met tonight that larger scopes have too; by a walk, if it is expected."""
     walked = [scope for scope in WALKED if judged_as(scope) == of]
-    expected = expected_of(kernel_of(job.series), job.arch, of) == "loses"
+    expected = declares(kernel_of(job.series), of, job.arch)
     return bool(stand.losses(job.series, job.arch, [job.scope, *(walked if expected else ())]))
 
 

@@ -17,11 +17,11 @@ from mm_sim.system import SMALL, Loss, Scope, System
 from strategies import reproducer
 from strategies.corpus import Store
 from strategies.machine import machine
-from strategies.minimise import Certificate, certify, delete_chunks, minimise, shorter
-from strategies.plan import WALKED, Job, Night, judged, judged_as, kernel_of
+from strategies.minimise import Certificate, certify, delete_chunks, minimise
+from strategies.plan import UNPATCHED, WALKED, Job, Night, judged, judged_as, kernel_of
+from strategies.profiles import save_example
 from strategies.tally import BUGS, LOSSES, Tally, count
-from strategies.unpatched import UNPATCHED
-from strategies.verdict import expected_of, save_example, scope_as_json
+from strategies.verdict_text import declares, scope_as_json
 
 #: Seconds for the certificate of a new kind of loss.
 _CERTIFY = 120.0
@@ -106,9 +106,9 @@ class Finds:
                 series, job.arch, scope, found
             )
         self.tally.say(f"{known}: met")
-        if expected_of(base, job.arch, of) == "loses":
+        if declares(base, of, job.arch):
             kernel, series = kernel_of(job.series), job.series
-        if expected_of(kernel, job.arch, of) == "safe" and (series != UNPATCHED or known in self.tally.new):
+        if not declares(kernel, of, job.arch) and (series != UNPATCHED or known in self.tally.new):
             self.tally.bad(job, f"{Path(series).stem} is expected to be safe, and loses: {known}")
 
     def known(self, series: str, arch: str, steps: list[Step], report: Report) -> str | None:

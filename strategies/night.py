@@ -23,7 +23,7 @@ from typing import Any
 from strategies.corpus import Folder, Store
 from strategies.plan import WALKED, Job, Night, judged_as, kernel_of
 from strategies.tally import Tally, add, compact, first_reached, nothing, tallies, tonight
-from strategies.verdict import REQUIRED, expected_of
+from strategies.verdict_text import REQUIRED, declares
 from strategies.worker import Outcome, Worker
 
 #: Seconds after its end for which a night waits for workers that are late.
@@ -113,7 +113,7 @@ def verdicts_of(night: Night, all_: Tally, series: str, arch: str) -> list[Night
             of = all_.of(Job(series, arch, scope))
             add(done, of)
             states += of["states"]
-        expected = expected_of(kernel_of(series), arch, judged_by)
+        expected = "loses" if declares(kernel_of(series), judged_by, arch) else "safe"
         walked = not WALKED.keys().isdisjoint(scopes)
         verdicts.append(NightVerdict(series, arch, judged_by, expected, walked, {**done, "states": states}))
     return verdicts

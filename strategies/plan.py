@@ -26,7 +26,10 @@ from mm_sim.system import SMALL, Scope
 from strategies import reproducer
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
-from strategies.verdict import REQUIRED
+from strategies.verdict_text import REQUIRED
+
+#: The kernel that is no patch.
+UNPATCHED = "linux_2_6_26"
 
 #: The machines that are walked, smallest first. Both reclaimers may always be under way.
 WALKED = {

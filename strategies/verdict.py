@@ -253,6 +253,7 @@ class Work:
             if not Base(self.kernel, arch, scope).fails(run):
                 lost = lambda some, other: isinstance(other, Loss)  # noqa: E731
                 self.outcome.fixes = minimise(self.base.kernel, arch, scope, run, lost)
+        self.take()
 
     def search_base(self, bounds: Bounds, states: int = _STATES) -> bool:
         """A slice of a search of the base within bounds in which the patch adds no loss; whether it has ended."""

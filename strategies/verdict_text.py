@@ -80,7 +80,7 @@ def _behind(verdict: Verdict, outcome: Outcome) -> Iterable[str]:
         bounds, depth = outcome.open
         yield f"{'beyond that ' if outcome.complete else ''}cut off after {depth} steps, {_preempted(bounds.stops)}"
     if outcome.base_fails is not None and verdict.base is not None and outcome.fixes is None:
-        yield f"{verdict.base} fails there, too"
+        yield f"{verdict.base} loses there, too"
     if outcome.died:
         yield outcome.died
 
@@ -227,16 +227,24 @@ def status(verdict: Verdict) -> int:
 
 
 def unexpected(verdict: Verdict, kernel: type[Kernel]) -> list[str]:
-    """What is not as the patch says of itself (`expected`, `loses_in`)."""
+    """What is not as the patch says of itself (`loses_in`, `expected`)."""
     table = vars(kernel).get("loses_in", {})
     expected = vars(kernel).get("expected", "unknown")
+    adds = [one for one in verdict.outcomes if one.finding is not None]
     lines = []
-    for outcome in verdict.outcomes:
-        declared = outcome.arch in table.get(outcome.machine, ())
-        if outcome.finding is not None and not declared and (table or expected == "safe"):
-            lines.append(f"declared safe in {outcome.name}, but {word(verdict, ADDS)}")
-        if outcome.finding is None and declared and not verdict.interrupted:
-            lines.append(f"declared to lose in {outcome.name}, and no loss was found")
-    if not table and expected == "loses" and verdict.word != ADDS:
+    more = [one.name for one in adds if not declares(kernel, one.machine, one.arch)]
+    if more and not table and expected == "safe":
+        lines.append(f"declared safe, but {word(verdict, ADDS)}")
+    if adds and table and all(one.name in more for one in adds):
+        lines.append(f"not declared to lose in {', '.join(more)}")
+    less = [one.name for one in verdict.outcomes if one.finding is None and declares(kernel, one.machine, one.arch)]
+    if less and not verdict.interrupted:
+        lines.append(f"declared to lose in {', '.join(less)}, where no loss was found")
+    if not adds and not table and expected == "loses":
         lines.append("declared to lose, and no loss was found")
     return lines
+
+
+def declares(kernel: type[Kernel], machine: str, arch: str) -> bool:
+    """Whether a patch says of itself that it adds a loss in a machine on an architecture."""
+    return arch in vars(kernel).get("loses_in", {}).get(machine, ())

@@ -27,7 +27,7 @@ from strategies.deepen import CLOSED, OPEN, TAKEN, deepen
 from strategies.finds import Finds
 from strategies.plan import SEARCHES, WALKED, Job, Night, judged_as, kernel_of, seed_of
 from strategies.tally import TALLIES, Tally, count, tallies
-from strategies.verdict import REQUIRED
+from strategies.verdict_text import REQUIRED
 from strategies.walk import Walk
 
 #: Seconds before the end in which no search is taken up any more, if there is something to walk; a search has to load

@@ -109,7 +109,7 @@ def _check(kernel: type[Kernel], path: Path) -> None:
             f"{path}:{mine.lineno}: expected is {kernel.expected!r}; it must be one of {', '.join(EXPECTATIONS)}"
         )
     for name, value in vars(kernel).items():
-        if not callable(value) or name.startswith("__"):
+        if not callable(value) or name.startswith("__") or name == "base":
             continue
         line = defined.get(name, mine).lineno
         overridden = next((vars(base)[name] for base in kernel.__mro__[1:] if name in vars(base)), None)
