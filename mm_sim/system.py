@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
@@ -223,38 +223,39 @@ class System:
         It trusts nothing that the kernel keeps count of. An empty pte while somebody holds its ptl is passed over:
         what comes in its place is seen after a later step.
         """
-        if self.kernel.files:
+        files = self.kernel.files
+        if files:
             self.check_files()
         for mm, space in self.ghost.spaces.items():
             assert type(mm) is Mm
-            held = mm.ptl.owner is not None
-            for addr, (expected, pte) in enumerate(zip(space.values, mm.pte, strict=True)):
-                if type(pte) is Pte:  # first what is most frequent: this is the inner loop of every driver
-                    found = pte.page.content
-                    if found == expected:
+            values = space.values
+            for addr, pte in enumerate(mm.pte):  # the inner loop of every driver: what is most frequent comes first
+                expected = values[addr]
+                if type(pte) is Pte:
+                    if pte.page.content == expected:
                         continue
-                elif expected is None or (held and pte is None):
+                elif expected is None or (expected == ZERO and pte is None and not files):
                     continue
-                else:
-                    found = self.peek(pte, mm, addr)
-                if expected is None or found in (expected, PAST_END) or space.busy[addr]:
-                    continue
-                if isinstance(expected, int) or found not in expected:
-                    raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
+                self.check_page(mm, space, addr)
+
+    def check_page(self, mm: Mm, space: Space, addr: int) -> None:
+        """Check one address of one process. Raises Loss."""
+        pte, expected = mm.pte[addr], space.values[addr]
+        if expected is None or space.busy[addr] or (pte is None and mm.ptl.owner is not None):
+            return
+        found = self.peek(pte, mm, addr)
+        if found not in (expected, PAST_END) and (isinstance(expected, int) or found not in expected):
+            raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
 
     def check_files(self) -> None:
         """Check every page of every file, and what was promised to be on its disk. Raises Loss."""
         for file in self.kernel.files:
-            ghost = self.ghost.files[file]
-            for at, (expected, promised) in enumerate(zip(ghost.values, ghost.promised, strict=True)):
-                if at >= file.i_size:
-                    break
-                if file.blocks[at] < promised:
-                    raise Loss(file.name, PAGES[at], promised, file.blocks[at], disk=True)
-                if expected is None:
-                    continue
+            ghost, blocks = self.ghost.files[file], file.blocks
+            for at, expected in enumerate(ghost.values[: file.i_size]):
+                if blocks[at] < ghost.promised[at]:
+                    raise Loss(file.name, PAGES[at], ghost.promised[at], blocks[at], disk=True)
                 page = file.pages[at]
-                if page is not None and page.PG_uptodate and page.content == expected:
+                if expected is None or (page is not None and page.content == expected and page.PG_uptodate):
                     continue
                 found = self.peek_file(file, at)
                 if found != expected and (isinstance(expected, int) or found not in expected):
