@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
+from mm_sim.bookkeeping import recount
 from mm_sim.ghost import Ghost, Space, Value
 from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
 from mm_sim.page import ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Steps, Task, run
+from mm_sim.sched import Failure, KernelBug, Steps, Task, failure, run
 
 
-class Loss(AssertionError):
+class Loss(Failure):
     """A process or a file would read as something else than what was stored last, or the disk has less than promised.
 
     `process` is whose page it is: a process, or a file for what read(2) would find. With `disk` it is what fsync(2)
@@ -153,29 +154,43 @@ class System:
         return True
 
     def start(self, rule: Rule, arguments: tuple[Any, ...]) -> Task | None:
-        """Begin a step, up to where its task has to run on: None if it cannot happen now."""
+        """Begin a step, up to where its task has to run on: None if it cannot happen now. Raises KernelBug."""
         kernel = self.kernel
-        if rule.steps is not None:
-            task: Task = kernel.tasks[arguments[0]]
-            if task.steps is not None or not rule.when(self, *arguments):
-                return None
-            task.op = rule.name
-            task.steps = rule.steps(self, *arguments)
-        elif rule.action is not None:
-            if not rule.when(self, *arguments):
-                return None
-            rule.action(self, *arguments)
-            return IDLE
-        else:
-            task = kernel.tasks[arguments[0]]
-            if task.steps is None or (task.waits is not None and task.waits.busy()):
-                return None
+        try:
+            if rule.steps is not None:
+                task: Task = kernel.tasks[arguments[0]]
+                if task.steps is not None or not rule.when(self, *arguments):
+                    return None
+                task.op = rule.name
+                task.steps = rule.steps(self, *arguments)
+            elif rule.action is not None:
+                if not rule.when(self, *arguments):
+                    return None
+                rule.action(self, *arguments)
+                return IDLE
+            else:
+                task = kernel.tasks[arguments[0]]
+                if task.steps is None or (task.waits is not None and task.waits.busy()):
+                    return None
+        except Failure:
+            raise
+        except Exception as error:
+            raise failure(error) from error
         kernel.current = task
         return task
 
     def after(self) -> None:
-        """End a step with the check. Raises Loss."""
-        self.check()
+        """End a step: with the check, and where nothing is under way a recount. Raises Loss, or KernelBug."""
+        try:
+            self.check()
+            for task in self.kernel.tasks:
+                if task.steps is not None:
+                    return
+            recount(self.kernel, self.ghost)
+        except Failure:
+            raise
+        except Exception as error:
+            raise failure(error) from error
 
     def new_value(self) -> int:
         self.last_value += 1
@@ -194,7 +209,8 @@ class System:
             if vma is None or vma.vm_file is None:
                 return ZERO
             return self.peek_file(vma.vm_file, addr - vma.vm_start + vma.vm_pgoff)
-        assert type(pte) is SwapSlot
+        if type(pte) is not SwapSlot:
+            raise KernelBug(f"bad pte: {pte!r} at {PAGES[addr]!r}")
         return self.peek_slot(pte)
 
     def peek_slot(self, slot: SwapSlot) -> int:

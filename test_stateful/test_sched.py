@@ -21,13 +21,12 @@ def take(task: Task, *locks: Lock) -> Steps[None]:
 
 
 def test_a_task_waits_until_the_owner_releases() -> None:
-    lock, owner = Lock(PTL), Task(0)
-    lock.acquire(owner)
-    waiter = Task(1)
-    waiter.steps = take(waiter, lock)
+    lock, owner, waiter = Lock(PTL), Task(0), Task(1)
+    owner.steps, waiter.steps = take(owner, lock), take(waiter, lock)
+    run(owner, "take: got one")
     run(waiter, None)
     assert waiter.waits is lock
-    lock.release(owner)
+    assert run(owner, None)
     assert run(waiter, None)
 
 
