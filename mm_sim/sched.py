@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -382,15 +383,21 @@ def _waiting(task: Task, owner: Task) -> str:
 
 # code that goes round without a preemption point
 
-#: The watchdog looks every second of CPU time, and raises when it has seen a step so often.
-_LOOKS: Final = 3
-#: The functions that run code of the kernel, by file and name.
+#: The watchdog looks after so many seconds of CPU time, again and again, and raises when it has seen a step so often in
+#: a row; a step that is traced line by line is slow.
+_INTERVAL: Final = 0.5
+_LOOKS, _LOOKS_TRACED = 3, 60
+#: The functions that run code of the kernel.
 _RUNNERS: Final = ("run", "run_some", "points", "start")
-_HERE: Final = (__file__, str(Path(__file__).with_name("system.py")))
+_MODULES: Final = ("mm_sim.sched", "mm_sim.system")
 
 
 class _Watchdog:
-    """Looks at what runs: by frames, so that a step costs nothing."""
+    """Knows a step by the frame that runs it, so that a step costs nothing.
+
+    `stack` has the frames, from that one inwards, that were there at each of the last `looks`: the innermost has the
+    loop.
+    """
 
     def __init__(self) -> None:
         self.process = 0
@@ -402,7 +409,7 @@ class _Watchdog:
         inner: list[FrameType] = []
         while frame is not None:
             inner.append(frame)
-            if frame.f_code.co_name in _RUNNERS and frame.f_code.co_filename in _HERE:
+            if frame.f_code.co_name in _RUNNERS and frame.f_globals.get("__name__") in _MODULES:
                 break
             frame = frame.f_back
         stack = inner[::-1] if frame is not None else []
@@ -411,7 +418,7 @@ class _Watchdog:
             return
         self.stack = [now for now, before in zip(stack, self.stack, strict=False) if now is before]
         self.looks += 1
-        if self.looks >= _LOOKS:
+        if self.looks >= (_LOOKS if sys.gettrace() is None else _LOOKS_TRACED):
             code = self.stack[-1].f_code
             self.stack = []
             raise Endless(
@@ -424,7 +431,7 @@ _watchdog = _Watchdog()
 
 @contextmanager
 def watchdog() -> Iterator[None]:
-    """Whatever runs inside, a step of it that has used some seconds of CPU time without an end raises Endless.
+    """Whatever runs inside, a step of it that has used more than a second of CPU time without an end raises Endless.
 
     In the main thread only, where signals are; in another, or inside another watchdog, it does nothing.
     """
@@ -433,7 +440,7 @@ def watchdog() -> Iterator[None]:
         return
     outer, _watchdog.process = _watchdog.process, os.getpid()  # another process's, if this one was forked inside
     handler = signal.signal(signal.SIGVTALRM, _watchdog.look)
-    timer = signal.setitimer(signal.ITIMER_VIRTUAL, 1, 1)
+    timer = signal.setitimer(signal.ITIMER_VIRTUAL, _INTERVAL, _INTERVAL)
     try:
         yield
     finally:

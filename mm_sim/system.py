@@ -18,7 +18,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
 from mm_sim.page import ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Failure, KernelBug, Steps, Task, failure, run
+from mm_sim.sched import Failure, KernelBug, Steps, Task, failure, run, watchdog
 
 
 class Loss(Failure):
@@ -145,12 +145,13 @@ class System:
 
     def step(self, rule: Rule, arguments: tuple[Any, ...], stop: str | None = None) -> bool:
         """Do one step: False if it cannot happen now. Raises Loss or KernelBug."""
-        task = self.start(rule, arguments)
-        if task is None:
-            return False
-        if task.steps is not None:
-            run(task, stop)
-        self.after()
+        with watchdog():
+            task = self.start(rule, arguments)
+            if task is None:
+                return False
+            if task.steps is not None:
+                run(task, stop)
+            self.after()
         return True
 
     def start(self, rule: Rule, arguments: tuple[Any, ...]) -> Task | None:
