@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mm_sim.address_space import AddressSpace
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from mm_sim.ghost import Ghost, Space
     from mm_sim.kernel import Kernel
     from mm_sim.loss import Step
+
+
+_COUNT = attrgetter("count")
 
 
 class Inconsistent(KernelBug):
@@ -51,61 +55,64 @@ def recount_fixed(kernel: Kernel, ghost: Ghost, steps: Sequence[Step]) -> None:
 def _frames_and_slots(kernel: Kernel, wrong: list[str]) -> None:
     """page_count, page_mapcount, the free list; swap_map and nr_swap_pages.
 
-    In one pass over each page table and over mem_map, for it is run after many steps. A page on the free list has -1
-    references.
+    In one pass over each page table and over mem_map, with whole lists compared, for it is run after many steps.
     """
-    mapped = [0] * len(kernel.frames)
-    references = [0] * len(kernel.frames)
-    in_use = [0] * len(kernel.slots)
+    frames, slots, free = kernel.frames, kernel.slots, kernel.free
+    mapped = [0] * len(frames)
+    swapped = [0] * len(slots)
     for mm in kernel.mms:
         for pte in mm.pte:
             if type(pte) is Pte:
                 mapped[pte.page.pfn] += 1
             elif type(pte) is SwapSlot:
-                in_use[pte.number] += 1
+                swapped[pte.number] += 1
+    references = mapped.copy()
     for file in kernel.files:
         for page in file.pages:
             if page is not None:
                 references[page.pfn] += 1
-        for slot in file.swap:
-            if slot is not None:
-                in_use[slot.number] += 1
-    free = 0
-    for slot in kernel.slots:
+        for entry in file.swap:
+            if entry is not None:
+                swapped[entry.number] += 1
+    for slot in slots:
         page = slot.page
         if page is not None:
             references[page.pfn] += 1
-            in_use[slot.number] += 1
+            swapped[slot.number] += 1
             if page.private is not slot or not page.PG_swapcache:
                 wrong.append(f"{page!r} is in the swap cache of {slot!r}, and PG_swapcache or page_private is not so")
-        if slot.map != in_use[slot.number]:
-            users = [*_swap_ptes(kernel, slot), *(["swap cache"] if page is not None else [])]
-            wrong.append(f"{slot!r}: swap_map {slot.map}, but {_are(users)}")
-        free += not slot.map
-    if kernel.nr_swap_pages != free:
-        wrong.append(f"nr_swap_pages {kernel.nr_swap_pages}, but {free} slots are free")
-    for page in kernel.free:
-        references[page.pfn] -= 1
-    for page, ptes, others in zip(kernel.frames, mapped, references, strict=True):
-        if page.mapcount != ptes or (page.count or -1) != ptes + others:
-            _frame(kernel, page, ptes, ptes + others, wrong)
+    if [slot.map for slot in slots] != swapped:
+        wrong += [_slot(kernel, slot) for slot, users in zip(slots, swapped, strict=True) if slot.map != users]
+    if kernel.nr_swap_pages != swapped.count(0):
+        wrong.append(f"nr_swap_pages {kernel.nr_swap_pages}, but {swapped.count(0)} slots are free")
+    counts = [page.count for page in frames]
+    if [page.mapcount for page in frames] != mapped:
+        for page, ptes in zip(frames, mapped, strict=True):
+            if page.mapcount != ptes:
+                wrong.append(f"{page!r}: page_mapcount {page.mapcount}, but {_are(_ptes(kernel, page), 'pte')}")
+    if counts != references or not len({*free}) == len(free) == counts.count(0) or any(map(_COUNT, free)):
+        own = Counter(_pages_in(getattr(kernel, "own", {})))
+        for page, users in zip(frames, references, strict=True):
+            wrong += _frame(kernel, page, users, own[page])
 
 
-def _frame(kernel: Kernel, page: Page, ptes: int, references: int, wrong: list[str]) -> None:
-    """Say what is wrong with the counts of a page, if its count is not explained by what a patch holds."""
-    if page.mapcount != ptes:
-        wrong.append(f"{page!r}: page_mapcount {page.mapcount}, but {_are(_ptes(kernel, page), 'pte')}")
-    own = Counter(_pages_in(getattr(kernel, "own", {})))[page]
+def _slot(kernel: Kernel, slot: SwapSlot) -> str:
+    cached = [] if slot.page is None else ["swap cache"]
+    return f"{slot!r}: swap_map {slot.map}, but {_are([*_swap_ptes(kernel, slot), *cached])}"
+
+
+def _frame(kernel: Kernel, page: Page, references: int, own: int) -> Iterator[str]:
+    """What is wrong with page_count, if that is not explained by the `own` references of a patch's fields."""
     on_list = kernel.free.count(page)
     users = [*_ptes(kernel, page), *_caches(kernel, page), *["a field of the patch"] * own]
-    if on_list and (page.count or users):
-        wrong.append(f"{page!r}: free, but page_count {page.count} and {_are(users)}")
+    if on_list and (page.count or references):
+        yield f"{page!r}: free, but page_count {page.count} and {_are(users)}"
     elif on_list > 1:
-        wrong.append(f"{page!r}: on the free list {on_list} times")
+        yield f"{page!r}: on the free list {on_list} times"
     elif not on_list and not references <= page.count <= references + own:
-        wrong.append(f"{page!r}: page_count {page.count}, but {_are(users)}")
+        yield f"{page!r}: page_count {page.count}, but {_are(users)}"
     elif not on_list and not page.count:
-        wrong.append(f"{page!r}: page_count 0, but not on the free list")
+        yield f"{page!r}: page_count 0, but not on the free list"
 
 
 def _are(things: list[str], what: str = "reference") -> str:
@@ -179,7 +186,7 @@ def _address_spaces(kernel: Kernel, wrong: list[str]) -> None:
                     cpu = next((task for task in kernel.tasks if task.tlb is tlb), None)
                     wrong.append(f"stale TLB entry of {cpu!r} at {PAGES[addr]!r}: {cached!r}, but the pte is {pte!r}")
     for anon_vma, vmas in anon_vmas.items():
-        if not _same(anon_vma.head, vmas):
+        if anon_vma.head != vmas and not _same(anon_vma.head, vmas):
             wrong.append(f"the list of an anon_vma has {anon_vma.head!r}, and {vmas!r} are of it")
 
 
@@ -203,7 +210,7 @@ def _files(kernel: Kernel, ghost: Ghost, wrong: list[str]) -> None:
     for file, vmas in mapping_of.items():
         if file.count != len(vmas):
             wrong.append(f"{file!r}: {file.count} users, but {len(vmas)} vmas")
-        if not _same(file.i_mmap, vmas):
+        if file.i_mmap != vmas and not _same(file.i_mmap, vmas):
             wrong.append(f"i_mmap of {file!r} has {file.i_mmap!r}, and {vmas!r} map it")
         for at, cached in enumerate(file.pages):
             if cached is None:

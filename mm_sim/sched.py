@@ -383,7 +383,7 @@ def _waiting(task: Task, owner: Task) -> str:
 
 # code that goes round without a preemption point
 
-#: The watchdog looks after so many seconds of CPU time, again and again, and raises when it has seen a step so often in
+#: The watchdog looks every so many seconds of CPU time, and raises when it has seen a step so often in
 #: a row; a step that is traced line by line is slow.
 _INTERVAL: Final = 0.5
 _LOOKS, _LOOKS_TRACED = 3, 60
