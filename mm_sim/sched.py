@@ -18,11 +18,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from mm_sim.names import TASKS
 
@@ -269,7 +269,7 @@ def run(task: Task, stop: str | None) -> bool:
     assert steps is not None
     try:
         for point in islice(steps, POINTS):
-            if point == stop:
+            if point == stop and stop is not None:
                 task.point = stop
                 task.waits = None
                 return False
@@ -392,17 +392,38 @@ _RUNNERS: Final = ("run", "run_some", "points", "start")
 _MODULES: Final = ("mm_sim.sched", "mm_sim.system")
 
 
-class _Watchdog:
+class _Watchdog(ContextDecorator):
     """Knows a step by the frame that runs it, so that a step costs nothing.
 
     `stack` has the frames, from that one inwards, that were there at each of the last `looks`: the innermost has the
-    loop.
+    loop. `process` is where the timer runs, entered `depth` times; `outer` is what to go back to.
     """
 
     def __init__(self) -> None:
-        self.process = 0
+        self.process = self.depth = self.looks = 0
         self.stack: list[FrameType] = []
-        self.looks = 0
+        self.outer: list[tuple[int, int, Any, tuple[float, float]]] = []
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        process = os.getpid()
+        if self.process != process:
+            handler = signal.signal(signal.SIGVTALRM, self.look)
+            timer = signal.setitimer(signal.ITIMER_VIRTUAL, _INTERVAL, _INTERVAL)
+            self.outer.append((self.process, self.depth, handler, timer))  # forked inside another process's, perhaps
+            self.process, self.depth = process, 0
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        self.depth -= 1
+        if self.depth == 0:
+            self.process, self.depth, handler, timer = self.outer.pop()
+            signal.setitimer(signal.ITIMER_VIRTUAL, *timer)
+            signal.signal(signal.SIGVTALRM, signal.SIG_DFL if handler is None else handler)
+            self.stack = []
 
     def look(self, number: int, frame: FrameType | None) -> None:
         """The handler of the signal. Raises Endless in the running frame."""
@@ -414,7 +435,7 @@ class _Watchdog:
             frame = frame.f_back
         stack = inner[::-1] if frame is not None else []
         if not stack or not self.stack or stack[0] is not self.stack[0]:
-            self.stack, self.looks = stack, bool(stack)
+            self.stack, self.looks = stack, 1
             return
         self.stack = [now for now, before in zip(stack, self.stack, strict=False) if now is before]
         self.looks += 1
@@ -429,21 +450,10 @@ class _Watchdog:
 _watchdog = _Watchdog()
 
 
-@contextmanager
-def watchdog() -> Iterator[None]:
-    """Whatever runs inside, a step of it that has used more than a second of CPU time without an end raises Endless.
+def watchdog() -> _Watchdog:
+    """A context: a step inside that has used more than a second of CPU time without an end raises Endless.
 
-    In the main thread only, where signals are; in another, or inside another watchdog, it does nothing.
+    In the main thread only, where signals are; in another, or inside another watchdog, it does nothing. Whoever does
+    many short runs enters it once around them all.
     """
-    if _watchdog.process == os.getpid() or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    outer, _watchdog.process = _watchdog.process, os.getpid()  # another process's, if this one was forked inside
-    handler = signal.signal(signal.SIGVTALRM, _watchdog.look)
-    timer = signal.setitimer(signal.ITIMER_VIRTUAL, _INTERVAL, _INTERVAL)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, *timer)
-        signal.signal(signal.SIGVTALRM, signal.SIG_DFL if handler is None else handler)
-        _watchdog.process, _watchdog.stack = outer, []
+    return _watchdog

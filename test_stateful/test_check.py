@@ -2,15 +2,17 @@
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mm_sim.bookkeeping import Inconsistent, recount, recount_fixed
+from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.mm import VM_READ
 from mm_sim.names import P1, P2, A, ext2, kswapd, pdflush
 from mm_sim.page import WRITE, Page, Pte
-from mm_sim.sched import KernelBug
+from mm_sim.sched import KernelBug, Steps
 from mm_sim.series import load
 from mm_sim.system import Loss, Scope, System
 from strategies.reproducer import Live
@@ -233,7 +235,43 @@ def test_a_wrong_count_is_a_bug(what: str) -> None:
     assert what in str(said.value)
 
 
-#: What need not hold in 2.6.26 without mends.
+class Leaky(Kernel):
+    """Keeps its reference to what it unmaps."""
+
+    __slots__ = ()
+
+    def free_page_and_swap_cache(self, page: Page) -> Steps[None]:
+        return self.free_swap_cache(page)
+
+
+def test_a_reference_that_is_never_dropped_is_said_after_the_step() -> None:
+    state = Live(Leaky, "s390", Scope())
+    state.store(process=P1, page=A)
+    with pytest.raises(Inconsistent, match=r"^frame0: page_count 1, but no reference$"):
+        state.munmap(process=P1, page=A)
+
+
+class Keeping(Kernel):
+    """Has a list of pages with a reference to each, as a pagevec."""
+
+    __slots__ = ("own",)
+
+
+def test_what_a_field_of_a_patch_holds_is_a_reference() -> None:
+    state = Live(Keeping, "s390", Scope())
+    kernel: Any = state.system.kernel
+    kernel.own = {"pagevec": []}
+    state.store(process=P1, page=A)
+    page = kernel.mms[0].pte[A].page
+    page.count += 1
+    kernel.own["pagevec"].append(page)
+    state.system.after()
+    kernel.own["pagevec"].clear()
+    with pytest.raises(Inconsistent, match="page_count 2, but 1 reference"):
+        state.system.after()
+
+
+#: What need not hold in 2.6.26 without fixes.
 MISSED: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, Page], object]]] = {
     "not once in the list": (anonymous, lambda system, page: setattr(page.mapping, "head", [])),
     "and in no vma": (anonymous, lambda system, page: system.kernel.mms[0].mmap.clear()),
