@@ -6,17 +6,26 @@ Nothing here may import from the rest of the project.
 """
 
 from string import ascii_uppercase
+from typing import ClassVar
 
 
 class Name(int):
-    """A small integer that prints as a name: an index into a list of tasks or of virtual pages."""
+    """A small integer that prints as a name: an index into a list of tasks or of virtual pages.
+
+    There is one of each: one that comes from another process is the same as here.
+    """
 
     name: str
+    _all: ClassVar[dict[tuple[int, str], "Name"]] = {}
 
     def __new__(cls, value: int, name: str) -> "Name":
-        self = super().__new__(cls, value)
-        self.name = name
-        return self
+        if (value, name) not in cls._all:
+            self = cls._all[value, name] = super().__new__(cls, value)
+            self.name = name
+        return cls._all[value, name]
+
+    def __getnewargs__(self) -> tuple[int, str]:  # type: ignore[override]
+        return int(self), self.name
 
     def __repr__(self) -> str:
         return self.name

@@ -50,7 +50,7 @@ def few_collections() -> Iterator[None]:
 
 
 #: What changes of each thing; lists are kept beside it.
-_KERNEL = attrgetter("current", "nr_swap_pages", "swap_on", "suspect", "tree_lock.owner")
+_KERNEL = attrgetter("current", "nr_swap_pages", "swap_on", "tree_lock.owner")
 _FRAME = attrgetter(
     "PG_anon",
     "PG_dirty",
@@ -93,7 +93,7 @@ class Saved(NamedTuple):
     """What the objects of a system held in a state. Storage key instructions and marks go on being counted."""
 
     kernel: _Fields
-    lists: tuple[list[tuple[Mm, int]], list[Page], list[Mm]]
+    lists: tuple[list[Page], list[Mm]]
     frames: list[_Fields]
     slots: list[_Fields]
     mms: list[tuple[_Fields, list[PteVal], list[Vma], list[Task], list[dict[int, Pte]]]]
@@ -124,7 +124,7 @@ def save(system: System) -> Saved:
             spaces += space.forks.values()
     return Saved(
         _KERNEL(kernel),
-        (kernel.touched.copy(), kernel.free.copy(), kernel.mms.copy()),
+        (kernel.free.copy(), kernel.mms.copy()),
         [_FRAME(page) for page in kernel.frames],
         [_SLOT(slot) for slot in kernel.slots],
         [(_MM(mm), mm.pte.copy(), mm.mmap.copy(), mm.mmap_sem.readers.copy(), mm.tlbs.copy()) for mm in kernel.mms],
@@ -150,8 +150,8 @@ def restore(system: System, saved: Saved) -> None:
         if tlb is not None and task.tlb is not None:
             task.tlb.clear()
             task.tlb.update(tlb)
-    kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.suspect, kernel.tree_lock.owner = saved.kernel
-    kernel.touched[:], kernel.free[:], kernel.mms[:] = saved.lists
+    kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.tree_lock.owner = saved.kernel
+    kernel.free[:], kernel.mms[:] = saved.lists
     for page, fields in zip(kernel.frames, saved.frames, strict=True):
         (
             page.PG_anon,

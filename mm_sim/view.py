@@ -46,9 +46,7 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
         "nr_swap_pages",
         "pages",
         "slots",
-        "suspect",
         "tasks",
-        "touched",
     ),
 }
 #: Classes whose subclasses share a table, and its name.

@@ -34,7 +34,7 @@ import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
-from mm_sim.sched import KernelBug, Task, points, run
+from mm_sim.sched import KernelBug, Task, points, run, watchdog
 from mm_sim.snapshot import Saved, canonical, few_collections, is_quiet, restore, save, stack
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
@@ -460,6 +460,7 @@ class Search:
     # all states
 
     @few_collections()
+    @watchdog()
     def run(
         self,
         deadline: float | None = None,
@@ -597,6 +598,7 @@ class Search:
                     self.merge(self.layer[i], quiet, tuple(self.decode(steps)), key, order, value)
         gc.unfreeze()
 
+    @watchdog()
     def expand_part(self, start: int, stop: int) -> tuple[int, list[_Path], list[_Sent]]:
         """What one process does for `share`: the nodes [start, stop) of the layer."""
         self.next, self.found = [], []

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mm_sim.arch import ARCHES, Arch
+from mm_sim.bookkeeping import recount_fixed
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Step, replay
 from mm_sim.snapshot import few_collections, is_quiet
 from mm_sim.system import Loss, Scope, System
 from strategies import reproducer
-from strategies.counts import count_everything, count_mended
 from strategies.explore import Base, Node, Search
 from strategies.minimise import minimise
 from strategies.mutants import RAN, REACHED, Mutant
@@ -81,7 +81,7 @@ def stored_runs() -> dict[tuple[Scope, str], list[list[Step]]]:
 
 
 class CountingWalk(Walk):
-    """A walk that counts everything in each quiet state."""
+    """A walk that looks in each quiet state whether rmap finds everything."""
 
     def set_out(self, steps: list[Step]) -> Loss | None:
         """Set out from a stored run, too; what it loses, if anything."""
@@ -92,8 +92,7 @@ class CountingWalk(Walk):
         return None
 
     def look(self, steps: list[Step]) -> None:
-        count_everything(self.system)
-        count_mended(self.system, steps)
+        recount_fixed(self.system.kernel, self.system.ghost, steps)
         super().look(steps)
 
 
@@ -105,18 +104,16 @@ BUDGET: Final = 250_000
 
 
 class CountingSearch(Search):
-    """A search that counts everything in each quiet state."""
+    """A search that looks in each quiet state whether rmap finds everything."""
 
     def keep(self, base: Base) -> None:
-        count_everything(self.system)
-        count_mended(self.system, base.path)
+        recount_fixed(self.system.kernel, self.system.ghost, base.path)
         super().keep(base)
 
     def visit(self, node: Node, step: Step, *rest: Any) -> bool:
         known = super().visit(node, step, *rest)
         if self.result.depth == self.bounds.steps and is_quiet(self.system):  # which is not kept
-            count_everything(self.system)
-            count_mended(self.system, (step,))
+            recount_fixed(self.system.kernel, self.system.ghost, (step,))
         return known
 
 
@@ -228,8 +225,7 @@ class Judge:
             for step in steps:
                 system.step(*step)
                 if is_quiet(system):
-                    count_everything(system)
-                    count_mended(system, [step])
+                    recount_fixed(system.kernel, system.ghost, [step])
         except AssertionError:
             return
         raise Killed("check", f"{type(error).__name__}: {error}") from error

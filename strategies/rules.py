@@ -121,8 +121,6 @@ def store(s: System, process: int, page: int) -> Steps[None]:
             return
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
-    if target.mapcount != 1 or not target.PG_anon or (target.private is not None and target.private.map > 1):
-        kernel.suspect = True
     if target.PG_swapcache and not target.PG_dirty:
         kernel.mark("store while in the swap cache with PG_dirty clear")
     if task.tlb is not None and mm.pte[page] is None:
@@ -202,7 +200,6 @@ def fork(s: System, process: int, child: int) -> Steps[None]:
     yield from s.kernel.sys_fork(task)
     assert task.mm is not None
     s.ghost.fork_ends(mm, child, task.mm)
-    s.kernel.touched += [(task.mm, page) for page in range(s.scope.pages)]
 
 
 def clone(s: System, process: int, child: int) -> None:
@@ -273,7 +270,6 @@ def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
     else:
         s.ghost.munmap(mm, to)
     s.ghost.mremap_ends(mm, page, to)
-    s.kernel.touched.append((mm, to))
 
 
 def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
@@ -283,7 +279,6 @@ def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
     if not (yield from s.kernel.sys_madvise_dontneed(page)):
         s.ghost.dontneed(mm, page, expected)
     s.ghost.taken(mm, page)
-    s.kernel.touched.append((mm, page))
 
 
 def can_read_direct(s: System, process: int, page: int) -> bool:
@@ -307,7 +302,6 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
     yield from s.kernel.sys_read_direct(page, copy_from_device)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
-    s.kernel.suspect = True
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
@@ -333,7 +327,6 @@ def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
-    s.kernel.suspect = True
 
 
 def can_move_pages(s: System, process: int, page: int) -> bool:
@@ -406,7 +399,6 @@ def fsync(s: System, process: int, file: int) -> Steps[None]:
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.do_fsync(mapping)
     s.ghost.sync_ends(mapping, promise, done and not mapping.shmem)
-    s.kernel.suspect = True
     yield from s.kernel.fput(mapping)
 
 
@@ -421,7 +413,6 @@ def msync(s: System, process: int, page: int) -> Steps[None]:
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.sys_msync(page, sync=True)
     s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem)
-    s.kernel.suspect = True
 
 
 def msync_async(s: System, process: int, page: int) -> Steps[object]:

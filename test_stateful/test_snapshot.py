@@ -56,7 +56,7 @@ FIELDS: list[tuple[type, Any, set[str], set[str]]] = [
     (
         State,
         snapshot._KERNEL,
-        {"files", "frames", "free", "mms", "slots", "tasks", "touched"},
+        {"files", "frames", "free", "mms", "slots", "tasks"},
         {"arch", "marks", "pages"},
     ),
 ]

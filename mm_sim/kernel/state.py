@@ -1,8 +1,7 @@
-"""The memory of the simulated machine, and the hooks by which its observers follow it.
+"""The memory of the simulated machine.
 
 Holds what every kernel module shares: frames, swap slots, address spaces, tasks. May import the data types of
-`mm_sim` only. The kernel never reads `touched`, `suspect` and `marks`: they tell the loss check where to look
-and the verdict what was reached.
+`mm_sim` only. The kernel never reads `marks`: they tell the verdict what was reached.
 """
 
 from __future__ import annotations
@@ -28,10 +27,8 @@ class State:
         "nr_swap_pages",
         "pages",
         "slots",
-        "suspect",
         "swap_on",
         "tasks",
-        "touched",
         "tree_lock",
     )
 
@@ -48,10 +45,6 @@ class State:
         self.mms: list[Mm] = []
         self.tasks = [Task(n) for n in range(tasks)]
         self.current = self.tasks[0]
-        #: Page table entries written since the last check.
-        self.touched: list[tuple[Mm, int]] = []
-        #: Something happened that may concern other page tables than those in `touched`.
-        self.suspect = False
         self.marks = marks
 
     def mark(self, situation: str) -> None:
@@ -60,7 +53,6 @@ class State:
 
     def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
         mm.pte[addr] = pte
-        self.touched.append((mm, addr))
 
     def flush_tlb_page(self, mm: Mm, addr: int) -> None:
         """flush_tlb_page(): on every CPU. IPTE on s390, where nothing is cached, has done it already."""

@@ -44,8 +44,6 @@ class SwapState(Filemap):
         entry.page = None
         page.private = None
         page.PG_swapcache = False
-        if entry.map > 1 and entry.content != page.content:
-            self.suspect = True
         return entry
 
     def add_to_swap(self, page: Page) -> Steps[bool]:

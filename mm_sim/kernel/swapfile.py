@@ -38,9 +38,6 @@ class Swapfile(Rmap):
                 break
         self.nr_swap_pages -= 1
         entry.map = 1
-        for mm in self.mms:
-            if entry in mm.pte:
-                self.suspect = True
         return entry
 
     def swap_entry_free(self, entry: SwapSlot) -> int:
