@@ -131,7 +131,7 @@ class Ghost:
         s.values[page] = 0 if view is None else view[0].values[view[1]]
 
     def taking(self, space: object, page: int) -> None:
-        """A system call begins to take a page away or to move it: what fills a private one may go elsewhere from now."""
+        """A system call begins to take a page away or to move it; what fills a private one may go with it."""
         s = self.spaces[space]
         s.busy[page] += 1
         if s.pins[page] and not s.shared[page]:

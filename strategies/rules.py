@@ -309,7 +309,7 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
-    """The tracee is stopped, and no thread of the tracer. A private mapping need not be writable: ptrace(2) forces it."""
+    """The tracee is stopped, and no thread of the tracer. A write to a private read-only mapping is forced."""
     traced = s.kernel.tasks[tracee]
     tracer = s.kernel.tasks[process].mm
     if tracer is None or tracer is traced.mm or traced.steps is not None or not mapped(s, tracee, page):

@@ -71,7 +71,7 @@ class MadvFree(Kernel):
         return error
 
     def madvise_free_pte_range(self, vma: Vma, addr: int) -> Steps[None]:
-        """madvise_free_pte_range(). The TLBs are flushed at once; to flush later is a bug of its own (99baac21e458)."""
+        """madvise_free_pte_range(). The TLBs are flushed at once; a late flush is another bug (99baac21e458)."""
         mm, task = vma.vm_mm, self.current
         yield "madvise_free_pte_range: ptl"
         while not mm.ptl.acquire(task):
@@ -164,7 +164,7 @@ class MadvFree(Kernel):
         return not page.PG_dirty
 
     def get_user_pages_fast(self, mm: Mm, addr: int) -> Page | None:
-        """get_user_pages_fast(), arch/x86/mm/gup.c, of one page to be written: no lock is taken, nothing is marked."""
+        """get_user_pages_fast(), arch/x86/mm/gup.c, of one page to be written: without a lock or a mark."""
         pte = mm.pte[addr]
         if not self.arch.pte_dirty or type(pte) is not Pte or not pte.bits & WRITE:
             return None

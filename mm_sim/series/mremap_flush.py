@@ -1,4 +1,4 @@
-"""The fix of 2018 for the late flush of mremap(): for every present pte the TLBs are flushed before the ptl is dropped."""
+"""The fix of 2018 for the late flush of mremap(): the TLBs are flushed for each pte, before the ptl is dropped."""
 
 from mm_sim.mm import Vma
 from mm_sim.page import Pte

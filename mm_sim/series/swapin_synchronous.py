@@ -26,7 +26,7 @@ class SwapinSynchronous(Kernel):
         """Where the fix lets the slot go."""
 
     def do_swap_page(self, mm: Mm, vma: Vma, address: int, write: bool, entry: SwapSlot) -> Steps[Fault]:
-        """do_swap_page(): past the swap cache if the slot is not there and has this pte alone (__swap_count() == 1)."""
+        """do_swap_page(): past the swap cache if the slot is not in it and this pte is its only user."""
         if entry.page is not None or entry.map != 1:
             return (yield from super().do_swap_page(mm, vma, address, write, entry))
         task = self.current

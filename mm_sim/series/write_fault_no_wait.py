@@ -1,7 +1,7 @@
 """do_wp_page() as it was until July 2007: a write fault does not wait for write-back that has the page locked.
 
-clear_page_dirty_for_io() cleans the ptes and then clears PG_dirty. A fault in between makes the pte writable and finds
-PG_dirty still set: later stores leave no record, and msync() and fsync() miss them. The fix is 2.6.26.
+clear_page_dirty_for_io() cleans the ptes and then clears PG_dirty. A fault in between makes the pte writable and
+finds PG_dirty still set: later stores leave no record, and msync() and fsync() miss them. The fix is 2.6.26.
 """
 
 from mm_sim.kernel import Kernel
