@@ -119,7 +119,8 @@ def store(s: System, process: int, page: int) -> Steps[None]:
             return
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
-    if target.mapcount != 1 or not target.PG_anon or (target.private is not None and target.private.map > 1):
+    alone = target.mapcount == 1 and target.count == 1 + target.PG_swapcache
+    if not alone or not target.PG_anon or (target.private is not None and target.private.map > 1):
         kernel.suspect = True
     if target.PG_swapcache and not target.PG_dirty:
         kernel.mark("store while in the swap cache with PG_dirty clear")

@@ -1,7 +1,7 @@
 """do_wp_page() as it was until 23 June 2008: the old page loses a mapcount before its pte is switched.
 
-In between another process finds itself the last user of the page, makes it writable and stores to it, and a thread
-that still has the old translation sees that store. The fix is 2.6.26.
+In between another process finds itself the last user of the page, makes it writable and stores to it: a thread of the
+first one, which still has the old translation, sees that store. The fix is 2.6.26.
 """
 
 from mm_sim.kernel import Kernel
@@ -17,7 +17,7 @@ class CowRmapFirst(Kernel):
     title = "before: mm: fix race in COW logic"
     posted = "until commit 945754a1754f, 23 June 2008, Nick Piggin"
     applies_to = "2.6.26"
-    expected = "safe"
+    expected = "loses"
 
     def wp_may_reuse(self, old_page: Page) -> bool:
         if not old_page.PG_anon or not old_page.lock.trylock(self.current):
