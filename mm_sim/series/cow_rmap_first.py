@@ -17,7 +17,7 @@ class CowRmapFirst(Kernel):
     title = "before: mm: fix race in COW logic"
     posted = "until commit 945754a1754f, 23 June 2008, Nick Piggin"
     applies_to = "2.6.26"
-    expected = "loses"
+    expected = "unknown"
 
     def wp_may_reuse(self, old_page: Page) -> bool:
         if not old_page.PG_anon or not old_page.lock.trylock(self.current):

@@ -24,6 +24,7 @@ class WpLockPage(Kernel):
         task = self.current
         old_page = orig_pte.page
         if old_page.PG_anon and old_page.lock.busy():
+            self.mark("page locked by someone else in do_wp_page")
             old_page.count += 1
             mm.ptl.release(task)
             while not old_page.lock.acquire(task):
