@@ -232,7 +232,7 @@ def exit_(s: System, process: int) -> Steps[None]:
 
 def can_mprotect(s: System, process: int, page: int, prot: int) -> bool:
     space = s.space_of(process)
-    return mapped(s, process, page) and space is not None and space.writable[page] != bool(prot & VM_WRITE)
+    return can_go(s, process, page) and space is not None and space.writable[page] != bool(prot & VM_WRITE)
 
 
 def mprotect(s: System, process: int, page: int, prot: int) -> Steps[None]:
@@ -305,10 +305,13 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
-    """The tracee is stopped, and no thread of the tracer."""
+    """The tracee is stopped, and no thread of the tracer. A write to a private read-only mapping is forced."""
     traced = s.kernel.tasks[tracee]
     tracer = s.kernel.tasks[process].mm
-    return tracer is not None and tracer is not traced.mm and traced.steps is None and writable(s, tracee, page)
+    if tracer is None or tracer is traced.mm or traced.steps is not None or not mapped(s, tracee, page):
+        return False
+    space = s.ghost.spaces[_mm(s, tracee)]
+    return space.writable[page] or not space.shared[page]
 
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
