@@ -94,4 +94,3 @@ class InvalidateUnlocked(Kernel):
         mapping.pages[page.index] = None
         page.mapping = None
         page.tag_dirty = False
-        self.suspect = True
