@@ -42,6 +42,13 @@ class Waitable(Protocol):
 #: An interruptible piece of kernel code: yields labels and waitables, returns T.
 Steps = Generator["str | Waitable", None, T]
 
+
+def no_steps() -> Steps[None]:
+    """What an interruptible function returns that has nothing to do."""
+    return
+    yield
+
+
 # The order of locks, outermost first (kernel.md section 8, mm/rmap.c). Each has four bits in `Task.held`,
 # so that one comparison sees whether a lock of the same or of an inner rank is already held.
 I_MUTEX, MMAP_SEM, PAGE_LOCK, I_MMAP_LOCK, ANON_VMA_LOCK, PTL, TREE_LOCK = (1 << 4 * rank for rank in range(7))

@@ -50,6 +50,10 @@ class PageAlloc(State):
         """mark_page_accessed(), mm/swap.c, without the activation: see Page."""
         page.PG_referenced = True
 
+    def SetPageDirty(self, page: Page) -> None:
+        """SetPageDirty(), include/linux/page-flags.h: the flag alone; see set_page_dirty()."""
+        page.PG_dirty = True
+
     def set_new_page_uptodate(self, page: Page) -> None:
         """__SetPageUptodate(), include/linux/page-flags.h: for a new page nobody else sees.
 

@@ -56,7 +56,7 @@ class SwapState(Filemap):
                 self.mark("swap full")
                 return False
             if (yield from self.add_to_swap_cache(page, entry)):
-                page.PG_dirty = True
+                self.SetPageDirty(page)
                 return True
             self.swap_free(entry)
 
