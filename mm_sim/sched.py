@@ -1,7 +1,7 @@
 """Tasks, locks and preemption points: who may run, and who has to wait.
 
 Kernel code that another CPU can interrupt is a generator. It yields the label of a preemption point
-(`"function: where"`), or the object it waits for. This module may use the standard library only.
+(`"function: where"`), or the object it waits for. This module may use `fields` and the standard library only.
 
 A lock is taken with one line, which both waits and keeps the order of locks:
 
@@ -14,7 +14,9 @@ It stands in place of `yield from mm.ptl.acquire(task)`: a generator less for ea
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from mm_sim.fields import has_fields
 
 if TYPE_CHECKING:
     from mm_sim.mm import Mm
@@ -54,6 +56,7 @@ def no_steps() -> Steps[None]:
 I_MUTEX, MMAP_SEM, PAGE_LOCK, I_MMAP_LOCK, ANON_VMA_LOCK, PTL, TREE_LOCK = (1 << 4 * rank for rank in range(7))
 
 
+@has_fields("task")
 class Task:
     """A thread of execution on a CPU of its own: a thread of a process, or a kernel thread.
 
@@ -63,7 +66,7 @@ class Task:
     `waits` is the object it is blocked on. `held` counts locks by rank.
     """
 
-    __slots__ = ("held", "mm", "name", "op", "point", "steps", "tlb", "waits")
+    __slots__ = ("held", "mm", "name", "op", "own", "point", "steps", "tlb", "waits")
 
     def __init__(self, name: int) -> None:
         self.name = name
@@ -74,6 +77,7 @@ class Task:
         self.point: str | None = None
         self.waits: Waitable | None = None
         self.held = 0
+        self.own: dict[str, Any] = {}
 
 
 class Lock:

@@ -21,7 +21,9 @@ from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 from mm_sim.address_space import AddressSpace
+from mm_sim.fields import Kept, bring_back, declared, keep
 from mm_sim.ghost import File, Space, Value
+from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
@@ -104,6 +106,8 @@ class Saved(NamedTuple):
     last_value: int
     spaces: dict[object, Space]
     promises: list[tuple[Space, Space]]
+    #: Fields of a patch.
+    own: list[Kept]
 
 
 def save(system: System) -> Saved:
@@ -135,7 +139,13 @@ def save(system: System) -> Saved:
         system.last_value,
         ghost.spaces.copy(),
         [(space, space.copy()) for space in spaces],
+        [keep(owner) for owner in _owners(kernel, vmas) if owner.own] if any(declared(type(kernel)).values()) else [],
     )
+
+
+def _owners(kernel: Kernel, vmas: Iterable[Vma]) -> Iterable[Any]:
+    """What can have fields of a patch."""
+    return (kernel, *kernel.frames, *kernel.files, *kernel.tasks, *kernel.mms, *vmas)
 
 
 def restore(system: System, saved: Saved) -> None:
@@ -189,6 +199,8 @@ def restore(system: System, saved: Saved) -> None:
     ghost.spaces = saved.spaces.copy()
     for space, was in saved.promises:
         space.become(was)
+    for kept in saved.own:
+        bring_back(kept)
 
 
 def _save_file(file: AddressSpace, ghost: File) -> tuple[_Fields, tuple[list[Any], ...], File, _Fields]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mm_sim.fields import declared, first
 from mm_sim.kernel.state import State
 from mm_sim.page import Page
 from mm_sim.sched import KernelBug
@@ -19,6 +20,8 @@ class PageAlloc(State):
             return None
         page = self.free.pop()
         page.count = 1
+        if page.own:
+            page.own = first(declared(type(self))["page"])
         return page
 
     def put_page(self, page: Page) -> None:
