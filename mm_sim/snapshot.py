@@ -105,9 +105,9 @@ class Saved(NamedTuple):
     files: list[tuple[_Fields, tuple[list[Any], ...], File, _Fields]]
     last_value: int
     spaces: dict[object, Space]
-    promises: list[tuple[Space, Space]]
     #: Fields of a patch.
     own: list[Kept]
+    promises: list[tuple[Space, Space]]
 
 
 def save(system: System) -> Saved:
@@ -138,8 +138,8 @@ def save(system: System) -> Saved:
         [_save_file(file, ghost.files[file]) for file in kernel.files],
         system.last_value,
         ghost.spaces.copy(),
-        [(space, space.copy()) for space in spaces],
         [keep(owner) for owner in _owners(kernel, vmas) if owner.own] if any(declared(type(kernel)).values()) else [],
+        [(space, space.copy()) for space in spaces],
     )
 
 
