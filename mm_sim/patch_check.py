@@ -62,7 +62,7 @@ def check(kernel: type[Kernel], module: ModuleType, tree: ast.Module) -> None:
         value = vars(kernel).get(function.name) if isinstance(function, ast.FunctionDef) else None
         if isinstance(value, FunctionType):
             assert isinstance(function, ast.FunctionDef)
-            _check_method(kernel, function, value, used)
+            _check_method(kernel, function, inspect.unwrap(value), used)
 
 
 def check_module(kernel: type[Kernel], module: ModuleType, tree: ast.Module) -> None:
@@ -159,7 +159,7 @@ def _result(function: FunctionType) -> object:
         return None if re.search(r"\b(None|Any|object|Optional|NoReturn|Never)\b", hint) else hint
     if typing.get_origin(hint) is Generator:
         return typing.get_args(hint)[2]
-    return hint
+    return None if inspect.isgeneratorfunction(function) else hint
 
 
 def _may_be_none(hint: object) -> bool:

@@ -327,7 +327,7 @@ def _put_steps(found: list[object], steps: object, outer: list[object]) -> None:
             known = (values, steps.__name__, steps.__qualname__)
             for value in gc.get_referents(steps):  # and what an expression or a loop is in the midst of
                 if type(value) not in _NO_VALUES and not any(value is one for one in known):
-                    found.append(Alien(value))
+                    _put(found, "", value, False, outer, inner)
         steps = inner
     if steps is not None:
         found.append(Alien(steps))
@@ -356,7 +356,7 @@ def _put(
 
 
 def _put_code(found: list[object], value: Any, outer: list[object]) -> None:
-    """Put down a function that a local refers to, with what it has kept of where it was made, or steps not yet run."""
+    """Put down a function that a local refers to, with its cells and defaults, or steps not yet run."""
     if type(value) is GeneratorType:
         _put_steps(found, value, outer)
     elif type(value) is MethodType:
@@ -748,8 +748,8 @@ class _Writer:
             self.many(reduced[1:])
         else:
             raise NoKey(
-                f"a {kind.__name__} is held across a preemption point, and no key of a state can say what it is: hold "
-                f"numbers, flags, text, objects of the model, or lists and tuples of these"
+                f"a {kind.__name__} is held across a preemption point, and no key of a state can have it: hold "
+                "numbers, flags, text, objects of the model, or lists and tuples of these"
             )
 
     def container(self, thing: Any) -> None:

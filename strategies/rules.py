@@ -635,6 +635,10 @@ def check_rules(kernel: type[Kernel]) -> None:
         taken.add(rule.name)
 
 
+def _are_tasks(values: tuple[Any, ...]) -> bool:
+    return all(any(value is task for task in TASKS) for value in values)  # a page equals a task as a number
+
+
 def _named_first(call: ast.Call) -> list[ast.expr]:
     return [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
 
@@ -657,7 +661,7 @@ def _wrong_with(rule: Rule, taken: set[str]) -> str:
             return f"no argument can be called {argument!r}"
     if rule.steps is not None and rule.action is not None:
         return "it has steps and an action: an operation is one or the other"
-    if rule.action is None and not set(known[next(iter(rule.arguments.values()), "page")]) <= {*TASKS}:
+    if rule.action is None and not _are_tasks(known[next(iter(rule.arguments.values()), "page")]):
         return "its first argument must name the task that runs it, such as a process"
     for what in ("when", "steps", "action", "same"):
         function = getattr(rule, what)

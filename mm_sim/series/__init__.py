@@ -121,14 +121,15 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(path: Path, source: bytes) -> ast.Module:
+    if _DIFF.match(source) or b"\0" in source:
+        raise SeriesError(f"{path}: no Python file: {_HOW}")
     try:
         return ast.parse(source.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = source[: error.start].count(b"\n") + 1
         raise SeriesError(f"{path}:{line}: is not UTF-8: save it as UTF-8") from None
     except SyntaxError as error:
-        hint = "" if path.suffix == ".py" and not _DIFF.match(source) else f": {_HOW}"
-        raise SeriesError(f"{path}:{error.lineno}: {error.msg}{hint}") from error
+        raise SeriesError(f"{path}:{error.lineno}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise SeriesError(f"{path}: is no Python: {error}: {_HOW}") from error
 
