@@ -241,6 +241,14 @@ class _Names:
         # a generator of something else, say of vmas, is no step
         return name in self.run or any(isinstance(one, FunctionType) and _says_steps(one) for one in every)
 
+    def is_foreign(self, function: ast.expr) -> bool:
+        """Whether a function or class that is called is a library's, so that nothing is known of what it gives."""
+        while isinstance(function, ast.Attribute):
+            function = function.value
+        value = self.globals.get(function.id) if isinstance(function, ast.Name) else None
+        module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "mm_sim")
+        return isinstance(module, str) and module.partition(".")[0] not in ("mm_sim", self.module.__name__)
+
     def is_kernel(self, name: str) -> bool:
         value = self.globals.get(name)
         return isinstance(value, type) and issubclass(value, Kernel)
@@ -727,8 +735,19 @@ def _check_attributes(known: _Names, function: ast.FunctionDef) -> None:
     parent = known.parents.get(function)
     of_kernel = isinstance(parent, ast.ClassDef) and _is_kernel(parent, known.module)
     mine = set(dir(known.kernel)) if of_kernel else known.known
+    foreign = {
+        target.id
+        for node in _own(function.body)
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        and isinstance(node.value, ast.Call)
+        and known.is_foreign(node.value.func)
+        for target in _targets(node)
+        if isinstance(target, ast.Name)
+    }
     for node in _own(function.body):
         if not isinstance(node, ast.Attribute) or (node.attr.startswith("__") and node.attr.endswith("__")):
+            continue
+        if isinstance(node.value, ast.Name) and node.value.id in foreign:
             continue
         on_self = of_kernel and _is_name(node.value, "self")
         if isinstance(node.ctx, ast.Load):

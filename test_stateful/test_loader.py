@@ -291,6 +291,11 @@ LEGAL = {
         def put_page(self, page):
             super().put_page(page)
     """,
+    "an object of a library": """
+        def lru_cache_add_active(self, page: Page) -> None:
+            space = types.SimpleNamespace()
+            space.of_its_own = page
+    """,
     "steps of a function of the module": """
         def page_remove_rmap(self, page: Page) -> Steps[None]:
             yield from stepping(self, page)
@@ -303,7 +308,7 @@ LEGAL = {
     """,
 }
 BEFORE = """
-import enum, itertools, math
+import enum, itertools, math, types
 from contextlib import contextmanager
 from collections import deque
 from collections.abc import Iterator
