@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from strategies.unpatched import UNPATCHED
+
 from mm_sim.sched import KernelBug
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
@@ -23,7 +25,6 @@ from strategies.corpus import Store
 from strategies.finds import Finds
 from strategies.plan import WALKED, Job, kernel_of, plan
 from strategies.tally import Tally, total
-from strategies.unpatched import UNPATCHED
 from strategies.walk import Walk
 
 PAGE = Path(__file__).with_suffix(".md")

@@ -1,7 +1,7 @@
 """Tasks, locks and preemption points: who may run, and who has to wait.
 
 Kernel code that another CPU can interrupt is a generator. It yields the label of a preemption point
-(`"function: where"`), or the object it waits for. May import `names` only.
+(`"function: where"`), or the object it waits for. May import `fields` and `names` only.
 
 A lock is taken with one line, which both waits and keeps the order of locks:
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from mm_sim.fields import has_fields
 from mm_sim.names import TASKS
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ class Waitable(Protocol):
 #: An interruptible piece of kernel code: yields labels and waitables, returns T.
 Steps = Generator["str | Waitable", None, T]
 
+
+def no_steps() -> Steps[None]:
+    """What an interruptible function returns that has nothing to do."""
+    return
+    yield
+
+
 # The order of locks, outermost first (kernel.md section 8, mm/rmap.c). Each has four bits in `Task.held`,
 # so that one comparison sees whether a lock of the same or of an inner rank is already held.
 _NAMES: Final = ("i_mutex", "mmap_sem", "page lock", "i_mmap_lock", "anon_vma lock", "ptl", "tree_lock")
@@ -80,6 +88,7 @@ def _names(held: int) -> str:
     return ", ".join(name if n == 1 else f"{n} x {name}" for name, n in counts if n)
 
 
+@has_fields("task")
 class Task:
     """A thread of execution on a CPU of its own: a thread of a process, or a kernel thread.
 
@@ -89,7 +98,7 @@ class Task:
     `waits` is the object it is blocked on. `held` counts locks by rank.
     """
 
-    __slots__ = ("held", "mm", "name", "op", "point", "steps", "tlb", "waits")
+    __slots__ = ("held", "mm", "name", "op", "own", "point", "steps", "tlb", "waits")
 
     def __init__(self, name: int) -> None:
         self.name = name
@@ -100,6 +109,7 @@ class Task:
         self.point: str | None = None
         self.waits: Waitable | None = None
         self.held = 0
+        self.own: dict[str, Any] = {}
 
     def locks(self) -> str:
         """What it holds, in words."""

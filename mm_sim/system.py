@@ -13,6 +13,7 @@ from typing import Any
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.bookkeeping import recount
+from mm_sim.fields import declared
 from mm_sim.ghost import Ghost, Space, Value
 from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
@@ -116,12 +117,12 @@ class System:
         self.ghost = Ghost()
         self.last_value = ZERO
         first = self.kernel.tasks[PROCESSES[0]]
-        first.mm = mm = Mm(first.name, scope.pages)
+        first.mm = mm = Mm(first.name, scope.pages, declared(kernel))
         mm.mmap.append(Vma(mm, 0, scope.pages, VM_READ | VM_WRITE, 0))
         self.kernel.mms.append(mm)
         self.ghost.exec(mm, scope.pages)
         for name in scope.files:
-            file = AddressSpace(name, scope.pages)
+            file = AddressSpace(name, scope.pages, declared(kernel))
             self.kernel.files.append(file)
             self.ghost.creat(file, scope.pages, file.i_size)
         if scope.files:

@@ -33,7 +33,7 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
     Page: ("migration", "pfn", "ptes"),
     AddressSpace: ("accounts_dirty", "name", "page_mkwrite", "shmem"),
     SwapSlot: ("number",),
-    Mm: ("name", "tlbs"),
+    Mm: ("fields", "name", "tlbs"),
     Task: ("held", "name", "steps"),
     State: (
         "arch",
@@ -192,7 +192,7 @@ class Viewer:
         written: dict[str, str] = {}
         if type(thing) not in self.slots:
             self.slots[type(thing)] = _slots(type(thing))
-        for slot in self.slots[type(thing)]:
+        for slot in (*self.slots[type(thing)], *getattr(thing, "own", ())):
             value = getattr(thing, slot)
             if slot in _ONLY_WITH and not getattr(thing, _ONLY_WITH[slot]):
                 written[slot] = ""
@@ -238,6 +238,8 @@ class Viewer:
                 return self.text(value.writer) or self.text(value.readers)
             case list() | tuple():
                 return ", ".join(map(self.text, value))
+            case dict():
+                return ", ".join(f"{self.text(key)}: {self.text(one)}" for key, one in value.items())
         if type(value).__name__.startswith("_"):  # what a task waits for
             return type(value).__name__.strip("_").lower()
         self.found.append(value)
@@ -257,4 +259,4 @@ def _slots(cls: type) -> tuple[str, ...]:
     """The slots of a class that are shown."""
     left_out = {name for base, names in _LEFT_OUT.items() if issubclass(cls, base) for name in names}
     slots = [slot for base in cls.__mro__ for slot in vars(base).get("__slots__", ())]
-    return tuple(slot for slot in slots if slot not in left_out)
+    return tuple(slot for slot in slots if slot not in left_out and slot != "own")  # a patch's are shown by name

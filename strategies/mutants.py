@@ -28,7 +28,7 @@ from mm_sim.system import Scope
 
 #: Calls that are not made, and what is answered in their place: nothing was dirty; every lock is free.
 CALLS: Final[dict[str, bool]] = {
-    **dict.fromkeys(("set_page_dirty", "set_page_dirty_lock"), False),
+    **dict.fromkeys(("SetPageDirty", "set_page_dirty", "set_page_dirty_lock"), False),
     **dict.fromkeys(("page_test_dirty", "page_clear_dirty"), False),
     **dict.fromkeys(("page_mkclean", "page_mkclean_file", "page_mkclean_one"), False),
     **dict.fromkeys(("flush_tlb_page", "flush_tlb_mm"), False),

@@ -8,8 +8,12 @@ index into something earlier steps change, so a step means the same when others 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Mapping
+from inspect import getsourcefile, isfunction, signature
 from itertools import product
+from keyword import iskeyword
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -33,10 +37,13 @@ from mm_sim.names import (
     SHARED,
     SHM,
     SWAPOFF,
+    TASKS,
     Name,
 )
 from mm_sim.page import ZERO, Page
+from mm_sim.patch_check import is_interruptible
 from mm_sim.sched import Steps
+from mm_sim.series import SeriesError
 from mm_sim.system import Loss, Rule, Scope, System
 
 
@@ -588,8 +595,84 @@ RULES = (
 
 
 def table(kernel: type[Kernel]) -> tuple[Rule, ...]:
-    """The rules for a kernel: the common ones and those its series brings."""
-    return (*RULES, *kernel.rules)
+    """The rules for a kernel: the common ones and those its series brings. Raises SeriesError (`check_rules`)."""
+    known = _TABLES.get(kernel)
+    if known is None:
+        check_rules(kernel)
+        known = _TABLES[kernel] = (*RULES, *kernel.rules)
+    return known
+
+
+_TABLES: dict[type[Kernel], tuple[Rule, ...]] = {}
+#: A machine that has all there is.
+_ALL = Scope(processes=2, pages=2, files=FILES, also=("threads", "pins", "migration"))
+
+
+def check_rules(kernel: type[Kernel]) -> None:
+    """Check the rules that a series brings. Raises SeriesError with file, line and what to do."""
+    if not kernel.rules:
+        return
+    owner = next(cls for cls in kernel.__mro__ if "rules" in vars(cls))
+    file = Path(getsourcefile(owner) or "?")
+    tree = ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module([], [])
+    taken = {rule.name for rule in RULES}
+    for rule in kernel.rules:
+        wrong = _wrong_with(rule, taken)
+        if wrong:
+            name = getattr(rule, "name", None)
+            lines = (
+                node.lineno
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call)
+                and any(isinstance(arg, ast.Constant) and arg.value == name for arg in _named_first(node))
+            )
+            at = max(lines, default=1)
+            raise SeriesError(f"{file}:{at}: rule {name}: {wrong}")
+        taken.add(rule.name)
+
+
+def _are_tasks(values: tuple[Any, ...]) -> bool:
+    return all(any(value is task for task in TASKS) for value in values)  # a page equals a task as a number
+
+
+def _named_first(call: ast.Call) -> list[ast.expr]:
+    return [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
+
+
+def _wrong_with(rule: Rule, taken: set[str]) -> str:
+    """What is wrong with a rule, and what to do; empty if nothing is."""
+    if not isinstance(rule, Rule):
+        return f"rules has a {type(rule).__name__}: write Rule(name, arguments, when, steps)"
+    if not isinstance(rule.name, str) or not rule.name.isidentifier() or iskeyword(rule.name):
+        return "its name must be an identifier: it is called as state.NAME(...)"
+    if rule.name in taken:
+        return "there is one of that name already: give it another name"
+    if not isinstance(rule.arguments, dict):
+        return "its arguments are a dict of names and domains"
+    known = domains(_ALL)
+    for argument, domain in rule.arguments.items():
+        if domain not in known:
+            return f"there is no domain {domain!r} for {argument}; there are: {', '.join(known)}"
+        if not argument.isidentifier() or iskeyword(argument) or argument == "stop":
+            return f"no argument can be called {argument!r}"
+    if rule.steps is not None and rule.action is not None:
+        return "it has steps and an action: an operation is one or the other"
+    if rule.action is None and not _are_tasks(known[next(iter(rule.arguments.values()), "page")]):
+        return "its first argument must name the task that runs it, such as a process"
+    for what in ("when", "steps", "action", "same"):
+        function = getattr(rule, what)
+        if function is None and what != "when":
+            continue
+        if what == "steps" and not (
+            isfunction(function) and (is_interruptible(function) or "<" in function.__name__)
+        ):
+            return "its steps must be a generator, or a function that returns steps"
+        try:
+            signature(function).bind(None, *rule.arguments)
+        except (TypeError, ValueError) as error:
+            takes = ", ".join(("system", *rule.arguments))
+            return f"its {what} is called with ({takes}): {error}"
+    return ""
 
 
 def stops(kernel: type[Kernel], rule: Rule) -> tuple[str | None, ...]:

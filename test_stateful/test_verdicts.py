@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
+from strategies.unpatched import search, unchanged
 
 from docs.billion import Mended
 from mm_sim.arch import ARCHES
@@ -16,7 +17,6 @@ from strategies.explore import SCOPES, Result, Search
 from strategies.plan import WALKED
 from strategies.reproducer import FOLDER, Told, told
 from strategies.rules import RULES
-from strategies.unpatched import search, unchanged
 from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
 from strategies.walk import Walk
 

@@ -196,7 +196,7 @@ class Filemap(PageWriteback):
             mapping.i_size = max(mapping.i_size, index + 1)
             page.lock.release(task)
             yield "shmem_write_end: page unlocked"
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
         else:
             yield from self.set_page_dirty(page)
             self.set_page_uptodate(page)

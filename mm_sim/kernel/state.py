@@ -6,15 +6,21 @@ Holds what every kernel module shares: frames, swap slots, address spaces, tasks
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import Arch
+from mm_sim.fields import Fields, declared, first
 from mm_sim.mm import Mm
 from mm_sim.page import Page, PteVal, SwapSlot
 from mm_sim.sched import TREE_LOCK, Lock, Task
 
 
 class State:
-    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space, `files`."""
+    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space, `files`.
+
+    `fields` are those of a patch (`mm_sim.fields`), `own` has the kernel's.
+    """
 
     __slots__ = (
         "arch",
@@ -25,12 +31,16 @@ class State:
         "marks",
         "mms",
         "nr_swap_pages",
+        "own",
         "pages",
         "slots",
         "swap_on",
         "tasks",
         "tree_lock",
     )
+
+    #: Fields of a patch: their first values, by kind of object.
+    fields: ClassVar[Fields] = {}
 
     def __init__(self, arch: Arch, tasks: int, pages: int, frames: int, slots: int, marks: dict[str, int]):
         self.arch = arch
@@ -46,6 +56,12 @@ class State:
         self.tasks = [Task(n) for n in range(tasks)]
         self.current = self.tasks[0]
         self.marks = marks
+        fields = declared(type(self))
+        self.own = first(fields["kernel"])
+        for page in self.frames:
+            page.own = first(fields["page"])
+        for task in self.tasks:
+            task.own = first(fields["task"])
 
     def mark(self, situation: str) -> None:
         """Count a noteworthy situation."""

@@ -54,7 +54,7 @@ class SwapState(Filemap):
                 self.mark("swap full")
                 return False
             if (yield from self.add_to_swap_cache(page, entry)):
-                page.PG_dirty = True
+                self.SetPageDirty(page)
                 return True
             self.swap_free(entry)
 
