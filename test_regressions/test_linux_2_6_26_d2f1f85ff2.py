@@ -2,7 +2,7 @@
 
 P1 must read 2 at page C and would read 1. 2 was stored in step 3, store(C) by
 P1. Nothing had to remember it: no older copy was on the way to be read. In step
-16, resume() by swapoff, delete_from_swap_cache() (kernel/swap_state.py:67) left
+16, resume() by swapoff, delete_from_swap_cache() (kernel/swap_state.py:65) left
 P1 without it.
 
     CPU0: P1  CPU1: P2        CPU2: P3          CPU3: kswapd      CPU4: swapoff     I/O

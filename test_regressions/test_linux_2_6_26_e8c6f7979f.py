@@ -2,7 +2,7 @@
 
 P1 must read 0 at page A and would read -1. Nothing had to remember it: no older
 copy was on the way to be read. In step 14, resume() by swapoff,
-delete_from_swap_cache() (kernel/swap_state.py:67) left P1 without it.
+delete_from_swap_cache() (kernel/swap_state.py:65) left P1 without it.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
  1  load(A)
