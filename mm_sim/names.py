@@ -30,10 +30,6 @@ class Name(int):
     def __repr__(self) -> str:
         return self.name
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """A name is the same object in every process."""
-        return _same, (int(self), self.name)
-
 
 #: Kernel tasks come first in the list of tasks, so that a process keeps its index whatever the scope.
 KSWAPD, DIRECT, SWAPOFF, PDFLUSH = (Name(i, n) for i, n in enumerate(("kswapd", "direct", "swapoff", "pdflush")))
@@ -53,13 +49,7 @@ READ, READ_WRITE = Name(1, "R"), Name(3, "RW")
 #: What mmap(2) is asked for.
 PRIVATE, SHARED = Name(0, "PRIVATE"), Name(8, "SHARED")
 
-_NAMES = (*KERNEL_TASKS, *PROCESSES, *PAGES, *FILES, NOBODY, READ, READ_WRITE, PRIVATE, SHARED)
-BY_NAME = {name.name: name for name in _NAMES}
-
-
-def _same(value: int, name: str) -> Name:
-    return next(one for one in _NAMES if one == value and one.name == name)
-
+BY_NAME = {n.name: n for n in (*KERNEL_TASKS, *PROCESSES, *PAGES, *FILES, NOBODY, READ, READ_WRITE, PRIVATE, SHARED)}
 
 kswapd, direct, swapoff, pdflush, nobody = KSWAPD, DIRECT, SWAPOFF, PDFLUSH, NOBODY
 ext2, xfs, tmpfs, shm = FILES

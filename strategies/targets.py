@@ -7,7 +7,7 @@ tier. All of it is data and arithmetic on the call graph. May use `mm_sim`, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from types import FunctionType
@@ -89,10 +89,9 @@ _NEAREST: Final = 3
 
 
 @cache
-def _methods(kernel: Hashable) -> dict[str, list[FunctionType]]:
+def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
     """The functions of a kernel by name, in all the classes that define them."""
     found: dict[str, list[FunctionType]] = {}
-    assert isinstance(kernel, type)
     for cls in kernel.__mro__[:-1]:
         for name, value in vars(cls).items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
@@ -106,7 +105,7 @@ def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
 
     A name stands for every function of the kernel, and of the module, that has it: too much rather than too little.
     """
-    methods = _methods(kernel)
+    methods = _methods(kernel)  # type: ignore[arg-type]
     found: dict[str, int] = {}
     seen = {function}
     layer = [function]

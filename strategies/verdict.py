@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, cast
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
-from mm_sim.sched import KernelBug
+from mm_sim.sched import KernelBug, watchdog
 from mm_sim.system import Loss, Rule, Scope
 from strategies.comparison import Base, failure
 from strategies.coverage import Coverage, Function, changed, functions_of, watch
@@ -381,10 +381,11 @@ class _Judge:
 
     def run(self, deadline: float, stop: Callable[[int, bool], float | None]) -> None:
         """Work until `deadline`, or what `stop` says of the phase and of whether a loss was found."""
-        for phase in self.slices:
-            until = stop(phase, any(work.done for work in self.works))
-            if time.monotonic() >= (deadline if until is None else min(until, deadline)):
-                return
+        with watchdog():
+            for phase in self.slices:
+                until = stop(phase, any(work.done for work in self.works))
+                if time.monotonic() >= (deadline if until is None else min(until, deadline)):
+                    return
 
 
 def judge(
