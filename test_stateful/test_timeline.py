@@ -15,7 +15,7 @@ from mm_sim.series import load
 from mm_sim.system import SMALL, Scope, System
 from mm_sim.view import View, Viewer, changes
 from strategies.reproducer import FOLDER, Live, Replay, docstring, read
-from strategies.timeline import FORGOTTEN_MARK, LOST_MARK, WIDTH, Run, _shown, text, timeline, trace, words
+from strategies.timeline import BLAMED_MARK, LOST_MARK, WIDTH, Run, _shown, text, timeline, trace, words
 
 STORED = sorted(FOLDER.glob("test_*.py"))
 RACE = FOLDER / "test_zap_only_1321f6851a.py"
@@ -59,7 +59,7 @@ def test_step_that_nobody_interrupts_is_one_row() -> None:
 
 def test_the_rows_that_forget_and_lose_are_marked() -> None:
     marked = {row.mark: (row.step + 1, row.text) for row in run_of(LOCK).rows if row.mark}
-    assert marked == {FORGOTTEN_MARK: (9, "page_zap_rmap()"), LOST_MARK: (10, "remove_mapping()")}
+    assert marked == {BLAMED_MARK: (9, "page_zap_rmap()"), LOST_MARK: (10, "remove_mapping()")}
 
 
 def test_words_name_the_record_who_dropped_it_and_the_content() -> None:
