@@ -1,10 +1,11 @@
 """Blame: the statement that a reviewer would mark as the cause of a loss.
 
-A losing run is done again with every line of kernel code traced (`Log`): each change of a page, a slot, a page table, a
-TLB or a file is kept with the statement that made it and the functions that were under way. Most rules below ask the
-log one question: since when, without a break until the loss, does a condition hold? The statement that made it true is
-the answer. Where no function of the patch was under way at that statement, the same steps are done on the patch's base,
-and the function of the patch at the first difference is named. May import the rest of `mm_sim`, patches excepted.
+A losing run is done again with every line of kernel code traced (`Log`): each change of a page, a slot, a page table,
+a TLB or a file is kept with the statement that made it and the functions that were under way. Most rules below ask
+the log one question: since when, without a break until the loss, does a condition hold? The statement that made it
+true is the answer. Where no function of the patch was under way at that statement, the same steps are done on the
+patch's base, and the function of the patch at the first difference is named. May import the rest of `mm_sim`, patches
+excepted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, GeneratorType, TracebackType
@@ -26,6 +28,8 @@ from mm_sim.page import DIRTY, GARBAGE, WRITE, ZERO, Migration, Page, Pte, PteVa
 from mm_sim.sched import Deadlock, KernelBug
 from mm_sim.system import PAST_END, Loss, Rule, Scope, System
 
+#: Where kernel code is called from.
+_SYSTEM = System.step.__code__.co_filename
 KERNEL_FOLDER = str(Path(__file__).parent / "kernel")
 
 #: What they do is decided by their callers.
@@ -89,7 +93,7 @@ class Endless(KernelBug):
 
 
 #: A step that executes more lines of kernel code is taken for endless: others execute some hundreds.
-LINES = 100_000
+LINES = 20_000
 
 
 # whose code it is
@@ -173,6 +177,7 @@ class State(NamedTuple):
     mms: dict[Mm, MmState]
     tlbs: tuple[dict[int, Pte] | None, ...]
     task_mms: tuple[Mm | None, ...]
+    busy: tuple[bool, ...]
     files: dict[AddressSpace, FileState]
     expected: Value
 
@@ -228,7 +233,7 @@ class Entry(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A function that has returned, or was interrupted: the entries there were, and the pte that it was to look at."""
+    """A function that has returned, or was interrupted: the entries so far, and the pte that it was to look at."""
 
     before: int
     step: int
@@ -304,7 +309,7 @@ class Log:
 
     def stack(self, frame: FrameType | None) -> Stack:
         found: list[Place] = []
-        while frame is not None:
+        while frame is not None and frame.f_code.co_filename != _SYSTEM:
             if self.is_kernel(frame.f_code.co_filename) and not frame.f_code.co_name.startswith("<"):
                 found.append((frame.f_code, frame.f_lineno))
                 if frame in self.made:
@@ -343,6 +348,7 @@ class Log:
             },
             tuple(None if task.tlb is None else task.tlb.copy() for task in kernel.tasks),
             tuple(task.mm for task in kernel.tasks),
+            tuple(task.steps is not None for task in kernel.tasks),
             {f: FileState(tuple(f.pages), tuple(f.swap), tuple(f.blocks), f.i_size) for f in kernel.files},
             self.expected(),
         )
@@ -366,7 +372,7 @@ class Log:
         return kernel.tasks[process].mm or next((mm for mm in kernel.mms if mm.name == process), None)
 
     def since(self, holds: Callable[[State], bool], upto: int) -> int | None:
-        """The entry that made a condition true which holds on until the entry `upto`; None if it does not hold there."""
+        """The entry that made a condition true, which holds until `upto`; None if it does not hold there."""
         i = upto
         if not holds(self.entries[i].state):
             return None
@@ -458,7 +464,7 @@ def content(value: int) -> str:
 
 
 class Finding(NamedTuple):
-    """What a rule has found: the cause, with what it is about, and its words; {cause} and {end} stand for statements."""
+    """What a rule has found: the cause, and its words, in which {cause} and {end} stand for statements."""
 
     cause: Spot
     story: tuple[tuple[int | None, str], ...]
@@ -474,21 +480,33 @@ def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], los
     log.run(steps)
     finding = (_Disk if loss.disk else _Read)(log, steps, loss).find()
     judge = _Judge(kernel, arch, scope, steps, log)
-    cause = judge.name(finding.cause, finding.pfn, finding.helpers)
-    end = cause if finding.end is None else (finding.end, judge.innermost(finding.end.stack) or cause[1])
-    names = {"cause": str(statement(cause[1])), "end": str(statement(end[1]))}
-    story = tuple((cause[0].step if i == -1 else i, said.format(**names)) for i, said in finding.story)
+    found = judge.differs(finding) or Part(finding.cause, judge.place(finding), "")
+    spot, place, differs = found
+    end = place if finding.end is None else judge.innermost(finding.end.stack) or place
+    names = {"cause": str(statement(judge.place(finding))), "end": str(statement(end))}
+    story = [(finding.cause.step if i == -1 else i, said.format(**names)) for i, said in finding.story]
+    if differs:
+        story.append((spot.step, f"{statement(place)} {differs}"))
+    ended = finding.end or spot
     return Report(
         loss,
         at,
-        statement(cause[1]),
-        statement(end[1]),
-        cause[0].step,
+        statement(place),
+        statement(end),
+        spot.step,
         finding.knew,
-        end[0].step,
-        story,
-        (cause[0].tick, end[0].tick),
+        ended.step,
+        tuple(story),
+        (spot.tick, ended.tick),
     )
+
+
+class Part(NamedTuple):
+    """The patch's part in a loss that a function of the base completes: where, and how the base differs."""
+
+    spot: Spot
+    place: Place
+    differs: str
 
 
 class _Judge:
@@ -514,96 +532,103 @@ class _Judge:
             found = (deciding or stack)[-1]
         return found
 
-    def name(self, cause: Spot, pfn: int | None, helpers: bool) -> tuple[Spot, Place]:
-        own = self.files[:1]
-        if not any(place[0].co_filename in own for place in cause.stack):
-            found = self.counterfactual(pfn)
-            if found is not None:
-                return found
-        place = self.innermost(cause.stack, helpers)
+    def place(self, finding: Finding) -> Place:
+        """Whose statement it was."""
+        place = self.innermost(finding.cause.stack, finding.helpers)
         if place is not None:
-            return cause, place
-        before = [ran for ran in self.log.ran if ran.tick <= cause.tick] or self.log.ran
-        return cause, before[-1].place
+            return place
+        before = [ran for ran in self.log.ran if ran.tick <= finding.cause.tick] or self.log.ran
+        return before[-1].place
 
-    def counterfactual(self, pfn: int | None) -> tuple[Spot, Place] | None:
-        """The patch's function where a run of the base first differs in what the kernel knows of the lost page."""
+    def differs(self, finding: Finding) -> Part | None:
+        """The patch's function where a run of the base first differs in what the kernel knows of the lost page.
+
+        None where the patch's own code was under way at the cause, and where the base loses, too, or does not differ.
+        """
         base = base_of(self.kernel)
-        if base is None or not self.files:
+        if base is None or any(place[0].co_filename in self.files[:1] for place in finding.cause.stack):
             return None
-        log = self.log
-        other = Log(base, self.arch, self.scope, log.victim)
-        known = [
-            step
-            for step in self.steps
-            if step.rule not in getattr(self.kernel, "rules", ()) or step.rule in base.rules
-        ]
-        if len(known) < len(self.steps):
+        if any(step.rule in self.kernel.rules and step.rule not in base.rules for step in self.steps):
             return None
-        done = other.run(known)
-        if other.loss is not None:
+        other = Log(base, self.arch, self.scope, self.log.victim)
+        done = other.run(self.steps)
+        if other.loss is not None or type(other.error) is type(self.log.error) is not type(None):
             return None
         for i in range(done):
-            one, two = _known(_after(log, i), pfn), _known(_after(other, i), pfn)
-            differ = {cell for cell in {**one, **two} if one.get(cell) != two.get(cell)}
-            if differ:
-                return self.differing(i, differ, pfn, other)
+            one, two = _known(_after(self.log, i), finding.pfn), _known(_after(other, i), finding.pfn)
+            differ = {cell: None for cell in (*one, *two) if one.get(cell) != two.get(cell)}
+            ran = self.writer(i, set(differ), finding.pfn, other) if differ else None
+            if ran is not None:
+                cell = min(differ, key=lambda cell: ("pte" not in cell, "TLB" not in cell, "PG_dirty" not in cell))
+                on = "2.6.26" if base is Kernel else base.__name__
+                was, now = two.get(cell, "none"), one.get(cell, "none")
+                said = f"caused the first difference to {on}: {cell} is {now}, not {was}"
+                return Part(Spot(ran.step, (ran.place,), ran.tick), ran.place, said)
         return None
 
-    def differing(self, i: int, differ: set[object], pfn: int | None, other: Log) -> tuple[Spot, Place] | None:
-        """By whom: whoever wrote it in the patch; else the patch's form of a function that writes it in the base."""
+    def writer(self, i: int, differ: set[str], pfn: int | None, other: Log) -> Ran | None:
+        """The patch's function that wrote it; its form of one that writes it in the base; or the last that ran."""
         log, file = self.log, self.files[0]
         mine = _writers(log, i, differ, pfn)
         for entry in mine:
-            place = self.of_patch(entry.stack)
-            if place is not None and place[0].co_filename == file:
-                return Spot(entry.step, entry.stack, entry.tick), place
+            for place in reversed(entry.stack):
+                if place[0].co_filename == file:
+                    return Ran(0, entry.step, entry.tick, place, None)
         ran = [ran for ran in log.ran if ran.place[0].co_filename == file and ran.step <= i]
         for entry in _writers(other, i, differ, pfn):
             for code, _ in reversed(entry.stack):
                 same = [one for one in ran if one.place[0].co_name == code.co_name]
                 if same:
-                    return Spot(same[-1].step, (same[-1].place,), same[-1].tick), same[-1].place
+                    return same[-1]
         if mine:
             ran = [one for one in ran if one.tick <= mine[0].tick]
-        return (Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick), ran[-1].place) if ran else None
+        return ran[-1] if ran else None
 
 
 def _after(log: Log, step: int) -> State:
-    return next(entry.state for entry in reversed(log.entries) if entry.step <= step)
+    return next((entry.state for entry in reversed(log.entries) if entry.step <= step), log.entries[0].state)
 
 
-def _known(state: State, pfn: int | None) -> dict[object, object]:
+#: What a task has begun, and may have been done with sooner than on the base.
+OPERATION = "the operation"
+
+
+def _known(state: State, pfn: int | None) -> dict[str, str]:
     """What the kernel knows of a page, comparable between two runs; of all pages for None."""
-    found: dict[object, object] = {}
+    found: dict[str, str] = {}
     slots = set()
     for n, page in enumerate(state.pages):
         if pfn is None or n == pfn:
             slots.add(page.private)
-            found |= {
-                (n, name): getattr(page, name) for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate")
-            }
-            found |= {
-                (n, "key"): page.key_c and page.mapcount > 0,
-                (n, "slot"): repr(page.private),
-                (n, "locked"): page.lock is not None,
-                (n, "free"): page.refs == 0,
-            }
+            for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate", "private"):
+                found[f"{name} of frame{n}"] = str(getattr(page, name))
+            found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
+            found[f"use of frame{n}"] = "free" if not page.refs else "locked" if page.lock is not None else "unlocked"
     for mm, kept in state.mms.items():
-        found |= {(mm.name, "pte", at): repr(pte) for at, pte in enumerate(kept.pte)}
+        found |= {
+            f"{TASKS[mm.name]!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte
+        }
     for task, tlb in enumerate(state.tlbs):
-        found |= {(task, "tlb", at): repr(pte) for at, pte in (tlb or {}).items()}
-    found |= {(slot.number, "map"): state.slots[slot.number][1] for slot in slots if slot is not None}
+        found |= {f"{TASKS[task]!r}'s TLB entry {PAGES[at]!r}": entry_text(pte) for at, pte in (tlb or {}).items()}
+    found |= {f"count of {slot!r}": str(state.slots[slot.number][1]) for slot in slots if slot is not None}
+    found |= {f"{OPERATION} of {TASKS[n]!r}": "under way" if busy else "done" for n, busy in enumerate(state.busy)}
     return found
 
 
-def _writers(log: Log, step: int, cells: set[object], pfn: int | None) -> list[Entry]:
+def entry_text(pte: PteVal) -> str:
+    """An entry of a page table or a TLB, as it is printed."""
+    if type(pte) is not Pte:
+        return repr(pte)
+    return f"{pte.page!r} {'rw' if pte.bits & WRITE else 'ro'}{' dirty' * bool(pte.bits & DIRTY)}"
+
+
+def _writers(log: Log, step: int, cells: set[str], pfn: int | None) -> list[Entry]:
     """The entries of a step that change one of the cells."""
     found = []
-    for before, entry in zip(log.entries, log.entries[1:], strict=False):
+    for before, entry in pairwise(log.entries):
         if entry.step == step:
             one, two = _known(before.state, pfn), _known(entry.state, pfn)
-            if any(one.get(cell) != two.get(cell) for cell in cells):
+            if any(one.get(cell) != two.get(cell) for cell in cells if OPERATION not in cell):
                 found.append(entry)
     return found
 
@@ -668,12 +693,13 @@ class _Read(_Rules):
     """A process, or read(2), would find something else than was stored last."""
 
     def find(self) -> Finding:
-        good = [self.good(entry.state) for entry in self.entries]
+        since = self.log.since(lambda state: state.expected == self.loss.expected, self.last) or 0
+        good = [self.good(entry.state) for entry in self.entries[since:]]
         if good[-1]:
             return self.found_elsewhere()
         if True in good:
             return self.taken(self.last - good[::-1].index(True) + 1)
-        return self.never(good.index(False) if False in good else self.last)
+        return self.never(since)
 
     def peek(self, state: State) -> tuple[Ref, int] | None:
         """Where the lost page is looked for; None where nothing can be said: under its ptl, or without an mm."""
@@ -690,8 +716,6 @@ class _Read(_Rules):
         return None if found is None else found[0]
 
     def good(self, state: State) -> bool | None:
-        if state.expected != self.loss.expected:
-            return None
         found = self.peek(state)
         return None if found is None else self.holds(found[1])
 
@@ -720,7 +744,7 @@ class _Read(_Rules):
             self.overwritten(old, t) if old == new else None,
             self.copied_early(old, new, t, end),
             self.unfilled(new, end) if type(new) is int and new != old else None,
-            self.unrecorded(old, t) if type(old) is int and type(new) is not int else None,
+            self.unrecorded(old, t, end) if type(old) is int and type(new) is not int else None,
         ):
             if found is not None:
                 return found
@@ -728,12 +752,17 @@ class _Read(_Rules):
 
     def replaced(self, t: int, old: Ref, new: Ref, end: int) -> Finding:
         who = repr(self.loss.process)
-        if type(new) is int:
+        if type(new) is int and old == new:
+            has = self.entries[t].state.pages[new].content
+            said = f"{{cause}} wrote {content(has)} to frame{new}, where {who} must find {self.loss.expected}"
+        elif type(new) is int:
             has = self.entries[end].state.pages[new].content
-            where = old if old is None or type(old) is SwapSlot else f"frame{old}"
-            said = f"{{cause}} mapped frame{new} for {who}, which has {content(has)}, in place of {where}, which has {self.loss.expected}"
+            where = "the disk" if old is None else repr(old) if type(old) is SwapSlot else f"frame{old}"
+            must = self.loss.expected
+            wrong = f"frame{new} for {who}, which has {content(has)}"
+            said = f"{{cause}} mapped {wrong}, in place of {where}, which has {must}"
         elif new is None:
-            said = f"{{cause}} left {who} nothing to find the content by"
+            said = f"{{cause}} cleared the pte by which {who} had the content"
         else:
             said = f"{{cause}} left {who} only {new!r}, which does not have the content"
         i = t if self.entries[t].stack else end
@@ -770,7 +799,9 @@ class _Read(_Rules):
             if state.slots[slot.number][1] == 0:
                 first = self.log.since(short, i - 1)
                 assert first is not None
-                said = f"{{cause}} left {slot!r} with fewer counts than references, so it was freed while {self.loss.process!r} referred to it"
+                who = repr(self.loss.process)
+                what = f"with fewer counts than references: it was freed while {who} referred to it"
+                said = f"{{cause}} left {slot!r} {what}"
                 return Finding(self.spot(first), ((-1, said), *self.ended(t)), None, self.end_spot(t))
         return None
 
@@ -833,44 +864,47 @@ class _Read(_Rules):
         """A page could be taken before it had its content: it was unlocked, or called up to date."""
         assert type(pfn) is int
 
-        def early(state: State) -> bool:
+        def is_early(state: State) -> bool:
             page = state.pages[pfn]
             cached = page.private is not None or type(page.mapping) is AddressSpace
             return cached and not self.holds(page.content) and (page.lock is None or page.PG_uptodate)
 
-        page = self.entries[end].state.pages[pfn]
-        first = self.log.since(early, end - 1)
-        if first is None:
+        start = end  # since it was allocated; if it was written to since, it has been filled
+        while start and self.entries[start - 1].state.pages[pfn].refs:
+            start -= 1
+        written = self.changed(pfn, "content", end)
+        early = [i for i in range(start, end + 1) if is_early(self.entries[i].state)]
+        if not early or (written is not None and written > start):
             return None
-        was = self.entries[first - 1].state.pages[pfn] if first else page
-        if was.PG_uptodate or was.lock is None:
-            return None
-        what = "unlocked" if self.entries[first].state.pages[pfn].lock is None else "marked up to date"
-        said = f"{{cause}} {what} frame{pfn} before its content was read in"
-        return Finding(
-            self.spot(first), ((-1, said), (self.step_of(end), "{end} used the page")), pfn, self.spot(end)
-        )
+        first = early[0]
+        unlocked = self.entries[first].state.pages[pfn].lock is None
+        what = f"unlocked frame{pfn}" if unlocked else f"marked frame{pfn} up to date"
+        story: tuple[tuple[int | None, str], ...] = ((-1, f"{{cause}} {what} before its content was read in"),)
+        if first == end:
+            return Finding(self.spot(first), story, pfn)
+        return Finding(self.spot(first), (*story, (self.step_of(end), "{end} used it")), pfn, self.spot(end))
 
-    def unrecorded(self, pfn: Ref, t: int) -> Finding | None:
+    def unrecorded(self, pfn: Ref, t: int, end_at: int) -> Finding | None:
         """The page went, and an older copy is left, as no record said that it was newer."""
         assert type(pfn) is int
-        before = self.entries[t - 1].state
-        if self.slot(self.entries[t].state) is None and self.loss.process < FILES[0] and self.pte(before) is not None:
-            if self.pte(self.entries[min(t + 1, self.last)].state) is None or type(self.pte(before)) is Pte:
-                return None
+        before, after = self.entries[t - 1].state, self.entries[end_at].state
+        discarded = before.pages[pfn].PG_anon and self.slot(after) is None
         end = self.spot(t)
         known = self.records(before, pfn)
+        if known and discarded:
+            return None
         if known:
-            said = f"{{cause}} removed frame{pfn} while {' and '.join(known)} recorded that it was modified; {self.left(t)}"
+            by = " and ".join(known)
+            said = f"{{cause}} removed frame{pfn} while {by} recorded that it was modified; {self.left(t)}"
             return Finding(end, ((-1, said),), pfn, None, tuple(known))
 
         def needed(state: State) -> bool:
             page = state.pages[pfn]
-            stored = page.private is not None or type(page.mapping) is AddressSpace
+            stored = discarded or page.private is not None or type(page.mapping) is AddressSpace
             return stored and self.holds(page.content) and not self.records(state, pfn)
 
         i = self.log.since(needed, t - 1)
-        gone = (self.step_of(t), f"{{end}} removed frame{pfn}, the last copy of {self.loss.expected}; {self.left(t)}")
+        gone = (self.step_of(t), f"{{end}} removed frame{pfn}, {self.copy(t, pfn)}; {self.left(t)}")
         if i is None:
             return None
         if not self.entries[i].stack:
@@ -887,8 +921,19 @@ class _Read(_Rules):
             said = f"{{cause}} {self.dropped(i, pfn, knew)}"
             first: tuple[int | None, str] = (None, f"Its only dirty record was {' and '.join(knew)}")
             return Finding(self.spot(i), (first, (-1, said), gone), pfn, end, tuple(knew))
-        said = "{cause} gave it an older copy to fall back on, and set no record that the page is newer"
+        if discarded:
+            return None
+        slot = self.entries[i].state.pages[pfn].private
+        older = repr(slot) if slot is not None else "the disk" if self.loss.process < FILES[0] else "what is left"
+        said = f"{{cause}} left frame{pfn} without a record that it was newer than {older}"
         return Finding(self.spot(i), ((-1, said), gone), pfn, end)
+
+    def copy(self, t: int, pfn: int) -> str:
+        """What the page is that goes."""
+        state = self.entries[t].state
+        others = [page for n, page in enumerate(state.pages) if n != pfn and page.refs and self.holds(page.content)]
+        slots = [slot for slot in state.slots if slot[1] and self.holds(slot[0])]
+        return f"{'a' if others or slots else 'the last'} copy of {self.loss.expected}"
 
     def left(self, t: int) -> str:
         """What a load finds then."""
@@ -958,20 +1003,32 @@ class _Read(_Rules):
         if pins:
             i = self.log.since(lambda s: self.ref(s) != pins[0], j)
             if i:
-                said = f"{{cause}} gave {self.loss.process!r} another page than frame{pins[0]}, which was in use for a transfer"
+                who = repr(self.loss.process)
+                said = f"{{cause}} gave {who} another page than frame{pins[0]}, which was in use for a transfer"
                 return Finding(
                     self.spot(i), ((-1, said), (self.step_of(j), f"the transfer went to frame{pins[0]}")), pins[0]
                 )
+        mm = self.log.mm(self.loss.process) if self.loss.process < FILES[0] else None
+        if (
+            mm is None
+            or mm in self.entries[0].state.mms
+            or mm in _after(self.log, begin(self.steps, self.step_of(j)) - 1).mms
+        ):
+            return self.not_taken(j)
         return self.not_copied(j)
+
+    def not_taken(self, j: int) -> Finding:
+        """A system call that should take a page away, or put one there, has left what there was."""
+        begun = begin(self.steps, self.step_of(j))
+        ran = [one for one in self.log.ran if begun <= one.step <= self.step_of(j)]
+        found = self.peek(self.entries[j].state)
+        said = f"{{cause}} left {self.loss.process!r} with {'nothing' if found is None else content(found[1])}"
+        return Finding(Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick) if ran else self.spot(j), ((-1, said),))
 
     def not_copied(self, j: int) -> Finding:
         """A child that did not get its parent's page."""
         begun = begin(self.steps, self.step_of(j))
-        parent = before_mm = self.entries[0].state.task_mms[self.steps[begun].arguments[0]]
-        for entry in self.entries:
-            if entry.step <= begun:
-                parent = entry.state.task_mms[self.steps[begun].arguments[0]] or parent
-        del before_mm
+        parent = _after(self.log, begun).task_mms[self.steps[begun].arguments[0]]
         at = self.loss.page
 
         def unlinked(state: State) -> bool:
@@ -1064,20 +1121,20 @@ class _Disk(_Rules):
         found = self.stale(way, upto, pfn)
         if found is not None:
             return found
-        cleaned = next((c for c in range(upto, 0, -1) if self.cleans(c, pfn)), None)
-        if cleaned is not None and self.survives(way, cleaned, upto):
-            return self.missed(way, cleaned, pfn)
         i = self.log.since(lambda s: way.is_open(s) and not self.findable(s, pfn), upto)
         opened = self.log.since(way.is_open, upto)
         assert opened is not None
+        if i is not None and i > opened:
+            locker = self.entries[i - 1].state.pages[pfn].lock
+            if locker and all(self.entries[k].state.pages[pfn].lock is locker for k in range(opened - 1, i)):
+                when = "while write-back had the page locked, after it had cleaned the ptes"
+                said = f"{{cause}} made {way} writable {when}"
+                return Finding(self.spot(opened), ((-1, said),), pfn)
+        cleaned = next((c for c in range(upto, 0, -1) if self.cleans(c, pfn)), None)
+        if cleaned is not None and self.survives(way, cleaned, upto):
+            return self.missed(way, cleaned, pfn)
         if i is None or i == opened:
             said = f"{{cause}} made {way} writable before the page had PG_dirty and its tag"
-            return Finding(self.spot(opened), ((-1, said),), pfn)
-        locker = self.entries[i - 1].state.pages[pfn].lock
-        if locker is not None and all(self.entries[k].state.pages[pfn].lock is locker for k in range(opened - 1, i)):
-            said = (
-                f"{{cause}} made {way} writable while write-back had the page locked, after it had cleaned the ptes"
-            )
             return Finding(self.spot(opened), ((-1, said),), pfn)
         return Finding(self.spot(i), ((-1, f"{{cause}} cleared PG_dirty and left {way} writable"),), pfn)
 
@@ -1145,6 +1202,8 @@ def stack_of(trace: TracebackType | None, is_kernel: Callable[[str], bool]) -> S
     found: list[Place] = []
     while trace is not None:
         code = trace.tb_frame.f_code
+        if code.co_filename == _SYSTEM:
+            found = []  # the patch's file may have called the machine, as a test does
         if is_kernel(code.co_filename):
             found.append((code, trace.tb_lineno))
         trace = trace.tb_next
@@ -1156,7 +1215,10 @@ def stack_of(trace: TracebackType | None, is_kernel: Callable[[str], bool]) -> S
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A step after which the run cannot go on; `said` is what the kernel would print, `statement` whose bug it is."""
+    """A step after which the run cannot go on; `said` is what the kernel would print, and where.
+
+    `statement` is whose bug it is: the patch's, if it was under way or made the first difference to its base.
+    """
 
     at: int
     statement: Statement
@@ -1177,11 +1239,15 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
         return None
     error, at = log.error, done - 1
     stack = stack_of(error.__traceback__, log.is_kernel) or _suspended(log, steps[at])
-    files = files_of(kernel)
-    ran = [one.place for one in log.ran if one.step == at]
-    places = [place for file in files for place in reversed(stack) if place[0].co_filename == file]
-    places += stack[-1:] or [place for file in files for place in reversed(ran) if place[0].co_filename == file]
-    place = (places or ran[-1:])[0]
+    judge = _Judge(kernel, arch, scope, steps[: at + 1], log)
+    place = judge.of_patch(stack)
+    differs = ""
+    if place is None:
+        part = judge.differs(Finding(Spot(at, stack, log.tick), ()))
+        if part is not None:
+            place, differs = part.place, f"; {statement(part.place)} {part.differs}, in step {part.spot.step + 1}"
+    if place is None:
+        place = stack[-1] if stack else log.ran[-1].place
     if isinstance(error, Endless):
         said = "the loop does not end"
     elif isinstance(error, Deadlock):
@@ -1190,7 +1256,8 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
         said = f"BUG: {error}"
     else:
         said = f"{type(error).__name__}: {error}"
-    return Bug(at, statement(place), said, error, log.tick)
+    shown = statement(stack[-1] if stack else place)
+    return Bug(at, statement(place), f"{shown}: {said}{differs}", error, log.tick)
 
 
 def _suspended(log: Log, step: Step) -> Stack:

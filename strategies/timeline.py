@@ -53,8 +53,10 @@ class _Event:
 
 @dataclass(slots=True)
 class Run:
-    """A run on a kernel, with its lines. It ends where a step cannot happen (`cannot`), and where the kernel has a bug
-    that is not a loss (`bug`): inconsistent counts, locks, a deadlock, an exception, an endless loop.
+    """A run on a kernel, with its lines.
+
+    It ends where a step cannot happen (`cannot`), and where the kernel has a bug that is not a loss (`bug`):
+    inconsistent counts, locks, a deadlock, an exception, an endless loop.
     """
 
     kernel: type[Kernel]
@@ -244,7 +246,7 @@ class _Recorder:
             return ()
         generator: Any = self.system.kernel.tasks[step.arguments[0]].steps
         found = []
-        while generator is not None and hasattr(generator, "gi_frame"):
+        while getattr(generator, "gi_frame", None) is not None:
             found.append(generator.gi_frame)
             generator = generator.gi_yieldfrom
         return tuple(frame for frame in found if self.is_kernel(frame.f_code.co_filename))
@@ -371,7 +373,7 @@ _FOUND: dict[object, str] = {ZERO: "0", GARBAGE: "garbage", PAST_END: "past the 
 
 def bug_words(run: Run, bug: Bug) -> str:
     """A bug that is no loss: where it shows, and what the kernel would print."""
-    return wrapped(f"In step {bug.at + 1}, {named(run, bug.at)}, {bug.statement}: {bug.said}.", PROSE)
+    return wrapped(f"In step {bug.at + 1}, {doing(run, bug.at)}, {bug.said}.", PROSE)
 
 
 def wrapped(said: str, width: int = WIDTH) -> str:
