@@ -93,7 +93,7 @@ class Endless(KernelBug):
 
 
 #: A step that executes more lines of kernel code is taken for endless: others execute some hundreds.
-LINES = 20_000
+LINES = 5_000
 
 
 # whose code it is
@@ -164,6 +164,7 @@ class FileState(NamedTuple):
 _NAMED = {"lock": "lock.owner", "refs": "count", "at": "index"}
 _PAGE = attrgetter(*(_NAMED.get(name, name) for name in PageState._fields))
 _SLOT = attrgetter("content", "map", "page")
+_VMA = attrgetter("vm_start", "vm_end", "vm_pgoff", "vm_file", "anon_vma")
 
 #: Where an access ends: a frame by its number, a slot, or neither: zeroes, a block, the end of a file.
 Ref: TypeAlias = "int | SwapSlot | None"
@@ -256,7 +257,9 @@ class Log:
         self.error: Exception | None = None
         self.loss: Loss | None = None
         self.step = self.tick = 0
-        self.cause: Stack = ()
+        #: The statement under way: its frame, and the line that the frame leaves with the next event.
+        self.cause: tuple[FrameType | None, int] = (None, 0)
+        self.raw: tuple[object, ...] = ()
         #: Who made a generator that somebody else runs: `return self.page_remove_rmap(page)`.
         self.made: dict[FrameType, Place] = {}
         self.look()
@@ -272,11 +275,12 @@ class Log:
                 lines += 1
                 if lines > LINES:
                     raise Endless
-                self.cause = self.stack(frame)
+                self.cause = (frame, frame.f_lineno)
             elif event == "return":
                 self.returned(frame, argument)
                 self.tick += 1
-                self.cause = self.stack(frame.f_back)
+                back = frame.f_back
+                self.cause = (back, back.f_lineno if back is not None else 0)
             return local
 
         def call(frame: FrameType, event: str, argument: object) -> Any:
@@ -288,7 +292,7 @@ class Log:
 
         before = sys.gettrace()
         for self.step, step in enumerate(steps):
-            self.cause = ()
+            self.cause = (None, 0)
             lines = 0
             sys.settrace(call)
             try:
@@ -299,7 +303,7 @@ class Log:
                 self.error, happened = error, True
             finally:
                 sys.settrace(before)
-            self.cause = ()
+            self.cause = (None, 0)
             self.look()
             if not happened:
                 return self.step
@@ -307,14 +311,16 @@ class Log:
                 return self.step + 1
         return len(steps)
 
-    def stack(self, frame: FrameType | None) -> Stack:
+    def stack(self, frame: FrameType | None, line: int) -> Stack:
+        """The functions under way, the innermost at `line`."""
         found: list[Place] = []
         while frame is not None and frame.f_code.co_filename != _SYSTEM:
             if self.is_kernel(frame.f_code.co_filename) and not frame.f_code.co_name.startswith("<"):
-                found.append((frame.f_code, frame.f_lineno))
+                found.append((frame.f_code, line))
                 if frame in self.made:
                     found.append(self.made[frame])
             frame = frame.f_back
+            line = frame.f_lineno if frame is not None else 0
         return tuple(reversed(found))
 
     def returned(self, frame: FrameType, value: object) -> None:
@@ -329,28 +335,38 @@ class Log:
         self.ran.append(Ran(len(self.entries), self.step, self.tick, (code, frame.f_lineno), pte))
 
     def look(self) -> None:
-        state = self.state()
-        if not self.entries or state != self.entries[-1].state:
-            self.entries.append(Entry(self.step, self.cause, self.tick, state))
-
-    def state(self) -> State:
+        """What the statement under way has changed."""
         kernel = self.system.kernel
-        return State(
-            tuple(PageState._make(_PAGE(page)) for page in kernel.frames),
-            tuple(_SLOT(slot) for slot in kernel.slots),
-            {
-                mm: MmState(
-                    tuple(mm.pte),
-                    mm.ptl.owner,
-                    tuple((v.vm_start, v.vm_end, v.vm_pgoff, v.vm_file, v.anon_vma is not None) for v in mm.mmap),
-                )
-                for mm in {**dict.fromkeys(kernel.mms), **dict.fromkeys(t.mm for t in kernel.tasks if t.mm)}
-            },
-            tuple(None if task.tlb is None else task.tlb.copy() for task in kernel.tasks),
-            tuple(task.mm for task in kernel.tasks),
-            tuple(task.steps is not None for task in kernel.tasks),
-            {f: FileState(tuple(f.pages), tuple(f.swap), tuple(f.blocks), f.i_size) for f in kernel.files},
+        mms = {**dict.fromkeys(kernel.mms), **dict.fromkeys(task.mm for task in kernel.tasks if task.mm is not None)}
+        raw = (
+            [_PAGE(page) for page in kernel.frames],
+            [_SLOT(slot) for slot in kernel.slots],
+            [(mm, mm.pte.copy(), mm.ptl.owner, [_VMA(vma) for vma in mm.mmap]) for mm in mms],
+            [None if task.tlb is None else task.tlb.copy() for task in kernel.tasks],
+            [(task.mm, task.steps is not None) for task in kernel.tasks],
+            [(file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_size) for file in kernel.files],
             self.expected(),
+        )
+        if raw != self.raw:
+            self.raw = raw
+            self.entries.append(Entry(self.step, self.stack(*self.cause), self.tick, self.state(*raw)))
+
+    def state(self, pages: Any, slots: Any, mms: Any, tlbs: Any, tasks: Any, files: Any, expected: Value) -> State:
+        return State(
+            tuple(map(PageState._make, pages)),
+            tuple(slots),
+            {
+                mm: MmState(tuple(pte), ptl, tuple((*vma[:4], vma[4] is not None) for vma in vmas))
+                for mm, pte, ptl, vmas in mms
+            },
+            tuple(tlbs),
+            tuple(mm for mm, _ in tasks),
+            tuple(busy for _, busy in tasks),
+            {
+                file: FileState(tuple(pages), tuple(swap), tuple(blocks), size)
+                for file, (pages, swap, blocks, size) in zip(self.system.kernel.files, files, strict=True)
+            },
+            expected,
         )
 
     def expected(self) -> Value:
@@ -1039,7 +1055,7 @@ class _Read(_Rules):
         if i:
             said = (
                 f"{{cause}} extended a vma that has no anon_vma over page {PAGES[at]!r}",
-                f"fork() copied no pte of that vma, so {self.loss.process!r} did not get the page",
+                f" copied no pte of that vma, so {self.loss.process!r} did not get the page",
             )
             return Finding(self.spot(i), ((-1, said[0]), (self.step_of(j), said[1])))
         ran = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from mm_sim.blame import HELPERS, LINES, Bug, Endless, begin, bug_of, code_of
+from mm_sim.blame import LINES, Bug, Endless, begin, bug_of, code_of
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import FILES, KERNEL_TASKS
@@ -26,6 +26,10 @@ from mm_sim.view import ASIDE, MUST_READ, TLB, Change, View, Viewer, changes, te
 #: The widest line of a timeline; of text in words.
 WIDTH, PROSE = 100, 80
 BLAMED_MARK, LOST_MARK, BUG_MARK = "blamed", "lost", "bug"
+
+
+#: Functions that are left to their callers.
+_BRIEF = ("set_pte_at", "delete_from_swap_cache_locked")
 
 
 @dataclass(slots=True)
@@ -235,7 +239,7 @@ class _Recorder:
         found = []
         while frame is not None:
             code = frame.f_code
-            if self.is_kernel(code.co_filename) and code.co_name not in HELPERS and not code.co_name.startswith("<"):
+            if self.is_kernel(code.co_filename) and code.co_name not in _BRIEF and not code.co_name.startswith("<"):
                 found.append(frame)
             frame = frame.f_back
         return tuple(reversed(found))

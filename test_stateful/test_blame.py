@@ -681,7 +681,7 @@ class Mistyped(Kernel):
     __slots__ = ()
 
     def maybe_mkwrite(self, pte: Pte, vma: Vma) -> Pte:
-        return pte.set(VM_WRITE) if vma.vm_flgs else pte  # type: ignore[attr-defined, no-any-return]
+        return pte.set(VM_WRITE) if vma.vm_flgs else pte  # type: ignore[attr-defined]
 
 
 class Endless(Kernel):
