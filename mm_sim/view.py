@@ -28,13 +28,16 @@ View: TypeAlias = dict[str, dict[str, dict[str, str]]]
 #: The table of what each process must read.
 MUST_READ = "must read"
 
+#: The table of what the CPU of each task has cached.
+TLB = "Tlb"
+
 #: Slots that are bookkeeping of the model, or say again what another one says.
 _LEFT_OUT: dict[type, tuple[str, ...]] = {
     Page: ("migration", "pfn", "ptes"),
     AddressSpace: ("accounts_dirty", "name", "page_mkwrite", "shmem"),
     SwapSlot: ("number",),
     Mm: ("fields", "name", "tlbs"),
-    Task: ("held", "name", "steps"),
+    Task: ("held", "name", "steps", "tlb"),
     State: (
         "arch",
         "current",
@@ -166,6 +169,11 @@ class Viewer:
                 seen.add(thing)
                 table = view.setdefault(_table(thing), {})
                 table[self.name(thing)] = self.fields(thing)
+        view[TLB] = {
+            self.name(task): {f"tlb {PAGES[i].name}": self.text(task.tlb[i]) for i in sorted(task.tlb)}
+            for task in kernel.tasks
+            if task.tlb is not None
+        }
         must_read = view[MUST_READ] = {}
         for mm, space in self.system.ghost.spaces.items():
             must_read[self.name(mm)] = _promised(space.values)
@@ -204,8 +212,6 @@ class Viewer:
                 words = written.setdefault(column, "")
                 if value:
                     written[column] = f"{words} {flag if column == 'flags' else flag.upper()}".strip()
-            elif slot == "tlb":
-                written |= {f"tlb {PAGES[i].name}": self.text(entry) for i, entry in (value or {}).items()}
             elif slot == "blocks" and thing.shmem:
                 continue  # no disk
             elif slot in _BY_PAGE:

@@ -23,13 +23,13 @@ from rich.table import Table
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of, name_of
 from mm_sim.names import DIRECT, FILES, KSWAPD, Name
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from strategies import bench as benchmarks
 from strategies import cost, explain, night, plan, report, reproducer, tally, timeline, verdict_text
-from strategies.comparison import Base, base_of, name_of
+from strategies.comparison import Base
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs

@@ -184,8 +184,8 @@ def _kind_in(path: Path) -> _Kind | None:
 
 
 def _way(report: Report) -> str:
-    """The function that forgot; of what fsync() was never told, it is chance who was at work when that was seen."""
-    return "" if report.loss.disk and not report.knew else report.forgotten_by.function
+    """The function that is to blame."""
+    return report.forgotten_by.function
 
 
 def _explained(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> Report | None:
