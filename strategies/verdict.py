@@ -45,13 +45,13 @@ ALONE = {ADDS: "loses", BUG: "has a bug", PROVEN: "no loss: proven", FOUND: "no 
 ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 
 #: Runs of a slice of a walk, and states of a slice of a search: about a tenth and four tenths of a second.
-_RUNS, _STATES = 60, 1_500
-#: States of the search for the shortest run.
-_CERTIFY = 30_000
+_RUNS, _STATES, _SHALLOW = 60, 1_500, 1_000
+#: States, and seconds, of the search for the shortest run.
+_CERTIFY, _CERTIFY_SECONDS = 30_000, 8.0
 #: Seconds for the other machines once something is found.
 _AFTER = 8.0
 #: The phase in which all machines have had their first slices.
-_LAST = 3
+_LAST = 4
 
 
 @dataclass(slots=True)
@@ -178,7 +178,8 @@ class Work:
                 self.outcome.bug = Finding(scope, certificate, str(failed))
         else:
             count = lambda run, other: isinstance(other, Loss) and self.counts(run, other)  # noqa: E731
-            found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY)
+            deadline = time.monotonic() + _CERTIFY_SECONDS
+            found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY, deadline)
             self.outcome.finding = Finding(scope, found)
         self.take()
 
@@ -274,7 +275,7 @@ class Work:
         pending = self.first
         while True:
             turn += 1
-            self.walk(turn % 3)
+            self.walk((0, 1, 0, 2)[turn % 4])
             yield
             if not pending:
                 pending = [next(self.bounds)]
@@ -288,19 +289,23 @@ class Work:
 
 
 def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
-    """What one process does, slice by slice: the phase it is in, 0 to 3."""
+    """What one process does, slice by slice: the phase it is in, 0 to _LAST."""
     for _ in stored:
         yield 0
     for work in works:
         work.walk(0)
         yield 1
-    for at in (0, 1):
+    for work in works:
+        if not work.done and work.outcome.reached:
+            work.search(work.row.shallow(), _SHALLOW)
+            yield 2
+    for _ in range(2):  # without a preemption, and with one
         for work in works:
             if not work.done and work.outcome.reached:
                 work.first.append(next(work.bounds))
                 if work.search(work.first[-1]):
                     work.first.pop()
-                yield 2
+                yield 3
     turns = [(work, work.turns()) for work in works]
     turn = 0
     while any(not work.done for work, _ in turns):
@@ -308,7 +313,7 @@ def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
         for work, going in turns:
             if not work.done and (work.outcome.reached or not turn % 4):
                 next(going)
-                yield 3
+                yield _LAST
 
 
 # all machines
@@ -399,17 +404,19 @@ def judge(
     jobs: int = 1,
     stored: Sequence[Stored] = (),
     progress: Callable[[str], None] = lambda text: None,
+    first: bool = False,
 ) -> Verdict:
     """The verdict on a patch within `budget` seconds, by so many processes.
 
     `base` is the kernel that it is compared with, None for one that is judged by itself. Once a loss is found the
     machines that have not had their first slices still get them, for some seconds. An interrupt ends it with what is
-    known so far.
+    known so far. With `first` it ends when every machine has had its first slices, by one process: the same is done
+    then however fast the machine is.
     """
     start = time.monotonic()
     of, others = rows(kernel, base, machines, arches)
     verdict = Verdict(name, base_name, [], () if base is None else functions_of(kernel, base))
-    if jobs > 1 and len(of) > 1 and "fork" in get_all_start_methods():
+    if jobs > 1 and len(of) > 1 and not first and "fork" in get_all_start_methods():
         outcomes = _side_by_side(kernel, base, of, stored, start + budget, min(jobs, len(of)), verdict, progress)
     else:
         one = _Judge(kernel, base, of, stored)
@@ -417,11 +424,11 @@ def judge(
 
         def stop(phase: int, lost: bool) -> float | None:
             progress(_told(name, one.outcomes))
-            if lost and not since:
+            if lost and not since and not first:
                 since.append(time.monotonic())
-            if not since:
-                return None
-            return 0.0 if phase == _LAST else since[0] + _AFTER
+            if phase == _LAST and (first or since):
+                return 0.0
+            return since[0] + _AFTER if since else None
 
         try:
             one.run(start + budget, stop)
