@@ -21,7 +21,9 @@ import json
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -59,6 +61,10 @@ from strategies.rules import domains, instances, table
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be used: one line that names the file and what to do."""
+
+
+class WorkerDied(Exception):
+    """A process that shares in a search has died: one line that says what to do."""
 
 
 class NotDeterministic(KernelBug):
@@ -590,16 +596,28 @@ class Search:
         part = -(-size // (4 * jobs))
         parts = [(i, min(i + part, len(self.layer))) for i in range(first, len(self.layer), part)]
         gc.freeze()
-        with get_context("fork").Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            for transitions, found, nodes in pool.imap_unordered(_expand_part, parts):
+        begin = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(jobs, get_context("fork"), signal.signal, begin) as pool:
+            for transitions, found, nodes in self._parts(pool, parts):
                 self.result.transitions += transitions
                 self.found += [self.decode(path) for path in found]
                 for i, quiet, steps, key, order, value in nodes:
                     self.merge(self.layer[i], quiet, tuple(self.decode(steps)), key, order, value)
         gc.unfreeze()
 
+    @staticmethod
+    def _parts(pool: ProcessPoolExecutor, parts: list[tuple[int, int]]) -> Iterator[_Part]:
+        """What the processes have done, as they finish. Raises WorkerDied."""
+        try:
+            for done in as_completed([pool.submit(_expand_part, part) for part in parts]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise WorkerDied(
+                "a process of the search died; search again, with fewer --jobs if memory is short"
+            ) from error
+
     @watchdog()
-    def expand_part(self, start: int, stop: int) -> tuple[int, list[_Path], list[_Sent]]:
+    def expand_part(self, start: int, stop: int) -> _Part:
         """What one process does for `share`: the nodes [start, stop) of the layer."""
         self.next, self.found = [], []
         before = self.result.transitions
@@ -731,10 +749,12 @@ _Path = list[tuple[int, str | None]]
 #: A new state on its way between processes: number of its parent, whether it is quiet, steps, key, order, what is
 #: known of it.
 _Sent = tuple[int, bool, _Path, bytes, tuple[int, ...], int]
+#: What a process has done: transitions, runs that fail, new states.
+_Part = tuple[int, list[_Path], list[_Sent]]
 #: The search whose nodes the forked processes expand.
 _searching: Search | None = None
 
 
-def _expand_part(part: tuple[int, int]) -> tuple[int, list[_Path], list[_Sent]]:
+def _expand_part(part: tuple[int, int]) -> _Part:
     assert _searching is not None
     return _searching.expand_part(*part)

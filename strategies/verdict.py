@@ -271,12 +271,11 @@ class Work:
 
     def turns(self) -> Iterator[None]:
         """What is done for this machine after its first slices, without an end."""
-        turn = 0
         pending = self.first
         while True:
-            turn += 1
-            self.walk((0, 1, 0, 2)[turn % 4])
-            yield
+            for tier in range(3):
+                self.walk(tier)
+                yield
             if not pending:
                 pending = [next(self.bounds)]
             if self.search(pending[0]):
@@ -292,20 +291,25 @@ def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
     """What one process does, slice by slice: the phase it is in, 0 to _LAST."""
     for _ in stored:
         yield 0
-    for work in works:
-        work.walk(0)
-        yield 1
+    for tier in range(3):
+        for work in works:
+            if not work.done and (work.outcome.reached or not tier):
+                work.walk(tier)
+                yield 1
     for work in works:
         if not work.done and work.outcome.reached:
             work.search(work.row.shallow(), _SHALLOW)
             yield 2
-    for _ in range(2):  # without a preemption, and with one
-        for work in works:
+    for tier in (1, 0):
+        for work in works:  # first without a preemption, then with one
             if not work.done and work.outcome.reached:
                 work.first.append(next(work.bounds))
                 if work.search(work.first[-1]):
                     work.first.pop()
                 yield 3
+                if not work.done:
+                    work.walk(tier)
+                    yield 3
     turns = [(work, work.turns()) for work in works]
     turn = 0
     while any(not work.done for work, _ in turns):
