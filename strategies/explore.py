@@ -392,8 +392,11 @@ class Search:
                         marked.clear()
                     elif may_stop and not self.goes_on(task, stop):
                         passed.append(stop)
-                        if self.visit(node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
-                            break
+                        try:
+                            if self.visit(node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
+                                break
+                        except (Loss, KernelBug):  # of a step that ends here; one that goes on may be another's
+                            self.failed(node, Step(rule, arguments, stop))
                         if task.steps is None:  # given up
                             break
                         if self.free:
@@ -404,12 +407,15 @@ class Search:
             if stop is None and not (self.commutes and task.waits and waits_at_once(seen_at, since, self.free)):
                 self.visit(node, Step(rule, arguments, None), None, node.stops, marked)
         except (Loss, KernelBug):
-            step = Step(rule, arguments, stop)
-            run = [*node.origin.path, *node.steps, step]
-            if self.beside is not None and self.beside.after(node.beside, step) is None:
-                self.result.base_fails = self.result.base_fails or run
-            else:
-                self.found.append(run)
+            self.failed(node, Step(rule, arguments, stop))
+
+    def failed(self, node: Node, step: Step) -> None:
+        """Keep a run that fails, unless the base fails in it, too."""
+        run = [*node.origin.path, *node.steps, step]
+        if self.beside is not None and self.beside.after(node.beside, step) is None:
+            self.result.base_fails = self.result.base_fails or run
+        else:
+            self.found.append(run)
 
     def visit(
         self,
