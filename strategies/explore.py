@@ -36,9 +36,9 @@ import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
-from mm_sim.sched import KernelBug, Task, points, run, watchdog
+from mm_sim.sched import Failure, KernelBug, Task, points, run, watchdog
 from mm_sim.snapshot import Saved, canonical, few_collections, is_quiet, restore, save, stack
-from mm_sim.system import SMALL, Loss, Rule, Scope, System
+from mm_sim.system import SMALL, Rule, Scope, System
 from strategies import rules as the_rules
 from strategies.comparison import Base, States, failure
 from strategies.reduce import (
@@ -395,8 +395,8 @@ class Search:
                         try:
                             if self.visit(node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
                                 break
-                        except (Loss, KernelBug):  # of a step that ends here; one that goes on may be another's
-                            self.failed(node, Step(rule, arguments, stop))
+                        except Failure as failed:  # of a step that ends here; one that goes on need not fail
+                            self.failed(node, Step(rule, arguments, stop), failed)
                         if task.steps is None:  # given up
                             break
                         if self.free:
@@ -406,11 +406,13 @@ class Search:
                     stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None and not (self.commutes and task.waits and waits_at_once(seen_at, since, self.free)):
                 self.visit(node, Step(rule, arguments, None), None, node.stops, marked)
-        except (Loss, KernelBug):
-            self.failed(node, Step(rule, arguments, stop))
+        except Failure as failed:
+            self.failed(node, Step(rule, arguments, stop), failed)
 
-    def failed(self, node: Node, step: Step) -> None:
-        """Keep a run that fails, unless the base fails in it, too."""
+    def failed(self, node: Node, step: Step, failed: Failure) -> None:
+        """Keep a run that fails, unless the base fails in it, too; of bugs only the first."""
+        if self.result.bug is not None and isinstance(failed, KernelBug):
+            return
         run = [*node.origin.path, *node.steps, step]
         if self.beside is not None and self.beside.after(node.beside, step) is None:
             self.result.base_fails = self.result.base_fails or run
@@ -588,7 +590,7 @@ class Search:
                     rule, arguments = self.resume, (TASKS[task.name],)
                 else:
                     return None
-        except Loss:
+        except Failure:
             return path
         return None
 

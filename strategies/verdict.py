@@ -44,8 +44,8 @@ ALONE = {ADDS: "loses", BUG: "has a bug", PROVEN: "no loss: proven", FOUND: "no 
 #: The worst first; what is not reached is worst only where nothing else is known.
 ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 
-#: Runs of a slice of a walk, and states of a slice of a search: about a tenth and four tenths of a second.
-_RUNS, _STATES, _SHALLOW = 60, 1_500, 1_000
+#: Runs of a slice of a walk, and states of a slice of a search: about a fifth and a third of a second.
+_RUNS, _STATES, _SHALLOW = 150, 1_200, 1_000
 #: States, and seconds, of the search for the shortest run.
 _CERTIFY, _CERTIFY_SECONDS = 30_000, 8.0
 #: Seconds for the other machines once something is found.
@@ -133,10 +133,17 @@ class Verdict:
 
 
 class Work:
-    """What is done for one machine on one architecture."""
+    """What is done for one machine on one architecture; the search for the shortest run takes at most `seconds`."""
 
-    def __init__(self, kernel: type[Kernel], base: type[Kernel] | None, of: Row, coverage: Coverage | None) -> None:
-        self.kernel, self.row, self.coverage = kernel, of, coverage
+    def __init__(
+        self,
+        kernel: type[Kernel],
+        base: type[Kernel] | None,
+        of: Row,
+        coverage: Coverage | None,
+        seconds: float | None = None,
+    ) -> None:
+        self.kernel, self.row, self.coverage, self.seconds = kernel, of, coverage, seconds
         self.outcome = Outcome(of.machine, of.arch, of.scope)
         self.base = None if base is None else Base(base, of.arch, of.scope)
         self.walks: dict[int, Walk] = {}
@@ -178,7 +185,7 @@ class Work:
                 self.outcome.bug = Finding(scope, certificate, str(failed))
         else:
             count = lambda run, other: isinstance(other, Loss) and self.counts(run, other)  # noqa: E731
-            deadline = time.monotonic() + _CERTIFY_SECONDS
+            deadline = None if self.seconds is None else time.monotonic() + self.seconds
             found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY, deadline)
             self.outcome.finding = Finding(scope, found)
         self.take()
@@ -228,7 +235,7 @@ class Work:
         self.take()
         self.outcome.states += result.states - before
         self.outcome.base_fails = self.outcome.base_fails or result.base_fails
-        if result.bug is not None:
+        if result.bug is not None and self.outcome.bug is None:
             self.failed(result.bug, failure(self.kernel, self.row.arch, self.row.scope, result.bug))
         if result.loss is not None:
             self.failed(result.loss, failure(self.kernel, self.row.arch, self.row.scope, result.loss))
@@ -377,11 +384,12 @@ class _Judge:
         base: type[Kernel] | None,
         of: Sequence[Row],
         stored: Sequence[Stored],
+        seconds: float | None = _CERTIFY_SECONDS,
     ) -> None:
         self.coverage = None if base is None else watch(kernel, base)
         if self.coverage is not None and not self.coverage.functions and changed(kernel, base):  # type: ignore[arg-type]
             self.coverage = None  # constants only: nothing says whether they were looked at
-        self.works = [Work(kernel, base, one, self.coverage) for one in of]
+        self.works = [Work(kernel, base, one, self.coverage, seconds) for one in of]
         self.slices = schedule(self.works, _try_stored(self.works, stored, kernel))
 
     @property
@@ -423,7 +431,7 @@ def judge(
     if jobs > 1 and len(of) > 1 and not first and "fork" in get_all_start_methods():
         outcomes = _side_by_side(kernel, base, of, stored, start + budget, min(jobs, len(of)), verdict, progress)
     else:
-        one = _Judge(kernel, base, of, stored)
+        one = _Judge(kernel, base, of, stored, None if first else _CERTIFY_SECONDS)
         since: list[float] = []
 
         def stop(phase: int, lost: bool) -> float | None:
@@ -483,18 +491,17 @@ def _side_by_side(
 
     while left:
         try:
-            for ours in cast(list[Connection], wait(list(left), timeout=0.5)):
-                n = left[ours]
-                try:
-                    last, sent = _unpacked(kernel, ours.recv_bytes())
-                    latest[n] = sent
-                except EOFError:
-                    last = True
-                    started[n].join()
+            wait([*left, *(started[n].sentinel for n in left.values())], timeout=0.5)
+            for ours, n in list(left.items()):
+                ended = started[n].exitcode is not None  # before the last look at what it has sent
+                while ours in left and ours.poll():
+                    last, latest[n] = _unpacked(kernel, ours.recv_bytes())
+                    if last:
+                        del left[ours]
+                if ended and ours in left:
+                    del left[ours]
                     for outcome in latest[n]:
                         outcome.died = f"its process died with exit status {started[n].exitcode}"
-                if last:
-                    del left[ours]
             outcomes = [outcome for part in latest for outcome in part]
             progress(_told(verdict.patch, outcomes))
             if not lost and any(outcome.finding for outcome in outcomes):
