@@ -28,13 +28,11 @@ SAMPLE = (("anon", "s390"), ("threads", "x86"))
 EVERYTHING = tuple((name, arch) for name, machine in MACHINES.items() for arch in machine.arches)
 
 
-def judged(kernel: type[Kernel], series: str, machine: str, arch: str, **options: object) -> Verdict:
+def judged(kernel: type[Kernel], series: str, machine: str, arch: str) -> Verdict:
     """The verdict in one machine, as far as its first slices go."""
     base = base_of(kernel)
     of = {machine: MACHINES[machine]}
-    return judge(
-        kernel, series, base, name_of(base), of, (arch,), budget=600, stored=stored_runs(), first=True, **options
-    )  # type: ignore[arg-type]
+    return judge(kernel, series, base, name_of(base), of, (arch,), budget=600, stored=stored_runs(), first=True)
 
 
 def check(kernel: type[Kernel], series: str, machine: str, arch: str, record: Callable[[Verdict], None]) -> None:
