@@ -26,13 +26,15 @@ from strategies.rules import domains, table
 class Machine:
     """A machine by name: its size, the rules without which little happens in it, and values that are enough there.
 
-    `core` has what takes a page away by another party where there is one: it reaches nothing that is changed.
+    `core` has what takes a page away by another party where there is one: it reaches nothing that is changed. A machine
+    with more `weight` has longer slices, and the first turns.
     """
 
     scope: Scope
     core: tuple[str, ...]
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     arches: tuple[str, ...] = tuple(ARCHES)
+    weight: int = 1
 
 
 _SWAPPED = ("store", "fork", "reclaim", "pageout_done", "pageout_failed")
@@ -41,16 +43,17 @@ _FILE: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 
 #: The machines, cheap ones first.
 MACHINES: Final[dict[str, Machine]] = {
-    "anon": Machine(Scope(), _SWAPPED),
-    "file": Machine(Scope(**_FILE), (*_WRITTEN, "fork")),
+    "anon": Machine(Scope(), _SWAPPED, weight=3),
+    "file": Machine(Scope(**_FILE), (*_WRITTEN, "fork"), weight=3),
     "tmpfs": Machine(
         Scope(files=(TMPFS,), slots=1),
         ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "pageout_done"),
         {"kind": (PRIVATE,)},
+        weight=3,
     ),
-    "threads": Machine(Scope(also=("threads",), **_FILE), (*_WRITTEN, "munmap")),
+    "threads": Machine(Scope(also=("threads",), **_FILE), (*_WRITTEN, "munmap"), weight=3),
     "anon threads": Machine(
-        Scope(also=("threads",), slots=1), ("store", "reclaim", "pageout_done", "madvise_dontneed")
+        Scope(also=("threads",), slots=1), ("store", "reclaim", "pageout_done", "madvise_dontneed"), weight=3
     ),
     "swap full": Machine(Scope(slots=1), _SWAPPED),
     "private": Machine(
@@ -146,6 +149,7 @@ class Row:
     scope: Scope
     tiers: tuple[tuple[str, ...], ...]
     only: Mapping[str, tuple[Any, ...]]
+    weight: int = 1
 
     @property
     def name(self) -> str:
@@ -194,7 +198,7 @@ def row(
     needed = {one for one in there if one in of.core or one in own}
     tiers = (needed | set(reaching[:_NEAREST]), needed | set(reaching), set(there))
     distinct = dict.fromkeys(tuple(sorted(tier)) for tier in tiers)
-    return Row(name, arch, of.scope, tuple(distinct), of.only)
+    return Row(name, arch, of.scope, tuple(distinct), of.only, of.weight)
 
 
 def custom(name: str, **size: Any) -> tuple[str, Machine]:

@@ -45,7 +45,7 @@ ALONE = {ADDS: "loses", BUG: "has a bug", PROVEN: "no loss: proven", FOUND: "no 
 ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 
 #: Runs of a slice of a walk, and states of a slice of a search: about a fifth and a third of a second.
-_RUNS, _STATES, _SHALLOW = 150, 1_200, 1_000
+_RUNS, _STATES, _SHALLOW = 100, 1_200, 800
 #: States, and seconds, of the search for the shortest run.
 _CERTIFY, _CERTIFY_SECONDS = 30_000, 8.0
 #: Seconds for the other machines once something is found.
@@ -210,7 +210,7 @@ class Work:
             )
         walk = self.walks[tier]
         steps = walk.steps
-        for _ in range(_RUNS):
+        for _ in range(_RUNS * self.row.weight):
             try:
                 failed: Loss | KernelBug | None = walk.run()
             except KernelBug as bug:
@@ -219,7 +219,7 @@ class Work:
                 self.failed(list(walk.trace), failed)
                 if self.done:
                     break
-        self.outcome.runs += _RUNS
+        self.outcome.runs = sum(walk.runs for walk in self.walks.values())
         self.outcome.steps += walk.steps - steps
         self.take()
 
@@ -307,6 +307,7 @@ def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
         if not work.done and work.outcome.reached:
             work.search(work.row.shallow(), _SHALLOW)
             yield 2
+    works = sorted(works, key=lambda work: -work.row.weight)
     for tier in (1, 0):
         for work in works:  # first without a preemption, then with one
             if not work.done and work.outcome.reached:
@@ -314,7 +315,7 @@ def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
                 if work.search(work.first[-1]):
                     work.first.pop()
                 yield 3
-                if not work.done:
+                if work.row.weight > 1 and not work.done:
                     work.walk(tier)
                     yield 3
     turns = [(work, work.turns()) for work in works]
