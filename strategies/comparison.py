@@ -162,3 +162,8 @@ def name_of(base: type[Kernel] | None) -> str | None:
     if base is None:
         return None
     return "linux_2_6_26" if base is Kernel else base.__module__.rpartition(".")[2]
+
+
+def declares(kernel: type[Kernel], machine: str, arch: str) -> bool:
+    """Whether a patch says of itself that it adds a loss in a machine on an architecture."""
+    return arch in vars(kernel).get("loses_in", {}).get(machine, ())

@@ -179,15 +179,15 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
 
 
 def stored(series: str) -> Iterator[tuple[Reproducer, Run]]:
-    """The stored runs that lose a page of a series, the shortest first."""
+    """The stored runs that lose a page of a patch, the shortest first."""
+    kernel = all_series.load(series)
     found = []
     for path in sorted(FOLDER.glob("test_*.py")):
         what, steps = read(path)
-        if what.series == series:
-            run = what.replay(all_series.load(series), steps)
-            found.append((len(run.steps), path.name, what, run))
-    for _, _, what, run in sorted(found, key=lambda entry: entry[:2]):
-        yield what, run
+        if series in what.loses:
+            found.append((len(what.steps(kernel, steps)), path.name, what, steps))
+    for _, _, what, steps in sorted(found, key=lambda entry: entry[:2]):
+        yield what, what.replay(kernel, steps)
 
 
 def same_steps(run: Run, kernel: type[Kernel]) -> Run:
