@@ -19,9 +19,21 @@ from mm_sim.series import SeriesError
 from strategies import fates as the_fates
 from strategies import night, places, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
-from strategies.reproducer import ADDS, RAN, Calls, CannotReplay, Check, Reproducer, Told
-from strategies.tally import Tally
 from strategies.profiles import register_profiles
+from strategies.reproducer import (
+    ADDS,
+    BUG,
+    RAN,
+    SKIPPED,
+    STALE,
+    Adds,
+    Calls,
+    CannotReplay,
+    Check,
+    Reproducer,
+    Told,
+)
+from strategies.tally import Tally
 from strategies.verdict import Verdict
 from strategies.worker import Outcome, Worker
 
@@ -205,18 +217,17 @@ def kernel(series: str) -> type[Kernel]:
     return all_series.load(series)
 
 
-#: What came of the replay of a stored run that is none on this kernel.
-SKIPPED = "skipped"
-
-
 @pytest.fixture
 def check(series: str, record_property: Callable[[str, object], None]) -> Check:
     """Replays a stored run on the series under test; skipped with the step that cannot happen there."""
 
     def check(stored: Reproducer, steps: Calls) -> None:
-        came_of_it = ADDS
+        came_of_it = STALE
         try:
             came_of_it = stored.check(series, steps)
+        except Adds as error:
+            came_of_it = error.word
+            raise
         except CannotReplay as error:
             came_of_it = SKIPPED
             pytest.skip(str(error))
@@ -294,7 +305,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name in dict.fromkeys(terminalreporter.config.getoption("--series")):
         counted = Counter(came_of_it for patch, came_of_it in stored if patch == plan.called(name))
         if counted:
-            said = ", ".join(f"{counted[one]} {one}" for one in (RAN, SKIPPED, ADDS) if counted[one] or one == RAN)
+            said = ", ".join(
+                f"{counted[one]} {one}" for one in (RAN, SKIPPED, ADDS, BUG, STALE) if counted[one] or one == RAN
+            )
             terminalreporter.write_line(f"stored runs on {Path(name).stem}: {said}")
     verdicts = sorted(_recorded(terminalreporter, "verdict"))
     if verdicts:

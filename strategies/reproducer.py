@@ -39,8 +39,8 @@ FOLDER = Path(__file__).parent.parent / "test_regressions"
 OUTSIDE = Path("mm_regressions")
 #: The kernel that is no patch.
 UNPATCHED = "linux_2_6_26"
-#: What a replay came to where a test passes.
-RAN, ADDS = "ran to the end", "adds a loss"
+#: What the replay of a stored run can come to.
+RAN, SKIPPED, ADDS, BUG, STALE = "ran to the end", "skipped", "adds a loss", "adds a bug", "not as stored"
 #: The longest line of a stored test, but for its proof.
 _WIDTH = 118
 
@@ -65,8 +65,18 @@ def _digest(text: str) -> str:
 
 def told(kernel: type[Kernel], found: Certificate, arch: str) -> str:
     """A loss in words, its timeline, and what stands behind the length of the run."""
-    run = trace(kernel, arch, found.bounds.scope, found.steps)
+    run = _traced(kernel, arch, found.bounds.scope, found.steps)
     return f"{timeline.text(run)}\n\n{timeline.wrapped(str(found))}"
+
+
+def _traced(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]) -> Run:
+    """A run line by line, up to the step that ends in a bug."""
+    try:
+        return trace(kernel, arch, scope, steps)
+    except KernelBug:
+        found = play(kernel, arch, scope, steps)
+        assert found is not None
+        return trace(kernel, arch, scope, steps[: found[0]])
 
 
 def play(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]) -> tuple[int, Loss | KernelBug] | None:
@@ -97,8 +107,9 @@ def what_happens(failure: Loss | KernelBug, steps: Sequence[Step]) -> str:
         for step in steps
         if step.stop is not None
     ]
-    end = f"After step {len(steps)} {failure}." if isinstance(failure, Loss) else f"In step {len(steps)} {failure}."
-    return f"{end}\n\n{_listed(preempted) or 'No operation is preempted'}."
+    end = f"After step {len(steps)} {failure}." if isinstance(failure, Loss) else f"In step {len(steps)}: {failure}."
+    where = f"{_listed(preempted) or 'No operation is preempted'}."
+    return "\n\n".join(textwrap.fill(sentence, _WIDTH - 3) for sentence in (end, where))
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -121,12 +132,9 @@ def text(stored: Reproducer, steps: Sequence[Step], what: str) -> str:
     }
     keywords = "\n".join(f"    {name}={value}," for name, value in given.items() if value is not None)
     body = "\n".join(f"    state.{_line(step)}" for step in steps)
-    paragraphs = "\n\n".join(
-        textwrap.fill(part, _WIDTH, initial_indent="   " * (not i)).lstrip()
-        for i, part in enumerate(what.replace("\\", "/").strip().split("\n\n"))
-    )
+    words = what.replace("\\", "\\\\") + "\n" * ("\n" in what)
     return (
-        f'"""{paragraphs}\n"""\n\n'
+        f'"""{words}"""\n\n'
         f"from mm_sim.names import {', '.join(sorted(used, key=_import_order))}\n"
         f"from mm_sim.system import Scope\n"
         f"from strategies.reproducer import Check, Replay, Reproducer\n\n"
@@ -184,9 +192,7 @@ def loses_and_cures(
     return tuple(loses), tuple(cures) if UNPATCHED in loses else ()
 
 
-def _fails(
-    kernel: type[Kernel], arch: str, scope: Scope, run: Sequence[Step], kind: type[Loss | KernelBug]
-) -> bool:
+def _fails(kernel: type[Kernel], arch: str, scope: Scope, run: Sequence[Step], kind: type[Loss | KernelBug]) -> bool:
     """Whether every step of a run happens on a kernel, and the last one fails in this way."""
     try:
         found = play(kernel, arch, scope, on(kernel, run))
@@ -277,6 +283,14 @@ def _by_name(name: str, given: dict[str, Any]) -> tuple[str, tuple[Any, ...], st
 
 class Told(AssertionError):
     """A failure whose text says everything: pytest shows it as it is."""
+
+
+class Adds(Told):
+    """A patch adds a loss, or a bug, in a stored run, and does not say so: `word` is ADDS or BUG."""
+
+    def __init__(self, word: str, text: str) -> None:
+        super().__init__(text)
+        self.word = word
 
 
 class CannotReplay(Exception):
@@ -383,16 +397,12 @@ class Reproducer:
 
     def replay(self, kernel: type[Kernel], steps: Calls) -> Run:
         """The stored run on a kernel, line by line."""
-        run = self.steps(kernel, steps)
-        try:
-            return trace(kernel, self.arch, self.scope, run)
-        except KernelBug:  # in the last step
-            return trace(kernel, self.arch, self.scope, run[:-1])
+        return _traced(kernel, self.arch, self.scope, self.steps(kernel, steps))
 
     def check(self, series: str, steps: Calls) -> str:
         """Replay on a patch: RAN or ADDS, if that is as it must be.
 
-        Raises CannotReplay if there is no such run on a patch of which nothing is stored, Told if that adds a loss
+        Raises CannotReplay if there is no such run on a patch of which nothing is stored, Adds if that adds a loss
         that it does not declare, StaleReproducer if what is stored does not hold.
         """
         kernel = all_series.load(series)
@@ -411,8 +421,8 @@ class Reproducer:
             return RAN
         if isinstance(found[1], Loss) and self._is_declared(kernel):
             return ADDS
-        what = "loss" if isinstance(found[1], Loss) else f"bug: {found[1]}"
-        raise Told(f"{series} adds a {what}\n\n{timeline.text(self.replay(kernel, steps))}")
+        word, what = (ADDS, ".") if isinstance(found[1], Loss) else (BUG, f": {found[1]}")
+        raise Adds(word, f"{series} {word}{what}\n\n{timeline.text(self.replay(kernel, steps))}")
 
     def _check_loses(self, series: str, kernel: type[Kernel], steps: Calls) -> str:
         """Every step must happen, and the last one must fail; the line of one that cannot is where pytest points."""
@@ -511,37 +521,47 @@ def _keywords(node: ast.expr) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a patch made of a stored run, by what is stored, and what it makes of it now."""
+    """What a patch made of a stored run, by what is stored, and what it makes of it now; UNSAID if neither."""
 
     test: str
     patch: str
     before: str
     after: str
 
+    @property
+    def breaks(self) -> bool:
+        """Whether what is stored does not hold."""
+        return self.before != UNSAID
 
-def renewed(path: Path) -> tuple[list[Change], list[Change], str]:
-    """A stored test as it would be written today.
 
-    Returns what is stored and does not hold any more, what is true and not stored, and the new text: empty if no
-    patch loses by the run any more. What happens is a person's words, and stays.
+#: Of a patch that a stored test does not name.
+UNSAID = "-"
+
+
+def renewed(path: Path) -> tuple[list[Change], str]:
+    """What has changed of the verdicts of a stored test, and its text with those of today; "" if no patch loses.
+
+    What happens in it is a person's words, and stays.
     """
     stored, steps = read(path)
-    run = stored.steps(all_series.load(stored.series), steps)
-    loses, cures = loses_and_cures(stored.series, stored.arch, stored.scope, run, stored.kind)
+    loses: tuple[str, ...] = ()
+    cures: tuple[str, ...] = ()
+    run: list[Step] = []
+    with suppress(StaleReproducer):
+        run = stored.steps(all_series.load(stored.series), steps)
+        loses, cures = loses_and_cures(stored.series, stored.arch, stored.scope, run, stored.kind)
     before = dict.fromkeys(stored.cures, "cures") | dict.fromkeys(stored.loses, "loses")
     after = dict.fromkeys(cures, "cures") | dict.fromkeys(loses, "loses")
     changes = [
-        Change(path.name, patch, before.get(patch, "-"), after.get(patch, "-"))
+        Change(path.name, patch, before.get(patch, UNSAID), after.get(patch, UNSAID))
         for patch in dict.fromkeys((*before, *after))
         if before.get(patch) != after.get(patch)
     ]
-    broken = [change for change in changes if change.before != "-"]
-    new = text(replace(stored, loses=loses, cures=cures), run, _words(path)) if loses else ""
-    return broken, [change for change in changes if change not in broken], new
+    return changes, text(replace(stored, loses=loses, cures=cures), run, _words(path)) if loses else ""
 
 
 def rewritten(path: Path) -> str:
-    """A stored test as it would be written today, with the verdicts that it has."""
+    """A stored test as the tool writes it today, with the verdicts that it has."""
     stored, steps = read(path)
     return text(stored, stored.steps(all_series.load(stored.series), steps), _words(path))
 

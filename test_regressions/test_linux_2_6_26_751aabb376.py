@@ -1,7 +1,7 @@
 """After step 14 P1 would read 3 at page A, where 2 was stored.
 
-mprotect(B, R) of P2 is preempted at change_pte_range: pte cleared and resume() of swapoff is preempted at unuse_pte:
-ptl.
+mprotect(B, R) of P2 is preempted at change_pte_range: pte cleared and resume() of swapoff is preempted at
+unuse_pte: ptl.
 """
 
 from mm_sim.names import P1, P2, A, B, R, kswapd, swapoff
