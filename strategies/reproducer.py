@@ -212,15 +212,14 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
     It is there whole or not at all: it is written beside its place and linked there. The run of a patch that is no
     patch of the project is never written among the tests of the project.
     """
-    ours = name in all_series.names()
-    if folder == FOLDER and not ours:
+    if folder.resolve() == FOLDER.resolve() and name not in all_series.names():
         folder = OUTSIDE
         folder.mkdir(exist_ok=True)
     new = path(name, arch, found, folder)
     run = arch, scope, [(step.rule.name, step.arguments, step.stop) for step in found.steps]
     if new.exists() or run in stored_runs(folder):
         return None
-    source = _source(name, arch, scope, found, everywhere=ours)
+    source = _source(name, arch, scope, found)
     handle, draft = tempfile.mkstemp(prefix=".part-", dir=folder)
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -236,13 +235,16 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
     return new
 
 
-def _source(name: str, arch: str, scope: Scope, found: Certificate, everywhere: bool) -> str:
-    """A stored test of what was found; with `everywhere` it says what all patches of the project make of the run."""
+def _source(name: str, arch: str, scope: Scope, found: Certificate) -> str:
+    """A stored test of what was found: for a patch of the project with all others that lose by the run."""
     ended = play(all_series.load(name), arch, scope, found.steps)
     assert ended is not None
     _, failure = ended
-    loses, cures = loses_and_cures(name, arch, scope, found.steps) if everywhere else ((name,), ())
     ends = "" if isinstance(failure, Loss) else str(failure)
+    loses: tuple[str, ...] = (name,)
+    cures: tuple[str, ...] = ()
+    if name in all_series.names():
+        loses, cures = loses_and_cures(name, arch, scope, found.steps, KernelBug if ends else Loss)
     stored = Reproducer(loses, arch, scope, cures, str(found), ends)
     return text(stored, found.steps, what_happens(failure, found.steps))
 
@@ -261,7 +263,7 @@ def keep(kernel: type[Kernel], patch: str, arch: str, found: Certificate, folder
     """
     where = str(Path(patch).resolve()) if patch.endswith(".py") else patch
     new = folder / f"test_{Path(patch).stem}_{_digest(where)}.py"
-    new.write_text(_source(patch, arch, found.bounds.scope, found, everywhere=False), encoding="utf-8")
+    new.write_text(_source(patch, arch, found.bounds.scope, found), encoding="utf-8")
     return new
 
 
