@@ -471,7 +471,7 @@ def _run_of(
         raise BadInput(f"--on: {what} is no stored run")
     name, kernel = _load(what)
     name = kernel.__module__.rpartition(".")[2] if path.suffix != ".py" else name
-    if len(machines) == len(MACHINES):
+    if path.suffix != ".py" and len(machines) == len(MACHINES):
         for stored, run in explain.stored(name):
             if stored.arch in arches:
                 return name, run, stored.proof

@@ -179,14 +179,15 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
 
 
 def stored(series: str) -> Iterator[tuple[Reproducer, Run]]:
-    """The stored runs that lose a page of a patch, the shortest first."""
+    """The stored runs that lose a page of a patch of the project: the shortest first, and those that are shown on it."""
     kernel = all_series.load(series)
     found = []
     for path in sorted(FOLDER.glob("test_*.py")):
         what, steps = read(path)
         if series in what.loses:
-            found.append((len(what.steps(kernel, steps)), path.name, what, steps))
-    for _, _, what, steps in sorted(found, key=lambda entry: entry[:2]):
+            order = len(what.steps(kernel, steps)), series != what.series, path.name
+            found.append((order, what, steps))
+    for _, what, steps in sorted(found, key=lambda entry: entry[0]):
         yield what, what.replay(kernel, steps)
 
 
