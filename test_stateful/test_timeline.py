@@ -148,8 +148,8 @@ def test_pytest_fails_with_the_timeline_and_nothing_around_it(tmp_path: Path) ->
     file = tmp_path / "hopeful.py"
     file.write_text(
         "from mm_sim.kernel import Kernel\nfrom mm_sim.series.page_zap_rmap import PageZapRmap\n\n\n"
-        "class Hopeful(PageZapRmap):\n    __slots__ = ()\n    base = Kernel\n    title = 'the proposal'\n    posted = 'here'\n"
-        "    applies_to = '2.6.26'\n    expected = 'safe'\n"
+        "class Hopeful(PageZapRmap):\n    __slots__ = ()\n    base = Kernel\n    title = 'the proposal'\n"
+        "    posted = 'here'\n    applies_to = '2.6.26'\n    expected = 'safe'\n"
     )
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "--series", file, "-p", "no:cacheprovider", RACE],
