@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,19 @@ from strategies import fates as the_fates
 from strategies import night, places, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.profiles import register_profiles
-from strategies.reproducer import Told
+from strategies.reproducer import (
+    ADDS,
+    BUG,
+    RAN,
+    SKIPPED,
+    STALE,
+    Adds,
+    Calls,
+    CannotReplay,
+    Check,
+    Reproducer,
+    Told,
+)
 from strategies.tally import Tally
 from strategies.verdict import Verdict
 from strategies.worker import Outcome, Worker
@@ -204,6 +217,26 @@ def kernel(series: str) -> type[Kernel]:
     return all_series.load(series)
 
 
+@pytest.fixture
+def check(series: str, record_property: Callable[[str, object], None]) -> Check:
+    """Replays a stored run on the series under test; skipped with the step that cannot happen there."""
+
+    def check(stored: Reproducer, steps: Calls) -> None:
+        came_of_it = STALE
+        try:
+            came_of_it = stored.check(series, steps)
+        except Adds as error:
+            came_of_it = error.word
+            raise
+        except CannotReplay as error:
+            came_of_it = SKIPPED
+            pytest.skip(str(error))
+        finally:
+            record_property("stored run", (series, came_of_it))
+
+    return check
+
+
 def _seed(config: pytest.Config) -> int:
     """The seed of the walks: 0, or in the nightly profile date and time, so that no night repeats another."""
     given: int | None = config.getoption("--seed")
@@ -242,7 +275,7 @@ def record_verdict(
 
 
 def _recorded(reporter: pytest.TerminalReporter, key: str) -> list[Any]:
-    reports = [*reporter.getreports("passed"), *reporter.getreports("failed")]
+    reports = [one for outcome in ("passed", "failed", "skipped") for one in reporter.getreports(outcome)]
     return [value for one in reports for name, value in one.user_properties if name == key]
 
 
@@ -267,7 +300,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each verdict, and where the report is."""
+    """What came of the stored runs on each patch that is named, a line for each verdict, and where the report is."""
+    stored = [tuple(one) for one in _recorded(terminalreporter, "stored run")]
+    for name in dict.fromkeys(terminalreporter.config.getoption("--series")):
+        counted = Counter(came_of_it for patch, came_of_it in stored if patch == plan.called(name))
+        if counted:
+            said = ", ".join(
+                f"{counted[one]} {one}" for one in (RAN, SKIPPED, ADDS, BUG, STALE) if counted[one] or one == RAN
+            )
+            terminalreporter.write_line(f"stored runs on {Path(name).stem}: {said}")
     verdicts = sorted(_recorded(terminalreporter, "verdict"))
     if verdicts:
         terminalreporter.section("verdicts")

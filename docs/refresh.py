@@ -1,12 +1,14 @@
-"""Write anew what the tool prints in the documentation and in stored tests: `python docs/refresh.py`.
+"""Write anew what the tool prints in the documentation, and the stored tests: `python docs/refresh.py`.
 
-The blocks between cog markers in README.md and docs/*.md, docs/cost.svg, and the words, timelines and verdicts of
-test_regressions/. `test_docs.py` fails where one is stale. The walk through the thread is the data below: a mail with
-its commands is an entry.
+The blocks between cog markers in README.md and docs/*.md, docs/cost.svg, and the form of test_regressions/. What a
+stored test says of a patch stays: where that does not hold any more the changes are printed, nothing is written, and
+the exit status is 1. With `--accept-verdicts` they are printed and written. `test_docs.py` fails where a page is
+stale. The walk through the thread is the data below: a mail with its commands is an entry.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
@@ -84,7 +86,7 @@ THREAD = (
         """With mprotect() mended the easy way still loses: the write protection by fork does what that of
         mprotect() did. Nobody on the thread said so. A series that marks the page dirty in fork, too, loses no
         anonymous page.""",
-        (_STORED + "easy_mprotect_51d4969395.py --compare easy_mprotect_fork",),
+        (_STORED + "page_zap_rmap_d91537a20a.py --on easy_mprotect --compare easy_mprotect_fork",),
     ),
     Mail(
         "The tmpfs hole",
@@ -207,8 +209,45 @@ def pages(*options: str) -> int:
     return status
 
 
-if __name__ == "__main__":
-    for path in sorted(reproducer.FOLDER.glob("test_*.py")):
-        reproducer.rewrite(path)
+def stored_tests(accept: bool, folder: Path = reproducer.FOLDER) -> bool:
+    """Write the stored tests anew. False, and none is written, if a stored verdict would change and may not."""
+    found = [(path, *reproducer.renewed(path)) for path in sorted(folder.glob("test_*.py"))]
+    changes = [change for _, changes, _ in found for change in changes]
+    if (accept and changes) or any(change.breaks for change in changes):
+        print(table(changes))
+        for path, _, new in found:
+            if not new:
+                print(f"{path.name}: no patch loses by this run any more: {'deleted' if accept else 'to be deleted'}")
+        if not accept:
+            print("Nothing is written. To change what is stored: python docs/refresh.py --accept-verdicts")
+            return False
+    for path, _, new in found:
+        source = new if accept else reproducer.rewritten(path)
+        if not source:
+            path.unlink()
+        elif source != path.read_text(encoding="utf-8"):
+            path.write_text(source, encoding="utf-8")
+    return True
+
+
+def table(changes: Sequence[reproducer.Change]) -> str:
+    """The changes of stored verdicts, as lines."""
+    rows = [("test", "patch", "before", "after"), *((c.test, c.patch, c.before, c.after) for c in changes)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def refresh(arguments: Sequence[str]) -> int:
+    """The exit status: 1 if a stored verdict does not hold any more and is not to be changed."""
+    parser = argparse.ArgumentParser(description="Write the documentation and the stored tests anew.")
+    parser.add_argument("--accept-verdicts", action="store_true", help="change what stored tests say of a patch")
+    if not stored_tests(parser.parse_args(arguments).accept_verdicts):
+        return 1
     draw()
-    sys.exit(pages("-r"))
+    return pages("-r")
+
+
+if __name__ == "__main__":
+    sys.exit(refresh(sys.argv[1:]))

@@ -5,22 +5,22 @@ from mm_sim.system import Scope
 from strategies.reproducer import Replay, Reproducer
 
 REPRODUCER = Reproducer(
-    series="page_zap_rmap",
+    loses=(),
+    on="page_zap_rmap",
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
     proof="a run from a mail, not one that was searched for",
-    verdicts={},
 )
 
 
 def steps(state: Replay) -> None:
-    state.store(page=A, process=P1, stop=None)
-    state.fork(child=P2, process=P1, stop=None)
-    state.mprotect(page=A, process=P2, prot=R, stop=None)
-    state.mlock(page=A, process=P2, stop=None)
-    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
-    state.exit(process=P2, stop=None)
-    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+    state.store(page=A, process=P1)
+    state.fork(child=P2, process=P1)
+    state.mprotect(page=A, process=P2, prot=R)
+    state.mlock(page=A, process=P2)
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd)
+    state.exit(process=P2)
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd)
     state.pageout_done(holder=P1, page=A)
-    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
-    state.load(page=A, process=P1, stop=None)
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd)
+    state.load(page=A, process=P1)

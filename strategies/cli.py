@@ -240,13 +240,15 @@ def _status(each: list[int]) -> int:
 
 
 def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
-    """Store the run of a verdict, where `explain` finds it."""
+    """Store the run of a verdict, a loss or a bug, where `explain` finds it."""
     found = verdict.found
-    if found is None or found.finding is None:
+    if found is None:
         return None
+    finding = found.finding or found.bug
+    assert finding is not None
     with _one_line():
         folder.mkdir(parents=True, exist_ok=True)
-        return reproducer.keep(kernel, verdict.patch, found.arch, found.finding.certificate, folder)
+        return reproducer.keep(kernel, verdict.patch, found.arch, finding.certificate, folder)
 
 
 def _show(out: Console, kernel: type[Kernel], verdict: Verdict, stored: Path | None) -> None:
@@ -409,6 +411,7 @@ def corpus(
 @click.argument("what", metavar="FILE|SERIES")
 @click.option("--step", type=click.IntRange(min=1), help="The state after this step only.")
 @click.option("--to", "label", metavar="LABEL", help="The state where this preemption point is first passed.")
+@click.option("--on", metavar="SERIES|FILE", help="Show a stored run on this series, instead of the first it names.")
 @click.option("--compare", metavar="SERIES|FILE", help="Where the same steps first make a difference on this series.")
 @click.option("--timeline", "only", is_flag=True, help="The timeline alone, without the states.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page to read in a browser.")
@@ -420,6 +423,7 @@ def explain_(
     what: str,
     step: int | None,
     label: str | None,
+    on: str | None,
     compare: str | None,
     only: bool,
     html: Path | None,
@@ -436,7 +440,7 @@ def explain_(
     out = _console()
     with _one_line():
         arches = list(ARCHES) if arch == "all" else [arch]
-        name, run, proof = _run_of(what, budget, _machines(machines, **size), arches, base)
+        name, run, proof = _run_of(what, on, budget, _machines(machines, **size), arches, base)
         if run is None:
             out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
             return
@@ -462,16 +466,20 @@ def explain_(
 
 
 def _run_of(
-    what: str, budget: float, machines: dict[str, Machine], arches: list[str], base: str | None
+    what: str, on: str | None, budget: float, machines: dict[str, Machine], arches: list[str], base: str | None
 ) -> tuple[str, timeline.Run | None, str]:
     """The run that is meant: a stored one by its file, or if no machine is named by its patch; else one found now."""
     path = Path(what)
     if path.suffix == ".py" and "REPRODUCER" in path.read_text(encoding="utf-8", errors="replace"):
         stored, steps = reproducer.read(path)
-        return stored.series, stored.replay(all_series.load(stored.series), steps), stored.proof
+        name = on or stored.series
+        ends = f"The run ends in a bug: {stored.ends}; " if stored.ends and name in stored.loses else ""
+        return name, stored.replay(_load(name)[1], steps), ends + stored.proof
+    if on is not None:
+        raise BadInput(f"--on: {what} is no stored run")
     name, kernel = _load(what)
     name = kernel.__module__.rpartition(".")[2] if path.suffix != ".py" else name
-    if len(machines) == len(MACHINES):
+    if path.suffix != ".py" and len(machines) == len(MACHINES):
         for stored, run in explain.stored(name):
             if stored.arch in arches:
                 return name, run, stored.proof

@@ -143,3 +143,8 @@ def failure(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) ->
         steps[:] = [*done, step]
         return error
     return None
+
+
+def declares(kernel: type[Kernel], machine: str, arch: str) -> bool:
+    """Whether a patch says of itself that it adds a loss in a machine on an architecture."""
+    return arch in vars(kernel).get("loses_in", {}).get(machine, ())

@@ -180,15 +180,16 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
 
 
 def stored(series: str) -> Iterator[tuple[Reproducer, Run]]:
-    """The stored runs that lose a page of a series, the shortest first."""
+    """The stored runs that lose a page of a patch of the project: the shortest first, and those that are shown on it."""
+    kernel = all_series.load(series)
     found = []
     for path in sorted(FOLDER.glob("test_*.py")):
         what, steps = read(path)
-        if what.series == series:
-            run = what.replay(all_series.load(series), steps)
-            found.append((len(run.steps), path.name, what, run))
-    for _, _, what, run in sorted(found, key=lambda entry: entry[:2]):
-        yield what, run
+        if series in what.loses:
+            order = len(what.steps(kernel, steps)), series != what.series, path.name
+            found.append((order, what, steps))
+    for _, what, steps in sorted(found, key=lambda entry: entry[0]):
+        yield what, what.replay(kernel, steps)
 
 
 def same_steps(run: Run, kernel: type[Kernel]) -> Run:

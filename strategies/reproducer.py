@@ -1,29 +1,48 @@
-"""A run that loses data as text: printed, written to `test_regressions/` as a test, and replayed from there."""
+"""A run that loses data as text: printed, stored as a test, and replayed from there.
+
+A stored test says on which patches its run loses and which of them cure it, not what every patch makes of it: on all
+others it is replayed, and must add no loss. It is parsed, never imported, by all but pytest. May use `mm_sim`, and of
+`strategies` what searches and judges a run; not verdicts, campaigns and the faces.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import BY_NAME
+from mm_sim.sched import KernelBug
 from mm_sim.system import SMALL, Loss, Scope, System
 from strategies import timeline
+from strategies.comparison import Base, declares
 from strategies.minimise import Certificate
 from strategies.rules import RULES, stops, table
+from strategies.targets import MACHINES
 from strategies.timeline import Run, trace
 
+#: Where the stored tests of the project are.
 FOLDER = Path(__file__).parent.parent / "test_regressions"
+#: Where the runs of patches that are given as a file are stored: never in the project.
+OUTSIDE = Path("mm_regressions")
+#: The kernel that is no patch.
+UNPATCHED = "linux_2_6_26"
+#: What the replay of a stored run can come to.
+RAN, SKIPPED, ADDS, BUG, STALE = "ran to the end", "skipped", "adds a loss", "adds a bug", "not as stored"
+#: The longest line of a stored test, but for its proof.
+_WIDTH = 118
 
 
 def call(step: Step) -> str:
@@ -35,22 +54,13 @@ def call(step: Step) -> str:
 
 
 def kind(name: str, arch: str, steps: Sequence[Step], report: Report) -> str:
-    """What tells losses apart: series, architecture, the function that forgot, and the rules used."""
+    """What tells losses apart: patch, architecture, the function that forgot, and the rules used."""
     rules = sorted({step.rule.name for step in steps})
-    text = "|".join((name, arch, report.forgotten_by.function, *rules))
+    return _digest("|".join((name, arch, report.forgotten_by.function, *rules)))
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def verdict(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]) -> str:
-    """What a series makes of a stored run, as it is stored in the test."""
-    try:
-        report = explain(kernel, arch, scope, list(steps))
-    except NotPossible as error:
-        return f"no loss; {error}"
-    if report is None:
-        return "no loss"
-    loss = report.loss
-    return f"step {report.at + 1} loses {loss.process!r}'s page {loss.page!r}: {report.forgotten_by.function}"
 
 
 def told(kernel: type[Kernel], found: Certificate, arch: str) -> str:
@@ -59,38 +69,86 @@ def told(kernel: type[Kernel], found: Certificate, arch: str) -> str:
     return f"{timeline.text(run)}\n\n{timeline.wrapped(str(found))}"
 
 
-def docstring(run: Run, name: str, proof: str) -> str:
-    """What a stored test says of its run."""
-    assert run.report is not None
-    loss = run.report.loss
-    return (
-        f"{name} loses {loss.process!r}'s page {loss.page!r} on {run.arch}.\n\n{timeline.text(run)}\n\n"
-        + timeline.wrapped(f"The {proof}.")
-        + "\n\nWritten by the tool; the verdicts are those of every series.\n"
+def play(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step]) -> tuple[int, Loss | KernelBug] | None:
+    """How a run ends: the index of the step that fails, and how; None if none does. Raises NotPossible."""
+    system = System(kernel, arch, scope)
+    for i, step in enumerate(steps):
+        try:
+            if not system.step(*step):
+                raise NotPossible(i, step)
+        except (Loss, KernelBug) as failure:
+            return i, failure
+    return None
+
+
+def on(kernel: type[Kernel], run: Sequence[Step]) -> list[Step]:
+    """The steps of a run as those of another kernel. Raises StaleReproducer if it lacks a rule or a label."""
+    replay = Replay(kernel)
+    for step in run:
+        arguments = dict(zip(step.rule.arguments, step.arguments, strict=True))
+        getattr(replay, step.rule.name)(stop=step.stop, **arguments)
+    return replay.steps
+
+
+def what_happens(failure: Loss | KernelBug, steps: Sequence[Step]) -> str:
+    """A run in two sentences: how it ends, and where its operations are preempted."""
+    preempted = [
+        f"{timeline.short(step)} of {timeline.column(step)} is preempted at {step.stop}"
+        for step in steps
+        if step.stop is not None
+    ]
+    end = f"After step {len(steps)} {failure}." if isinstance(failure, Loss) else f"In step {len(steps)}: {failure}."
+    where = f"{_listed(preempted) or 'No operation is preempted'}."
+    return "\n\n".join(textwrap.fill(sentence, _WIDTH - 3) for sentence in (end, where))
+
+
+def _listed(parts: Sequence[str]) -> str:
+    *most, last = parts or [""]
+    return f"{', '.join(most)}, and {last}" if len(most) > 1 else " and ".join((*most, last))
+
+
+def text(stored: Reproducer, steps: Sequence[Step], what: str) -> str:
+    """The source of the stored test; `what` is what happens in it."""
+    used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME} | set(
+        map(repr, stored.scope.files)
     )
-
-
-def text(name: str, arch: str, scope: Scope, steps: Sequence[Step], proof: str) -> str:
-    """The source of the stored test."""
-    run = trace(all_series.load(name), arch, scope, steps)
-    verdicts = {n: verdict(all_series.load(n), arch, scope, steps) for n in (*all_series.names(), name)}
-    used = {repr(a) for step in steps for a in step.arguments if repr(a) in BY_NAME} | set(map(repr, scope.files))
-    body = "\n".join(f"    state.{call(step)}".replace("'", '"') for step in steps)
-    table_ = "\n".join(f'        "{n}": "{v}",' for n, v in verdicts.items())
+    given = {
+        "loses": _tuple("loses", stored.loses),
+        "cures": _tuple("cures", stored.cures) if stored.cures else None,
+        "arch": json.dumps(stored.arch),
+        "scope": _scope(stored.scope),
+        "proof": json.dumps(stored.proof),
+        "ends": json.dumps(stored.ends) if stored.ends else None,
+    }
+    keywords = "\n".join(f"    {name}={value}," for name, value in given.items() if value is not None)
+    body = "\n".join(f"    state.{_line(step)}" for step in steps)
+    words = what.replace("\\", "\\\\") + "\n" * ("\n" in what)
     return (
-        f'"""{docstring(run, name, proof)}"""\n\n'
+        f'"""{words}"""\n\n'
         f"from mm_sim.names import {', '.join(sorted(used, key=_import_order))}\n"
         f"from mm_sim.system import Scope\n"
-        f"from strategies.reproducer import Replay, Reproducer\n\n"
-        f"REPRODUCER = Reproducer(\n"
-        f'    series="{name}",\n'
-        f'    arch="{arch}",\n'
-        f"    scope={_scope(scope)},\n"
-        f'    proof="{proof}",\n'
-        f"    verdicts={{\n{table_}\n    }},\n)\n\n\n"
+        f"from strategies.reproducer import Check, Replay, Reproducer\n\n"
+        f"REPRODUCER = Reproducer(\n{keywords}\n)\n\n\n"
         f"def steps(state: Replay) -> None:\n{body}\n\n\n"
-        f"def test_verdicts(series: str) -> None:\n    REPRODUCER.check(series, steps)\n"
+        f"def test_stored_run(check: Check) -> None:\n    check(REPRODUCER, steps)\n"
     )
+
+
+def _tuple(name: str, values: Sequence[str]) -> str:
+    """As ruff formats it."""
+    quoted = [json.dumps(value, ensure_ascii=False) for value in values]
+    line = f"({', '.join(quoted)}{',' if len(quoted) == 1 else ''})"
+    if len(f"    {name}={line},") <= _WIDTH:
+        return line
+    return "(\n" + "".join(f"        {value},\n" for value in quoted) + "    )"
+
+
+def _line(step: Step) -> str:
+    """The step as a stored test calls it: without a stop where it has none."""
+    arguments = dict(zip(step.rule.arguments, map(repr, step.arguments), strict=True))
+    if step.stop is not None:
+        arguments["stop"] = json.dumps(step.stop, ensure_ascii=False)
+    return f"{step.rule.name}({', '.join(f'{name}={value}' for name, value in sorted(arguments.items()))})"
 
 
 def _scope(scope: Scope) -> str:
@@ -106,15 +164,52 @@ def _import_order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() and len(name) > 1 else 1 if name.isupper() else 2), name
 
 
-def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
-    """Write the stored test; None if one of this kind is there already, also when another worker was faster.
+def loses_and_cures(
+    first: str, arch: str, scope: Scope, run: Sequence[Step], kind: type[Loss | KernelBug] = Loss
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The patches on which a run adds a loss, 2.6.26 among them; and, if it is, those that cure it.
 
-    It is there whole or not at all: it is written beside its place and linked there.
+    `first` comes first, and counts also if its base loses, too. A patch cures a run if it fails in no run of the same
+    operations, wherever its own preemption points are.
     """
+    loses, cures = [], []
+    for name in dict.fromkeys((first, *all_series.names())):
+        kernel = all_series.load(name)
+        if _fails(kernel, arch, scope, run, kind) and (name == first or not _base_fails(kernel, arch, scope, run)):
+            loses.append(name)
+        elif not Base(kernel, arch, scope).fails(run):
+            cures.append(name)
+    return tuple(loses), tuple(cures) if UNPATCHED in loses else ()
+
+
+def _fails(kernel: type[Kernel], arch: str, scope: Scope, run: Sequence[Step], kind: type[Loss | KernelBug]) -> bool:
+    """Whether every step of a run happens on a kernel, and the last one fails in this way."""
+    try:
+        found = play(kernel, arch, scope, on(kernel, run))
+    except (StaleReproducer, NotPossible):
+        return False
+    return found is not None and found[0] == len(run) - 1 and isinstance(found[1], kind)
+
+
+def _base_fails(kernel: type[Kernel], arch: str, scope: Scope, run: Sequence[Step]) -> bool:
+    base = base_of(kernel)
+    return base is not None and Base(base, arch, scope).fails(run)
+
+
+def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path = FOLDER) -> Path | None:
+    """Write the stored test; None if one of this kind or run is there already, also when another worker was faster.
+
+    It is there whole or not at all: it is written beside its place and linked there. The run of a patch that is no
+    patch of the project is never written among the tests of the project.
+    """
+    if folder.resolve() == FOLDER.resolve() and name not in all_series.names():
+        folder = OUTSIDE
+        folder.mkdir(exist_ok=True)
     new = path(name, arch, found, folder)
-    if new.exists():
+    run = arch, scope, [(step.rule.name, step.arguments, step.stop) for step in found.steps]
+    if new.exists() or run in stored_runs(folder):
         return None
-    source = text(name, arch, scope, found.steps, str(found))
+    source = _source(name, arch, scope, found)
     handle, draft = tempfile.mkstemp(prefix=".part-", dir=folder)
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -130,6 +225,20 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
     return new
 
 
+def _source(name: str, arch: str, scope: Scope, found: Certificate) -> str:
+    """A stored test of what was found: for a patch of the project with all others that lose by the run."""
+    ended = play(all_series.load(name), arch, scope, found.steps)
+    assert ended is not None
+    _, failure = ended
+    ends = "" if isinstance(failure, Loss) else str(failure)
+    loses: tuple[str, ...] = (name,)
+    cures: tuple[str, ...] = ()
+    if name in all_series.names():
+        loses, cures = loses_and_cures(name, arch, scope, found.steps, KernelBug if ends else Loss)
+    stored = Reproducer(loses, arch, scope, cures, str(found), ends)
+    return text(stored, found.steps, what_happens(failure, found.steps))
+
+
 def path(name: str, arch: str, found: Certificate, folder: Path = FOLDER) -> Path:
     """The file for a loss of this kind."""
     report = explain(all_series.load(name), arch, found.bounds.scope, found.steps)
@@ -138,9 +247,13 @@ def path(name: str, arch: str, found: Certificate, folder: Path = FOLDER) -> Pat
 
 
 def keep(kernel: type[Kernel], patch: str, arch: str, found: Certificate, folder: Path) -> Path:
-    """Write the run of a verdict into a folder, over what an earlier verdict on this patch has left there."""
-    new = path(patch, arch, found, folder)
-    new.write_text(text(patch, arch, found.bounds.scope, found.steps, str(found)), encoding="utf-8")
+    """Write the run of a verdict into a folder, over what an earlier verdict on this patch has left there.
+
+    Two patches of one name in two folders have a file each.
+    """
+    where = str(Path(patch).resolve()) if patch.endswith(".py") else patch
+    new = folder / f"test_{Path(patch).stem}_{_digest(where)}.py"
+    new.write_text(_source(patch, arch, found.bounds.scope, found), encoding="utf-8")
     return new
 
 
@@ -162,6 +275,18 @@ def _by_name(name: str, given: dict[str, Any]) -> tuple[str, tuple[Any, ...], st
 
 class Told(AssertionError):
     """A failure whose text says everything: pytest shows it as it is."""
+
+
+class Adds(Told):
+    """A patch adds a loss, or a bug, in a stored run, and does not say so: `word` is ADDS or BUG."""
+
+    def __init__(self, word: str, text: str) -> None:
+        super().__init__(text)
+        self.word = word
+
+
+class CannotReplay(Exception):
+    """A stored run that is none of this kernel: it lacks a rule or a label, or a step cannot happen there."""
 
 
 class BadReproducer(ValueError):
@@ -214,52 +339,107 @@ class Live(Replay):
         return do
 
 
+#: The steps of a stored test: a function of what they are called on.
+Calls: TypeAlias = Callable[[Replay], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Reproducer:
-    """A stored run: the series it was found on, and the verdict of each series on it."""
+    """A stored run, and the patches on which every step of it happens and the last one loses a page.
 
-    series: str
+    `loses` has those that add the loss to their base, and 2.6.26 if it loses; `cures` those that mend it there.
+    `ends` is the bug in which a run ends that loses nothing. `on` is the patch that it is shown on, the first of
+    `loses` if not given.
+    """
+
+    loses: tuple[str, ...]
     arch: str
     scope: Scope
-    verdicts: dict[str, str]
+    cures: tuple[str, ...] = ()
     proof: str = "shortest run found"
+    ends: str = ""
+    on: str = ""
 
-    def replay(self, kernel: type[Kernel], steps: Callable[[Replay], None]) -> Run:
-        """The stored run on a kernel, line by line."""
+    @property
+    def series(self) -> str:
+        """The patch that the run is shown on."""
+        return self.on or self.loses[0]
+
+    @property
+    def machine(self) -> str:
+        """The machine of a verdict that is most like that of the run."""
+        alike = [
+            name
+            for name, machine in MACHINES.items()
+            if (machine.scope.files, machine.scope.also) == (self.scope.files, self.scope.also)
+        ]
+        same = [name for name in alike if MACHINES[name].scope == self.scope]
+        return next(iter((*same, *alike)), "")
+
+    @property
+    def kind(self) -> type[Loss | KernelBug]:
+        """How the run fails."""
+        return KernelBug if self.ends else Loss
+
+    def steps(self, kernel: type[Kernel], steps: Calls) -> list[Step]:
+        """The steps on a kernel. Raises StaleReproducer if it lacks a rule or a label."""
         replay = Replay(kernel)
         steps(replay)
-        return trace(kernel, self.arch, self.scope, replay.steps)
+        return replay.steps
 
-    def check(self, series: str, steps: Callable[[Replay], None]) -> None:
-        """Replay on `series` and compare with the stored verdict. A series unknown to it must only do as it expects.
+    def replay(self, kernel: type[Kernel], steps: Calls) -> Run:
+        """The stored run on a kernel, line by line."""
+        return trace(kernel, self.arch, self.scope, self.steps(kernel, steps))
 
-        A reproducer never passes by doing nothing: on its own series every step must happen.
+    def check(self, series: str, steps: Calls) -> str:
+        """Replay on a patch: RAN or ADDS, if that is as it must be.
+
+        Raises CannotReplay if there is no such run on a patch of which nothing is stored, Adds if that adds a loss
+        that it does not declare, StaleReproducer if what is stored does not hold.
         """
         kernel = all_series.load(series)
-        replay = Replay(kernel)
-        steps(replay)
-        found = verdict(kernel, self.arch, self.scope, replay.steps)
-        expected = self.verdicts.get(series)
-        if expected is None:  # a loss that 2.6.26 has itself is no fault of a patch to it
-            own = "loses" in found and "loses" not in self.verdicts.get("linux_2_6_26", "")
-            if own and kernel.expected == "safe":
-                run = trace(kernel, self.arch, self.scope, replay.steps)
-                raise Told(f"{series} is expected to be safe and loses a page.\n\n{timeline.text(run)}")
-            return
-        if found == expected:
-            return
-        self._point_at(replay.steps, steps, kernel)
-        raise StaleReproducer(f"{series}: stored verdict {expected!r}, now {found!r}")
-
-    def _point_at(self, recorded: list[Step], steps: Callable[[Replay], None], kernel: type[Kernel]) -> None:
-        """Raise in the line of the step that cannot happen any more, if that is what has changed."""
+        if series in self.loses:
+            return self._check_loses(series, kernel, steps)
+        if series in self.cures:
+            if Base(kernel, self.arch, self.scope).fails(self.steps(all_series.load(self.series), steps)):
+                raise StaleReproducer(f"{series} cures this run no more")
+            return RAN
         try:
+            run = self.steps(kernel, steps)
+            found = play(kernel, self.arch, self.scope, run)
+        except (StaleReproducer, NotPossible) as error:
+            raise CannotReplay(str(error)) from error
+        if found is None or _base_fails(kernel, self.arch, self.scope, run):
+            return RAN
+        if isinstance(found[1], Loss) and self._is_declared(kernel):
+            return ADDS
+        word, what = (ADDS, ".") if isinstance(found[1], Loss) else (BUG, f": {found[1]}")
+        raise Adds(word, f"{series} {word}{what}\n\n{timeline.text(self.replay(kernel, steps))}")
+
+    def _check_loses(self, series: str, kernel: type[Kernel], steps: Calls) -> str:
+        """Every step must happen, and the last one must fail; the line of one that cannot is where pytest points."""
+        run = self.steps(kernel, steps)
+        try:
+            found = play(kernel, self.arch, self.scope, run)
+        except NotPossible:
             steps(Live(kernel, self.arch, self.scope))
-        except Loss:
-            return
+            raise
+        if found is None or found[0] != len(run) - 1 or not isinstance(found[1], self.kind):
+            now = f"ends in step {found[0] + 1}: {found[1]}" if found else "loses nothing"
+            raise StaleReproducer(f"{series}: the run must fail in step {len(run)}, and now {now}")
+        return ADDS
+
+    def _is_declared(self, kernel: type[Kernel]) -> bool:
+        """Whether a patch says that it loses in such a machine; or somewhere, if it has no table."""
+        anywhere = kernel.expected == "loses" and not vars(kernel).get("loses_in")
+        return anywhere or declares(kernel, self.machine, self.arch)
 
 
-def read(path: Path) -> tuple[Reproducer, Callable[[Replay], None]]:
+#: What a stored test calls: a fixture.
+Check: TypeAlias = Callable[[Reproducer, Calls], None]
+
+
+def read(path: Path) -> tuple[Reproducer, Calls]:
     """A stored test and its steps, parsed and not imported. Raises BadReproducer, OSError."""
     stored, calls = _read(path)
 
@@ -302,7 +482,7 @@ def _call(node: ast.expr) -> tuple[str, dict[str, Any]]:
 
 
 def recorded(kernel: type[Kernel], calls: Sequence[str]) -> list[Step]:
-    """Steps from their text, as call() writes it."""
+    """Calls from their text, as call() writes it."""
     replay = Replay(kernel)
     for text in calls:
         name, arguments = _call(ast.parse(text, mode="eval").body)
@@ -331,13 +511,52 @@ def _keywords(node: ast.expr) -> dict[str, Any]:
     return values
 
 
-def rewrite(path: Path) -> bool:
-    """Write the words, the timeline and the verdicts of a stored test anew; its proof is kept. Whether it changed."""
-    reproducer, steps = read(path)
-    replay = Replay(all_series.load(reproducer.series))
-    steps(replay)
-    new = text(reproducer.series, reproducer.arch, reproducer.scope, replay.steps, reproducer.proof)
-    changed = new != path.read_text(encoding="utf-8")
-    if changed:
-        path.write_text(new, encoding="utf-8")
-    return changed
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a patch made of a stored run, by what is stored, and what it makes of it now; UNSAID if neither."""
+
+    test: str
+    patch: str
+    before: str
+    after: str
+
+    @property
+    def breaks(self) -> bool:
+        """Whether what is stored does not hold."""
+        return self.before != UNSAID
+
+
+#: Of a patch that a stored test does not name.
+UNSAID = "-"
+
+
+def renewed(path: Path) -> tuple[list[Change], str]:
+    """What has changed of the verdicts of a stored test, and its text with those of today; "" if no patch loses.
+
+    What happens in it is a person's words, and stays.
+    """
+    stored, steps = read(path)
+    loses: tuple[str, ...] = ()
+    cures: tuple[str, ...] = ()
+    run: list[Step] = []
+    with suppress(StaleReproducer):
+        run = stored.steps(all_series.load(stored.series), steps)
+        loses, cures = loses_and_cures(stored.series, stored.arch, stored.scope, run, stored.kind)
+    before = dict.fromkeys(stored.cures, "cures") | dict.fromkeys(stored.loses, "loses")
+    after = dict.fromkeys(cures, "cures") | dict.fromkeys(loses, "loses")
+    changes = [
+        Change(path.name, patch, before.get(patch, UNSAID), after.get(patch, UNSAID))
+        for patch in dict.fromkeys((*before, *after))
+        if before.get(patch) != after.get(patch)
+    ]
+    return changes, text(replace(stored, loses=loses, cures=cures), run, _words(path)) if loses else ""
+
+
+def rewritten(path: Path) -> str:
+    """A stored test as the tool writes it today, with the verdicts that it has."""
+    stored, steps = read(path)
+    return text(stored, stored.steps(all_series.load(stored.series), steps), _words(path))
+
+
+def _words(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

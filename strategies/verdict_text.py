@@ -14,6 +14,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.system import Scope
 from strategies import reproducer
+from strategies.comparison import declares as declares
 from strategies.timeline import wrapped
 from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Finding, Outcome, Verdict
 
@@ -243,8 +244,3 @@ def unexpected(verdict: Verdict, kernel: type[Kernel]) -> list[str]:
     if not adds and not table and expected == "loses":
         lines.append("declared to lose, and no loss was found")
     return lines
-
-
-def declares(kernel: type[Kernel], machine: str, arch: str) -> bool:
-    """Whether a patch says of itself that it adds a loss in a machine on an architecture."""
-    return arch in vars(kernel).get("loses_in", {}).get(machine, ())

@@ -1,87 +1,30 @@
-"""easy loses P1's page A on s390.
+"""After step 8 P1 would read 1 at page A, where 2 was stored.
 
-P1 must read 2 at page A and would read 1. 2 was stored in step 3, store(A) by
-P1. 1 was stored in step 1, store(A) by P1. Its only dirty record was the change
-bit of its storage key. In step 7, store(A) by P2, page_zap_rmap()
-(series/page_zap_rmap.py:21) dropped the last mapping without handing the change
-bit to PG_dirty. In step 8, reclaim(P1, A, 4) by kswapd, begun in step 6,
-remove_mapping() (kernel/vmscan.py:75) removed frame0, the last copy of 2; slot0
-has 1.
-
-   CPU0: P1  CPU1: P2                          CPU2: kswapd                      I/O
-1  store(A)
-2                                              reclaim(P1, A, 4)
-3  store(A)
-4  fork(P2)
-5                                                                                pageout_done(P1, A)
-6                                              reclaim(P1, A, 4)
-                                                 try_to_unmap()
-                                                   try_to_unmap_one()
-                                                     P1 pte A: frame0 ro ->
-                                                       none
-                                                     P1 pte A: none -> slot0
-                                                     page_remove_rmap()
-                                                       frame0 mapcount: 2 -> 1
-                                                   ... next vma
-7            store(A)
-               do_wp_page()
-                 P2 pte A: frame0 ro ->
-                   frame1 rw
-                 page_zap_rmap()  <-- blamed
-                   frame0 mapcount: 1 -> 0
-8                                              resume()
-                                                 remove_mapping()  <-- lost
-                                                   frame0: PG_swapcache cleared
-
-The shortest, proven over 1390 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork,
-reclaim, pageout_done, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them stopped on
-the way.
-
-Written by the tool; the verdicts are those of every series.
+reclaim(P1, A, 4) of kswapd is preempted at try_to_unmap: next vma.
 """
 
 from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.system import Scope
-from strategies.reproducer import Replay, Reproducer
+from strategies.reproducer import Check, Replay, Reproducer
 
 REPRODUCER = Reproducer(
-    series="easy",
+    loses=("easy", "easy_mprotect", "page_zap_rmap", "wp_only"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
     proof="shortest, proven over 1390 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, reclaim, pageout_done, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them stopped on the way",
-    verdicts={
-        "linux_2_6_26": "no loss",
-        "a4b526b3ba63": "no loss",
-        "delay_rmap": "no loss",
-        "dirty_tracking_race": "no loss",
-        "easy": "step 8 loses P1's page A: page_zap_rmap",
-        "easy_cow": "no loss",
-        "easy_mprotect": "step 8 loses P1's page A: page_zap_rmap",
-        "easy_mprotect_fork": "no loss",
-        "fault_page_locked": "no loss",
-        "mmu_gather_flush": "no loss",
-        "mremap_anon_vma": "no loss",
-        "no_clear_uptodate": "no loss",
-        "page_zap_rmap": "step 8 loses P1's page A: page_zap_rmap",
-        "swapin_race": "no loss",
-        "swapoff_key": "no loss",
-        "swapoff_retry": "no loss",
-        "wp_only": "step 8 loses P1's page A: page_zap_rmap",
-        "zap_only": "no loss",
-    },
 )
 
 
 def steps(state: Replay) -> None:
-    state.store(page=A, process=P1, stop=None)
-    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
-    state.store(page=A, process=P1, stop=None)
-    state.fork(child=P2, process=P1, stop=None)
+    state.store(page=A, process=P1)
+    state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd)
+    state.store(page=A, process=P1)
+    state.fork(child=P2, process=P1)
     state.pageout_done(holder=P1, page=A)
     state.reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop="try_to_unmap: next vma")
-    state.store(page=A, process=P2, stop=None)
-    state.resume(stop=None, task=kswapd)
+    state.store(page=A, process=P2)
+    state.resume(task=kswapd)
 
 
-def test_verdicts(series: str) -> None:
-    REPRODUCER.check(series, steps)
+def test_stored_run(check: Check) -> None:
+    check(REPRODUCER, steps)

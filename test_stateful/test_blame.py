@@ -22,22 +22,16 @@ from test_stateful import faults
 STORED: dict[str, tuple[str, ...]] = {
     # clears the pte, and other CPUs keep their TLB entries until tlb_finish_mmu()
     "zap_pte_range": (
-        "dirty_tracking_race_eabb5a703b",
-        "fault_page_locked_15b46ddf19",
         "linux_2_6_26_31f206c58e",
         "mmu_gather_flush_bc855a9c81",
     ),
     # drops the last mapping with the change bit set
     "page_zap_rmap": (
         "easy_62d31fca96",
-        "easy_74e273cdc2",
-        "easy_mprotect_05a7198a72",
-        "easy_mprotect_e4963842ea",
         "easy_mprotect_fork_785bc97316",
         "page_zap_rmap_68ea59965a",
         "page_zap_rmap_d91537a20a",
         "page_zap_rmap_fde934ef5c",
-        "wp_only_66140018c5",
         "wp_only_a52692197a",
         "zap_only_1321f6851a",
         "zap_only_7a63fc3f88",
@@ -49,7 +43,6 @@ STORED: dict[str, tuple[str, ...]] = {
         "easy_cow_0b478370d5",
         "easy_cow_d7b7f80832",
         "easy_cow_e1ad0f6365",
-        "easy_mprotect_51d4969395",
     ),
     # sets PG_dirty before the tag by which fsync() finds the page
     "set_page_dirty": (
