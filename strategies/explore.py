@@ -98,6 +98,17 @@ class Bounds:
     steps: int | None = None
     stops: int | None = None
 
+    def lies_within(self, other: Bounds) -> bool:
+        """Whether every run within these bounds is within the others."""
+        mine, theirs = dict(self.only), dict(other.only)
+        return (
+            self.scope == other.scope
+            and (other.rules is None or (self.rules is not None and {*self.rules} <= {*other.rules}))
+            and all(domain in mine and {*mine[domain]} <= {*values} for domain, values in theirs.items())
+            and (other.steps is None or (self.steps is not None and self.steps <= other.steps))
+            and (other.stops is None or (self.stops is not None and self.stops <= other.stops))
+        )
+
     def __str__(self) -> str:
         scope = self.scope
         parts = [
@@ -111,7 +122,9 @@ class Bounds:
         if self.steps is not None:
             parts.append(f"up to {self.steps} steps")
         if self.stops is not None:
-            parts.append(f"{f'up to {self.stops}' if self.stops else 'none'} of them stopped on the way")
+            parts.append(
+                f"at most {self.stops} preemption{'s'[: self.stops != 1]}" if self.stops else "no preemption"
+            )
         return "; ".join(parts)
 
 

@@ -97,6 +97,15 @@ class Outcome:
         return f"{self.machine} {self.arch}"
 
     @property
+    def widest(self) -> list[tuple[Bounds, int]]:
+        """The bounds that are complete, without those that lie within others."""
+        return [
+            (bounds, states)
+            for bounds, states in self.complete
+            if not any(bounds != other and bounds.lies_within(other) for other, _ in self.complete)
+        ]
+
+    @property
     def word(self) -> str:
         if self.finding is not None:
             return ADDS
