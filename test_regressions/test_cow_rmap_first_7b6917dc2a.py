@@ -11,7 +11,7 @@ REPRODUCER = Reproducer(
     loses=("cow_rmap_first",),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
-    proof="shortest, proven over 13 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, resume; up to 3 steps; up to 1 of them stopped on the way",
+    proof="shortest, proven over 13 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, resume; up to 3 steps; at most 1 preemption",
 )
 
 

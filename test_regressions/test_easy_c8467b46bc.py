@@ -11,7 +11,7 @@ REPRODUCER = Reproducer(
     loses=("easy", "easy_cow", "page_zap_rmap", "zap_only"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
-    proof="shortest, proven over 5700 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, exit, reclaim, pageout_done, mprotect, mlock, resume; reclaimer kswapd; order 4; prot R; up to 9 steps; up to 0 of them stopped on the way",
+    proof="shortest, proven over 5700 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, exit, reclaim, pageout_done, mprotect, mlock, resume; reclaimer kswapd; order 4; prot R; up to 9 steps; no preemption",
 )
 
 

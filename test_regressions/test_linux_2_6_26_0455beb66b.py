@@ -13,7 +13,7 @@ REPRODUCER = Reproducer(
     cures=("delay_rmap", "dirty_tracking_race", "fault_page_locked", "mmu_gather_flush"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
-    proof="shortest, proven over 4978 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, pageout_failed, writeback, fsync, resume; up to 5 steps; up to 3 of them stopped on the way",
+    proof="shortest, proven over 4978 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, pageout_failed, writeback, fsync, resume; up to 5 steps; at most 3 preemptions",
 )
 
 

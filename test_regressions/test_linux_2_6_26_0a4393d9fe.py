@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("swapoff_retry",),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
-    proof="shortest, proven over 8799 states: 2 processes, 1 page each, 3 frames, 2 slots; load, fork, reclaim, pageout_failed, mprotect, swapoff, resume; reclaimer kswapd; order 4; prot R; up to 9 steps; up to 1 of them stopped on the way",
+    proof="shortest, proven over 8799 states: 2 processes, 1 page each, 3 frames, 2 slots; load, fork, reclaim, pageout_failed, mprotect, swapoff, resume; reclaimer kswapd; order 4; prot R; up to 9 steps; at most 1 preemption",
 )
 
 

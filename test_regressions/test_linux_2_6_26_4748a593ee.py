@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("delay_rmap", "dirty_tracking_race", "fault_page_locked", "mmu_gather_flush"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("pins", "migration")),
-    proof="shortest, proven over 59 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; pins, migration; fork, fsync, read_direct, resume; up to 3 steps; up to 1 of them stopped on the way",
+    proof="shortest, proven over 59 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; pins, migration; fork, fsync, read_direct, resume; up to 3 steps; at most 1 preemption",
 )
 
 

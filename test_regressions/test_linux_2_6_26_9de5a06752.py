@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("delay_rmap", "dirty_tracking_race", "fault_page_locked", "mmu_gather_flush", "write_fault_no_wait"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
-    proof="shortest, proven over 78 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, reclaim, pageout_failed, msync, resume; reclaimer direct; order 4; up to 7 steps; none of them stopped on the way",
+    proof="shortest, proven over 78 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, reclaim, pageout_failed, msync, resume; reclaimer direct; order 4; up to 7 steps; no preemption",
 )
 
 

@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("mremap_anon_vma",),
     arch="s390",
     scope=Scope(processes=3, pages=3, frames=9, slots=6),
-    proof="shortest, proven over 2829 states: 3 processes, 3 pages each, 9 frames, 6 slots; store, fork, mmap, mremap, resume; up to 5 steps; none of them stopped on the way",
+    proof="shortest, proven over 2829 states: 3 processes, 3 pages each, 9 frames, 6 slots; store, fork, mmap, mremap, resume; up to 5 steps; no preemption",
 )
 
 

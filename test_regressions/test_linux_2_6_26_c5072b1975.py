@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("delay_rmap", "dirty_tracking_race", "fault_page_locked", "mmu_gather_flush"),
     arch="x86",
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
-    proof="shortest, proven over 388 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, pageout_done, writeback, msync, resume; up to 5 steps; up to 1 of them stopped on the way",
+    proof="shortest, proven over 388 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, pageout_done, writeback, msync, resume; up to 5 steps; at most 1 preemption",
 )
 
 

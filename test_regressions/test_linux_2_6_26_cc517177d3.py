@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("swapoff_retry",),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
-    proof="shortest, proven over 2023 states: 2 processes, 1 page each, 3 frames, 2 slots; load, fork, reclaim, pageout_failed, mlock, swapoff, resume; reclaimer kswapd; order 4; up to 11 steps; none of them stopped on the way",
+    proof="shortest, proven over 2023 states: 2 processes, 1 page each, 3 frames, 2 slots; load, fork, reclaim, pageout_failed, mlock, swapoff, resume; reclaimer kswapd; order 4; up to 11 steps; no preemption",
 )
 
 

@@ -12,7 +12,7 @@ REPRODUCER = Reproducer(
     cures=("delay_rmap", "dirty_tracking_race", "mmu_gather_flush"),
     arch="x86",
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,)),
-    proof="shortest, proven over 835 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; fsync, pageout_done, resume, store, writeback, mprotect, reclaim; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them stopped on the way",
+    proof="shortest, proven over 835 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; fsync, pageout_done, resume, store, writeback, mprotect, reclaim; reclaimer kswapd; order 4; up to 7 steps; at most 1 preemption",
 )
 
 

@@ -11,7 +11,7 @@ REPRODUCER = Reproducer(
     loses=("page_zap_rmap", "easy", "easy_mprotect", "easy_mprotect_fork", "wp_only"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=1, files=(tmpfs,)),
-    proof="shortest, proven over 1504 states: 2 processes, 1 page each, 3 frames, 1 slots; tmpfs; exit, fork, pageout_done, reclaim, resume, store, load, mmap_file, munmap; reclaimer kswapd; order 4; kind PRIVATE; up to 8 steps; none of them stopped on the way",
+    proof="shortest, proven over 1504 states: 2 processes, 1 page each, 3 frames, 1 slots; tmpfs; exit, fork, pageout_done, reclaim, resume, store, load, mmap_file, munmap; reclaimer kswapd; order 4; kind PRIVATE; up to 8 steps; no preemption",
 )
 
 

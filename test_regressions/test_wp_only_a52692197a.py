@@ -11,7 +11,7 @@ REPRODUCER = Reproducer(
     loses=("wp_only", "easy", "easy_mprotect", "page_zap_rmap"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
-    proof="shortest, proven over 6925 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, reclaim, pageout_done, mprotect, mlock, resume; reclaimer kswapd; order 4; prot R or RW; up to 10 steps; up to 0 of them stopped on the way",
+    proof="shortest, proven over 6925 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, reclaim, pageout_done, mprotect, mlock, resume; reclaimer kswapd; order 4; prot R or RW; up to 10 steps; no preemption",
 )
 
 

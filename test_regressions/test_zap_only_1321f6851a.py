@@ -11,7 +11,7 @@ REPRODUCER = Reproducer(
     loses=("zap_only", "easy", "easy_cow", "easy_mprotect", "page_zap_rmap"),
     arch="s390",
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
-    proof="shortest, proven over 2102 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, exit, reclaim, pageout_done, resume; reclaimer kswapd; order 4; up to 7 steps; up to 1 of them stopped on the way",
+    proof="shortest, proven over 2102 states: 2 processes, 1 page each, 3 frames, 2 slots; store, fork, exit, reclaim, pageout_done, resume; reclaimer kswapd; order 4; up to 7 steps; at most 1 preemption",
 )
 
 

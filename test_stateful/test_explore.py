@@ -324,7 +324,7 @@ def test_bounds_say_what_they_cover() -> None:
     bounds = Bounds(rules=("store", "reclaim"), only=(("reclaimer", (KSWAPD, DIRECT)),), steps=4, stops=1)
     assert str(bounds) == (
         "2 processes, 1 page each, 3 frames, 2 slots; store, reclaim; reclaimer kswapd or direct; "
-        "up to 4 steps; up to 1 of them stopped on the way"
+        "up to 4 steps; at most 1 preemption"
     )
 
 
