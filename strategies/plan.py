@@ -24,9 +24,10 @@ from mm_sim.names import DIRECT, EXT2, KSWAPD, TMPFS
 from mm_sim.series import SeriesError
 from mm_sim.system import SMALL, Scope
 from strategies import reproducer
+from strategies.comparison import base_of
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
-from strategies.verdict_text import REQUIRED
+from strategies.verdict_text import REQUIRED, declares
 
 #: The kernel that is no patch.
 UNPATCHED = "linux_2_6_26"
@@ -175,6 +176,17 @@ class Night:
 def kernel_of(series: str) -> type[Kernel]:
     """The kernel of a series as it was when this process first asked: a night outlasts an edit of the file."""
     return all_series.load(series)
+
+
+def expected(kernel: type[Kernel], machine: str, arch: str) -> str:
+    """What is expected of a kernel in a machine: "loses", "safe" or "unknown".
+
+    A word in the place of a table does not say where it loses. 2.6.26, which is no patch, is to lose in no new way.
+    """
+    if declares(kernel, machine, arch):
+        return "loses"
+    told = vars(kernel)
+    return "safe" if told.get("loses_in") or base_of(kernel) is None else told.get("expected", "unknown")
 
 
 def called(series: str) -> str:
