@@ -18,9 +18,8 @@ from mm_sim.series import load
 from mm_sim.system import SMALL, Loss, Scope
 from strategies.backend import NAME, WalkProvider, walking
 from strategies.bench import TARGETS, Way, hypothesis_to_a_loss, walk_to_a_loss
-from strategies.explore import SCOPES
 from strategies.machine import Machine, machine
-from strategies.minimise import minimise, shorter_end
+from strategies.minimise import EXCHANGE, minimise
 from strategies.reproducer import Live, StaleReproducer, call
 from strategies.rules import RULES, instances, reclaim, stops
 from strategies.walk import Walk
@@ -106,8 +105,10 @@ def test_minimiser_finds_the_shortest_run_of_the_same_kind() -> None:
         walk = Walk(Forgetful, "s390", SMALL, seed)
         while walk.run() is None:
             pass
-        steps, report = minimise(Forgetful, "s390", SMALL, walk.trace)
+        steps = minimise(Forgetful, "s390", SMALL, walk.trace)
+        report = explain(Forgetful, "s390", SMALL, steps)
         assert len(steps) == 2, steps
+        assert report is not None
         assert report.forgotten_by.function == "page_remove_rmap"
 
 
@@ -127,32 +128,9 @@ def test_thorough_minimiser_leaves_a_step_out_where_another_changes() -> None:
     with pytest.raises(Loss):
         state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
     kernel = load("page_zap_rmap")
-    assert len(minimise(kernel, "s390", SMALL, state.steps)[0]) == 11
-    assert len(minimise(kernel, "s390", SMALL, state.steps, thorough=True)[0]) == 10
-    assert len(minimise(kernel, "s390", SMALL, state.steps, thorough=True, deadline=0.0)[0]) == 11
-
-
-def test_a_shorter_end_is_searched_for_where_no_small_change_helps() -> None:
-    """From the fork on, two operations that meet make do with one stop and three steps, others need four."""
-    kernel, scope = load("page_zap_rmap"), SCOPES["tmpfs"].scope
-    state = Live(kernel, "s390", scope)
-    state.munmap(process=P1, page=A)
-    state.mmap(process=P1, page=A)
-    state.store(process=P1, page=A)
-    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
-    state.store(process=P1, page=A)
-    state.pageout_done(holder=P1, page=A)
-    state.fork(process=P1, child=P2)
-    state.mlock(process=P2, page=A, stop="do_wp_page: ptl dropped")
-    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
-    state.resume(task=P2)
-    with pytest.raises(Loss):
-        state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
-    assert len(minimise(kernel, "s390", scope, state.steps, thorough=True)[0]) == 11
-    found = shorter_end(kernel, "s390", scope, state.steps, "page_zap_rmap", 10_000, deadline=None)
-    assert found is not None
-    assert len(found) == 10
-    assert found[:7] == state.steps[:7]
+    assert len(minimise(kernel, "s390", SMALL, state.steps)) == 11
+    assert len(minimise(kernel, "s390", SMALL, state.steps, effort=EXCHANGE)) == 10
+    assert len(minimise(kernel, "s390", SMALL, state.steps, effort=EXCHANGE, deadline=0.0)) == 11
 
 
 def test_report_names_the_statements() -> None:

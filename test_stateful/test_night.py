@@ -22,7 +22,7 @@ from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
 from strategies.reproducer import Live
 from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
-from strategies.verdict import REQUIRED
+from strategies.verdict_text import REQUIRED
 from strategies.worker import Worker
 from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, small_night, work
 
@@ -304,4 +304,4 @@ def test_of_what_fsync_was_never_told_it_is_one_kind_whoever_was_at_work(tmp_pat
     assert found.forgotten_by.function == "fput"
     night = plan.plan(["linux_2_6_26"], 60, 0, 1, [str(tmp_path)])
     finds = Finds(night, Store(night.databases), Tally("a night", "a worker", 0.0), stop=0.0)
-    assert finds.known("linux_2_6_26", "s390", state.steps, found) == "test_linux_2_6_26_fc6a0bcceb.py"
+    assert finds.known("linux_2_6_26", "s390", state.steps, scope) == "test_linux_2_6_26_fc6a0bcceb.py"
