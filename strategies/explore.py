@@ -708,12 +708,13 @@ class Search:
                 f"{path}: is of another search or another model ({what}); delete it or name another"
             )
         try:
-            self.result.transitions, self.result.depth, self.result.seconds, forms = progress
+            *done, forms = progress
             if beside and self.base is not None:
                 self.compare()
                 self.base.go_on({bytes.fromhex(key): tuple(self.decode(way)) for key, way in beside.items()})
             elif not forms and self.forms:
                 self.begin(reduce=True, forms=False)
+            self.result.transitions, self.result.depth, self.result.seconds = done
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
             self.layer, self.next = self._nodes(layer), self._nodes(following)
             self.result.bug, self.result.base_fails = (None if run is None else self.decode(run) for run in met)
