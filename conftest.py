@@ -18,9 +18,9 @@ from mm_sim.series import SeriesError
 from strategies import fates as the_fates
 from strategies import night, places, plan, report
 from strategies.corpus import DEFAULT, DatabaseError, Store
+from strategies.profiles import register_profiles
 from strategies.reproducer import Told
 from strategies.tally import Tally
-from strategies.profiles import register_profiles
 from strategies.verdict import Verdict
 from strategies.worker import Outcome, Worker
 

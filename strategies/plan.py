@@ -179,14 +179,16 @@ def kernel_of(series: str) -> type[Kernel]:
 
 
 def expected(kernel: type[Kernel], machine: str, arch: str) -> str:
-    """What is expected of a kernel in a machine: "loses", "safe" or "unknown".
+    """What is expected of a kernel in a machine: "loses", "safe", "loses somewhere" or "unknown".
 
-    A word in the place of a table does not say where it loses. 2.6.26, which is no patch, is to lose in no new way.
+    A word in the place of a table does not say where. 2.6.26, which is no patch, is to lose in no new way.
     """
     if declares(kernel, machine, arch):
         return "loses"
-    told = vars(kernel)
-    return "safe" if told.get("loses_in") or base_of(kernel) is None else told.get("expected", "unknown")
+    if vars(kernel).get("loses_in") or base_of(kernel) is None:
+        return "safe"
+    word: str = vars(kernel).get("expected", "unknown")
+    return "loses somewhere" if word == "loses" else word
 
 
 def called(series: str) -> str:

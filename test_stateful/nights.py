@@ -43,6 +43,33 @@ def forgetful(folder: Path, expected: str = "loses") -> str:
     return str(file)
 
 
+ONE_POINT_MORE = """
+from mm_sim.kernel import Kernel
+from mm_sim.mm import Mm
+from mm_sim.sched import Steps
+
+
+class OnePointMore(Kernel):
+    __slots__ = ()
+
+    title = "one preemption point more"
+    posted = "nowhere"
+    applies_to = "2.6.26"
+    expected = "safe"
+
+    def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[int]:
+        yield "do_page_fault: entered"
+        return (yield from super().do_page_fault(mm, address, write))
+"""
+
+
+def one_point_more(folder: Path) -> str:
+    """A series file that adds nothing: a fault can be preempted before it has begun."""
+    file = folder / "one_point_more.py"
+    file.write_text(ONE_POINT_MORE)
+    return str(file)
+
+
 def small_night(
     at: Path, *series: str, budget: float = 2.0, seed: int = 1, scopes: tuple[str, ...] = ("small",), **more: object
 ) -> Night:
