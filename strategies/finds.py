@@ -183,8 +183,7 @@ class Finds:
         """The shortest run within the first bounds that a verdict has for this machine."""
         longest = min(_CERTIFY, (self.night.end - self.night.begin) / 20)
         deadline = min(time.monotonic() + longest, self.stop)
-        row = next(iter(rows(kernel, base_of(kernel), {judged_by: MACHINES[judged_by]}, [arch])[0]), None)
-        bounds = Bounds(scope) if row is None else replace(row.within(row.tiers[0], 0, 0), scope=scope)
+        bounds = replace(first_bounds(kernel, arch, judged_by), scope=scope)
         return certify(kernel, arch, bounds, steps, same, self.base(kernel, arch, scope), deadline=deadline)
 
     def keep(self, series: str, arch: str, scope: Scope, found: Certificate) -> str:
@@ -215,6 +214,12 @@ class Finds:
         self.kinds[test] = _kind(series, arch, found.steps, report)
         self.told.append(f"{test}\n\n{reproducer.told(kernel, found, arch)}")
         return test
+
+
+def first_bounds(kernel: type[Kernel], arch: str, machine: str) -> Bounds:
+    """The rules and values by which a verdict on a kernel looks for the shortest run in a machine."""
+    found, _ = rows(kernel, base_of(kernel), {machine: MACHINES[machine]}, [arch])
+    return found[0].within(found[0].tiers[0], 0, 0) if found else Bounds(MACHINES[machine].scope)
 
 
 _Kind = tuple[tuple[str, str, str], set[str]]

@@ -20,6 +20,9 @@ from strategies.explore import Bounds
 from strategies.minimise import Certificate, certify
 from strategies.rules import domains, stops, table
 
+#: States of the search for the shortest run.
+_CERTIFY = 30_000
+
 
 class Machine(RuleBasedStateMachine):
     """A machine under test. `machine()` makes the subclass for a kernel, an architecture and a scope.
@@ -75,7 +78,7 @@ class Machine(RuleBasedStateMachine):
         """The shortest run that loses, as `steps` do."""
         counts = lambda run, error: cls.adds(run)  # noqa: E731
         base = None if cls.base is None else Base(cls.base.kernel, cls.arch, cls.scope)
-        cls.certificate = certify(cls.kernel, cls.arch, Bounds(cls.scope), steps, counts, base)
+        cls.certificate = certify(cls.kernel, cls.arch, Bounds(cls.scope), steps, counts, base, _CERTIFY)
         return cls.certificate
 
     def teardown(self) -> None:
