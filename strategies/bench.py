@@ -70,13 +70,14 @@ def microseconds(call: Callable[[], object], times: int = 3000) -> float:
 def certified_seconds(name: str, seeds: int) -> list[float]:
     """Seconds from the start of a walk to the certified shortest reproducer, for each seed, sorted."""
     kernel = load(name)
+    bounds = first_bounds(kernel, "s390", "anon")
     taken = []
     for seed in range(seeds):
         start = time.perf_counter()
-        walk = Walk(kernel, "s390", SMALL, seed)
+        walk = Walk(kernel, "s390", bounds.scope, seed, rules=bounds.rules)
         while walk.run() is None:
             pass
-        certify(kernel, "s390", first_bounds(kernel, "s390", "anon"), walk.trace, states=30_000)
+        certify(kernel, "s390", bounds, walk.trace, states=30_000)
         taken.append(time.perf_counter() - start)
     return sorted(taken)
 
