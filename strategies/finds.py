@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from traceback import walk_tb
 
+import mm_sim
 from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
@@ -32,6 +34,8 @@ from strategies.verdict_text import scope_as_json
 
 #: Seconds for the certificate of a new kind of loss.
 _CERTIFY = 120.0
+#: Where the code is that is neither of the kernel nor of a patch.
+_TOOL = (Path(mm_sim.__file__).parent, Path(__file__).parent)
 
 
 class Finds:
@@ -268,8 +272,7 @@ def _blamed(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], er
 
 
 def _raised_in(error: KernelBug) -> str:
-    trace = error.__traceback__
-    assert trace is not None
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_name
+    """The function of the kernel, or of a patch, that was running; if there was none, the one that has noticed."""
+    ran = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    of_kernel = [code for code in ran if Path(code.co_filename).parent not in _TOOL]
+    return (of_kernel or ran)[-1].co_name

@@ -13,7 +13,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step, explain
 from mm_sim.names import P1, P2, A, ext2
 from mm_sim.series import SeriesError, load
-from mm_sim.system import Loss
+from mm_sim.system import SMALL, Loss
 from strategies import deepen, plan
 from strategies.corpus import Store
 from strategies.explore import SCOPES, Search
@@ -116,6 +116,19 @@ def test_search_goes_on_past_broken_bookkeeping_and_says_so(tmp_path: Path, monk
     assert not proofs(worker.store, source_of(load(str(series)), "s390"), job)
     (bug,) = worker.store.all(BUGS)
     assert len(bug.data["steps"]) == 2
+
+
+def test_misuse_of_a_lock_is_said_of_the_function_that_takes_it(tmp_path: Path) -> None:
+    series = Path(forgetful(tmp_path))
+    series.write_text(series.read_text().replace("page.PG_dirty = False", "page.lock.release(self.current)"))
+    kernel = load(str(series))
+    run = Replay(kernel)
+    run.store(process=P1, page=A)
+    run.munmap(process=P1, page=A)
+    night = small_night(tmp_path, str(series))
+    worker = Worker(night, "w0")
+    worker.finds.failed(night.jobs()[0], SMALL, run.steps)
+    assert worker.tally.of(night.jobs()[0])["bugs"] == {"page_remove_rmap": 1}
 
 
 @pytest.mark.parametrize(
