@@ -1,16 +1,18 @@
 """struct address_space together with its inode: a file, its page cache and the blocks on its disk.
 
-May import `page`, `mm`, `names` and `sched`.
+May import `fields`, `page`, `mm`, `names` and `sched`.
 """
 
 from __future__ import annotations
 
+from mm_sim.fields import NO_FIELDS, Fields, first, has_fields
 from mm_sim.mm import Vma
 from mm_sim.names import SHM, TMPFS, XFS, Name
 from mm_sim.page import ZERO, Page, SwapSlot
 from mm_sim.sched import I_MMAP_LOCK, I_MUTEX, TREE_LOCK, Lock
 
 
+@has_fields("file")
 class AddressSpace:
     """A file of `pages` pages: `i_size` counts pages, a partial page is left out.
 
@@ -35,6 +37,7 @@ class AddressSpace:
         "i_nlink",
         "i_size",
         "name",
+        "own",
         "page_mkwrite",
         "pages",
         "shmem",
@@ -42,7 +45,7 @@ class AddressSpace:
         "tree_lock",
     )
 
-    def __init__(self, name: Name, pages: int) -> None:
+    def __init__(self, name: Name, pages: int, fields: Fields = NO_FIELDS) -> None:
         self.name = name
         self.shmem = name in (TMPFS, SHM)
         self.accounts_dirty = not self.shmem
@@ -59,6 +62,7 @@ class AddressSpace:
         self.i_mutex = Lock(I_MUTEX)
         self.i_mmap_lock = Lock(I_MMAP_LOCK)
         self.tree_lock = Lock(TREE_LOCK)
+        self.own = first(fields["file"])
 
     def __repr__(self) -> str:
         return self.name.name

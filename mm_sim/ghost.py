@@ -131,8 +131,11 @@ class Ghost:
         s.values[page] = 0 if view is None else view[0].values[view[1]]
 
     def taking(self, space: object, page: int) -> None:
-        """A system call begins to take a page away or to move it."""
-        self.spaces[space].busy[page] += 1
+        """A system call begins to take a page away or to move it; what fills a private one may go with it."""
+        s = self.spaces[space]
+        s.busy[page] += 1
+        if s.pins[page] and not s.shared[page]:
+            s.cut.add(page)
 
     def taken(self, space: object, page: int) -> None:
         """That system call is done."""

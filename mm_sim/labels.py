@@ -1,20 +1,23 @@
 """The preemption points of an operation, read off the code: there is no list to keep by hand.
 
 A point is a string constant of the form `function: where` in a generator. Starting from the function of a rule, every
-method of the kernel that is named in the code is followed, in all the classes that define it. Uses the standard
-library and `mm_sim.kernel` only.
+method of the kernel that is named in the code is followed, in all the classes that define it; so is every function of
+a module, and what is nested in one. Uses the standard library and `mm_sim.kernel` only.
 """
 
 from __future__ import annotations
 
+import dis
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from inspect import CO_GENERATOR, isfunction
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType
 
 from mm_sim.kernel import Kernel
 
-_LABEL = re.compile(r"\w+: [\w' ]+")
+#: The form of a label.
+LABEL = re.compile(r"\w+: [\w' ]+")
 
 
 def labels(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
@@ -33,28 +36,54 @@ def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, .
     seen: set[CodeType] = set()
     methods = _methods(kernel)
 
-    def visit(code: CodeType) -> None:
+    def visit(code: CodeType, space: dict[str, object]) -> None:
         if code in seen:
             return
         seen.add(code)
         if code.co_flags & CO_GENERATOR:
             for const in code.co_consts[1:]:
-                if isinstance(const, str) and _LABEL.fullmatch(const):
+                if isinstance(const, str) and LABEL.fullmatch(const):
                     found[const] = None
+        read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
         for name in code.co_names:
-            for called in methods.get(name, ()):
-                visit(called)
+            of_module = _of_module(space, name, code.co_names) if name in read else ()
+            for called in (*methods.get(name, ()), *of_module):
+                visit(called.__code__, called.__globals__)
+        for const in code.co_consts:
+            if isinstance(const, CodeType):
+                visit(const, space)
 
     assert isfunction(function)
-    visit(function.__code__)
+    visit(function.__code__, function.__globals__)
     return tuple(found)
 
 
-def _methods(kernel: type[Kernel]) -> dict[str, list[CodeType]]:
-    """The code of each function of a kernel, in all the classes that define it."""
-    found: dict[str, list[CodeType]] = {}
+def _of_module(space: dict[str, object], name: str, names: tuple[str, ...]) -> Iterator[FunctionType]:
+    """The functions that a global name stands for: itself, those of a class or, where they are named, of a module."""
+    value = space.get(name)
+    if isinstance(value, FunctionType):
+        yield value
+    elif isinstance(value, ModuleType) and value.__name__.partition(".")[0] not in sys.stdlib_module_names:
+        for part in names:
+            yield from _of_module(vars(value), part, ())
+    elif isinstance(value, type) and not issubclass(value, Kernel) and value.__module__ == space["__name__"]:
+        yield from _functions(value)
+
+
+def _functions(cls: type) -> Iterator[FunctionType]:
+    for value in vars(cls).values():
+        function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+        if isinstance(function, FunctionType):
+            yield function
+
+
+def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
+    """Each function of a kernel, in all the classes that define it."""
+    found: dict[str, list[FunctionType]] = {}
     for cls in kernel.__mro__:
-        for name, function in vars(cls).items():
-            if isfunction(function):
-                found.setdefault(name, []).append(function.__code__)
+        for function in _functions(cls):
+            found.setdefault(function.__name__, []).append(function)
+        for name, value in vars(cls).items():
+            if isinstance(value, FunctionType) and name != value.__name__:  # under another name
+                found.setdefault(name, []).append(value)
     return found

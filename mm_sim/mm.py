@@ -1,12 +1,13 @@
 """mm_struct, vm_area_struct and anon_vma. Addresses are numbers of virtual pages.
 
-May import `page` and `sched`.
+May import `fields`, `page` and `sched`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mm_sim.fields import NO_FIELDS, Fields, first, has_fields
 from mm_sim.page import WRITE, Pte, PteVal
 from mm_sim.sched import ANON_VMA_LOCK, PTL, Lock, RwSem
 
@@ -29,10 +30,11 @@ class AnonVma:
         self.head: list[Vma] = []
 
 
+@has_fields("vma")
 class Vma:
     """A vm_area_struct: virtual pages [vm_start, vm_end) of one mm; anonymous where `vm_file` is None."""
 
-    __slots__ = ("anon_vma", "vm_end", "vm_file", "vm_flags", "vm_mm", "vm_pgoff", "vm_start")
+    __slots__ = ("anon_vma", "own", "vm_end", "vm_file", "vm_flags", "vm_mm", "vm_pgoff", "vm_start")
 
     def __init__(
         self, mm: Mm, start: int, end: int, flags: int, pgoff: int, vm_file: AddressSpace | None = None
@@ -44,6 +46,7 @@ class Vma:
         self.vm_pgoff = pgoff
         self.vm_file = vm_file
         self.anon_vma: AnonVma | None = None
+        self.own = first(mm.fields["vma"])
 
     def wants_writenotify(self) -> bool:
         """vma_wants_writenotify(), mm/mmap.c: stores to clean pages of the mapping are to fault."""
@@ -65,16 +68,18 @@ _SHARED_WRITE: Final = VM_SHARED | VM_WRITE
 _FLAGS: Final = (("r", VM_READ), ("w", VM_WRITE), ("l", VM_LOCKED), ("s", VM_SHARED))
 
 
+@has_fields("mm")
 class Mm:
     """An mm_struct with its page table, which is one list: one ptl, no upper levels.
 
     `name` is the task that brought it to life, `tlbs` what the CPUs of its threads have cached. `mm_users` counts the
-    tasks and kernel users that keep the address space alive; the last mmput() tears it down.
+    tasks and kernel users that keep the address space alive; the last mmput() tears it down. `fields` are those
+    that the kernel declares.
     """
 
-    __slots__ = ("mm_users", "mmap", "mmap_sem", "name", "pte", "ptl", "tlbs")
+    __slots__ = ("fields", "mm_users", "mmap", "mmap_sem", "name", "own", "pte", "ptl", "tlbs")
 
-    def __init__(self, name: int, pages: int) -> None:
+    def __init__(self, name: int, pages: int, fields: Fields = NO_FIELDS) -> None:
         self.name = name
         self.mm_users = 1
         self.mmap: list[Vma] = []
@@ -82,6 +87,8 @@ class Mm:
         self.ptl = Lock(PTL)
         self.pte: list[PteVal] = [None] * pages
         self.tlbs: list[dict[int, Pte]] = []
+        self.fields = fields
+        self.own = first(fields["mm"])
 
     def find_vma(self, addr: int) -> Vma | None:
         """find_vma() and the check that `addr` is inside (mm/mmap.c)."""

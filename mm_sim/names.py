@@ -6,24 +6,29 @@ Nothing here may import from the rest of the project.
 """
 
 from string import ascii_uppercase
+from typing import ClassVar
 
 
 class Name(int):
-    """A small integer that prints as a name: an index into a list of tasks or of virtual pages."""
+    """A small integer that prints as a name: an index into a list of tasks or of virtual pages.
+
+    There is one of each: one that comes from another process is the same as here.
+    """
 
     name: str
+    _all: ClassVar[dict[tuple[int, str], "Name"]] = {}
 
     def __new__(cls, value: int, name: str) -> "Name":
-        self = super().__new__(cls, value)
-        self.name = name
-        return self
+        if (value, name) not in cls._all:
+            self = cls._all[value, name] = super().__new__(cls, value)
+            self.name = name
+        return cls._all[value, name]
+
+    def __getnewargs__(self) -> tuple[int, str]:  # type: ignore[override]
+        return int(self), self.name
 
     def __repr__(self) -> str:
         return self.name
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """A name is the same object in every process."""
-        return _same, (int(self), self.name)
 
 
 #: Kernel tasks come first in the list of tasks, so that a process keeps its index whatever the scope.
@@ -44,13 +49,7 @@ READ, READ_WRITE = Name(1, "R"), Name(3, "RW")
 #: What mmap(2) is asked for.
 PRIVATE, SHARED = Name(0, "PRIVATE"), Name(8, "SHARED")
 
-_NAMES = (*KERNEL_TASKS, *PROCESSES, *PAGES, *FILES, NOBODY, READ, READ_WRITE, PRIVATE, SHARED)
-BY_NAME = {name.name: name for name in _NAMES}
-
-
-def _same(value: int, name: str) -> Name:
-    return next(one for one in _NAMES if one == value and one.name == name)
-
+BY_NAME = {n.name: n for n in (*KERNEL_TASKS, *PROCESSES, *PAGES, *FILES, NOBODY, READ, READ_WRITE, PRIVATE, SHARED)}
 
 kswapd, direct, swapoff, pdflush, nobody = KSWAPD, DIRECT, SWAPOFF, PDFLUSH, NOBODY
 ext2, xfs, tmpfs, shm = FILES

@@ -2,13 +2,14 @@
 
 A frame and its struct page are one object: `content` and the storage key (`key_c`, `key_r`) belong to the
 frame, the rest to struct page. Contents are values: 0 for zeroes, GARBAGE for what nobody may rely on, and a
-fresh number for each store. May import `sched` only.
+fresh number for each store. May import `fields` and `sched` only.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
+from mm_sim.fields import has_fields
 from mm_sim.sched import PAGE_LOCK, KernelBug, Lock, Task
 
 if TYPE_CHECKING:
@@ -61,12 +62,14 @@ class Ptes(dict[int, Pte]):
         return pte
 
 
+@has_fields("page")
 class Page:
     """A page frame, its struct page and its storage key (include/linux/mm_types.h).
 
     `count` is page_count(), `mapcount` page_mapcount(), `private` the swap slot of a page in the swap cache,
     `io` what a write under way (PG_writeback) takes to the device, `tag_dirty` PAGECACHE_TAG_DIRTY in the radix tree.
-    PG_active and the order of the LRU lists are left out: the rule that starts reclaim picks the page.
+    PG_active and the order of the LRU lists are left out: the rule that starts reclaim picks the page. `own` has the
+    fields of a patch.
     """
 
     __slots__ = (
@@ -87,6 +90,7 @@ class Page:
         "mapcount",
         "mapping",
         "migration",
+        "own",
         "pfn",
         "private",
         "ptes",
@@ -115,6 +119,7 @@ class Page:
         self.key_r = False
         self.ptes = Ptes(self)
         self.migration: tuple[Migration, Migration] | None = None
+        self.own: dict[str, Any] = {}
 
     def busy(self) -> bool:
         """What wait_on_page_writeback() waits for."""

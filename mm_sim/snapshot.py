@@ -7,26 +7,42 @@ the names of frames, slots and processes, or in which values were stored. May im
 
 from __future__ import annotations
 
-import dis
 import gc
 import marshal
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from enum import Enum
 from hashlib import blake2b
 from itertools import groupby, pairwise, permutations, product
 from operator import attrgetter, itemgetter
-from types import CodeType, FunctionType, GeneratorType, MethodType
+from pathlib import Path
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 from mm_sim.address_space import AddressSpace
-from mm_sim.ghost import File, Space, Value
+from mm_sim.arch import Arch
+from mm_sim.fields import Kept, bring_back, declared, keep
+from mm_sim.ghost import File, Ghost, Space, Value
+from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import MmuGather
+from mm_sim.kernel.state import State
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
 from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Lock, Task
+from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Task, _Exclusive
 from mm_sim.system import System
 
 _FIRST = len(KERNEL_TASKS)
@@ -50,7 +66,7 @@ def few_collections() -> Iterator[None]:
 
 
 #: What changes of each thing; lists are kept beside it.
-_KERNEL = attrgetter("current", "nr_swap_pages", "swap_on", "suspect", "tree_lock.owner")
+_KERNEL = attrgetter("current", "nr_swap_pages", "swap_on", "tree_lock.owner")
 _FRAME = attrgetter(
     "PG_anon",
     "PG_dirty",
@@ -93,7 +109,7 @@ class Saved(NamedTuple):
     """What the objects of a system held in a state. Storage key instructions and marks go on being counted."""
 
     kernel: _Fields
-    lists: tuple[list[tuple[Mm, int]], list[Page], list[Mm]]
+    lists: tuple[list[Page], list[Mm]]
     frames: list[_Fields]
     slots: list[_Fields]
     mms: list[tuple[_Fields, list[PteVal], list[Vma], list[Task], list[dict[int, Pte]]]]
@@ -103,6 +119,8 @@ class Saved(NamedTuple):
     files: list[tuple[_Fields, tuple[list[Any], ...], File, _Fields]]
     last_value: int
     spaces: dict[object, Space]
+    #: Fields of a patch.
+    own: list[Kept]
     promises: list[tuple[Space, Space]]
 
 
@@ -124,7 +142,7 @@ def save(system: System) -> Saved:
             spaces += space.forks.values()
     return Saved(
         _KERNEL(kernel),
-        (kernel.touched.copy(), kernel.free.copy(), kernel.mms.copy()),
+        (kernel.free.copy(), kernel.mms.copy()),
         [_FRAME(page) for page in kernel.frames],
         [_SLOT(slot) for slot in kernel.slots],
         [(_MM(mm), mm.pte.copy(), mm.mmap.copy(), mm.mmap_sem.readers.copy(), mm.tlbs.copy()) for mm in kernel.mms],
@@ -134,8 +152,14 @@ def save(system: System) -> Saved:
         [_save_file(file, ghost.files[file]) for file in kernel.files],
         system.last_value,
         ghost.spaces.copy(),
+        [keep(owner) for owner in _owners(kernel, vmas) if owner.own] if any(declared(type(kernel)).values()) else [],
         [(space, space.copy()) for space in spaces],
     )
+
+
+def _owners(kernel: Kernel, vmas: Iterable[Vma]) -> Iterable[Any]:
+    """What can have fields of a patch."""
+    return (kernel, *kernel.frames, *kernel.files, *kernel.tasks, *kernel.mms, *vmas)
 
 
 def restore(system: System, saved: Saved) -> None:
@@ -150,8 +174,8 @@ def restore(system: System, saved: Saved) -> None:
         if tlb is not None and task.tlb is not None:
             task.tlb.clear()
             task.tlb.update(tlb)
-    kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.suspect, kernel.tree_lock.owner = saved.kernel
-    kernel.touched[:], kernel.free[:], kernel.mms[:] = saved.lists
+    kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.tree_lock.owner = saved.kernel
+    kernel.free[:], kernel.mms[:] = saved.lists
     for page, fields in zip(kernel.frames, saved.frames, strict=True):
         (
             page.PG_anon,
@@ -189,6 +213,8 @@ def restore(system: System, saved: Saved) -> None:
     ghost.spaces = saved.spaces.copy()
     for space, was in saved.promises:
         space.become(was)
+    for fields_of_patch in saved.own:
+        bring_back(fields_of_patch)
 
 
 def _save_file(file: AddressSpace, ghost: File) -> tuple[_Fields, tuple[list[Any], ...], File, _Fields]:
@@ -212,72 +238,142 @@ def _restore_file(
             promise[:] = was
 
 
-#: Locals of generators that hold the content of a page.
+#: Locals of the project's functions that hold the content of a page, or what may be its content.
 _VALUES = frozenset(("value", "expected"))
-#: Locals that say nothing new: the machine, the kernel, the task that the generator belongs to, and what of the ghost
-#: is written with the file or the address space.
-_KNOWN = frozenset(("self", "s", "kernel", "task", "promise", "space", "ghost"))
+_PROJECT = (str(Path(__file__).parent) + os.sep, str(Path(__file__).parent.parent / "strategies") + os.sep)
 
 
-def _live(code: CodeType, lasti: int) -> tuple[str, ...]:
-    """The locals that may still be read by a function that stands at an instruction; the others are no state.
+class _Function(NamedTuple):
+    """What the key says of a function: a code is kept by its id, as its hash is that of all its bytes."""
 
-    What is read further on may be, and with a loop around the instruction what is read anywhere in the loop; the
-    variable of a loop tells how far its iterator has come. What an inner function has a hand in always may.
-    """
-    read: list[tuple[int, str]] = []
-    loops: list[tuple[int, int]] = []
-    of_loop = False
-    for instruction in dis.get_instructions(code):
-        name, offset = instruction.opname, instruction.offset
-        if "_FAST" in name and (of_loop or (not name.startswith("STORE_FAST_STORE") and "LOAD" in name)):
-            names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
-            read += [(offset, name) for name in names]
-        elif "JUMP_BACKWARD" in name:
-            loops.append((instruction.argval, offset))
-        of_loop = name == "FOR_ITER" or (of_loop and name in ("CACHE", "UNPACK_SEQUENCE"))
-    first = lasti
-    for start, end in sorted(loops, reverse=True):
-        if start <= first <= end:
-            first = start
-    later = {name for offset, name in read if offset >= first or offset > lasti}
-    return tuple(sorted(later.union(code.co_cellvars) - _KNOWN))
+    code: CodeType
+    number: int
+    names: tuple[str, ...]
+    #: Whether its locals that hold contents are known by their names, and nothing else is a content.
+    ours: bool
 
 
-#: What `stack` says of a function and an instruction. By id, as the hash of a code is that of all its bytes; the code
-#: itself is kept, so that its id stays its own.
-_stands: dict[tuple[int, int], tuple[CodeType, int, tuple[str, ...]]] = {}
+_functions: dict[int, _Function] = {}
+
+
+def _function(code: CodeType) -> _Function:
+    known = _functions.get(id(code))
+    if known is None:
+        names = tuple(dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars)))
+        ours = code.co_filename.startswith(_PROJECT)
+        known = _functions[id(code)] = _Function(code, _code_id(code), names, ours)
+    return known
 
 
 class Content(NamedTuple):
-    """A content that a function holds."""
+    """What a function of the project holds that is a content: it counts only which others are the same."""
 
-    value: int
+    value: Value
+
+
+class Alien(NamedTuple):
+    """What a patch holds: any number in it may be a content."""
+
+    thing: object
+
+
+class Promise(NamedTuple):
+    """What a system call under way has been promised by the ghost."""
+
+    values: list[Value]
+
+
+#: In place of a local that is not bound, and of steps that have ended.
+_UNBOUND, _ENDED = b"unbound", b"ended"
+#: What holds code, with locals or cells of its own.
+_CODE = frozenset((FunctionType, GeneratorType, MethodType))
 
 
 def stack(task: Task) -> list[object]:
-    """Where a task stands: its point, then each function with its instruction and locals."""
-    steps: object = task.steps
-    if steps is None:
+    """Where a task stands: its point or what it waits for, then each function with its instruction and locals."""
+    if task.steps is None:
         return []
-    found: list[object] = ["w" if task.waits is not None else task.point]
-    while type(steps) is GeneratorType:
-        frame = steps.gi_frame
-        assert frame is not None
-        code, lasti = steps.gi_code, frame.f_lasti
-        known = _stands.get((id(code), lasti))
-        if known is None:
-            known = _stands[id(code), lasti] = (code, _code_id(code), _live(code, lasti))
-        found.append(known[1])
-        found.append(lasti)
-        names = known[2]
-        if names:
-            values = frame.f_locals
-            for name in names:
-                value = values.get(name)
-                found.append(Content(value) if name in _VALUES and isinstance(value, int) else value)
-        steps = steps.gi_yieldfrom
+    found: list[object] = [task.point] if task.waits is None else ["w", task.waits]
+    _put_steps(found, task.steps, [])
     return found
+
+
+def _put_steps(found: list[object], steps: object, outer: list[object]) -> None:
+    """Put down the functions that a generator is in, from the outermost on; `outer` are those around it."""
+    while type(steps) is GeneratorType:
+        if any(steps is one for one in outer):
+            return  # it is written where it began
+        outer.append(steps)
+        frame = steps.gi_frame
+        if frame is None:
+            found.append(_ENDED)
+            return
+        code = steps.gi_code
+        function = _functions.get(id(code)) or _function(code)
+        inner: object = steps.gi_yieldfrom
+        found.append(function.number)
+        found.append(frame.f_lasti)
+        values = frame.f_locals
+        if function.ours:
+            for name in function.names:
+                value = values.get(name, _UNBOUND)
+                if name in _VALUES or name == "promise" or type(value) in _COMPOUND:
+                    _put(found, name, value, True, outer, inner)
+                else:
+                    found.append(value)
+        else:
+            for name in function.names:
+                _put(found, name, values.get(name, _UNBOUND), False, outer, inner)
+            known = (values, steps.__name__, steps.__qualname__)
+            for value in gc.get_referents(steps):  # and what an expression or a loop is in the midst of
+                if type(value) not in _NO_VALUES and not any(value is one for one in known):
+                    _put(found, "", value, False, outer, inner)
+        steps = inner
+    if steps is not None:
+        found.append(Alien(steps))
+
+
+def _put(
+    found: list[object], name: str, value: object, ours: bool, outer: list[object], inner: object = None
+) -> None:
+    """Put down a local, or what is in a cell."""
+    kind = type(value)
+    if kind in _CODE:
+        if value is not inner:
+            _put_code(found, value, outer)
+    elif (kind is list or kind is tuple) and any(type(one) in _CODE for one in value):  # type: ignore[attr-defined]
+        found.append(len(value))  # type: ignore[arg-type]
+        for one in value:  # type: ignore[attr-defined]
+            _put(found, "", one, ours, outer)
+    elif not ours:
+        found.append(Alien(value))
+    elif name in _VALUES and (kind is int or kind is tuple):
+        found.append(Content(value))  # type: ignore[arg-type]
+    elif name == "promise" and kind is list:
+        found.append(Promise(value))  # type: ignore[arg-type]
+    else:
+        found.append(value)
+
+
+def _put_code(found: list[object], value: Any, outer: list[object]) -> None:
+    """Put down a function that a local refers to, with its cells and defaults, or steps not yet run."""
+    if type(value) is GeneratorType:
+        _put_steps(found, value, outer)
+    elif type(value) is MethodType:
+        _put_code(found, value.__func__, outer)
+        _put(found, "", value.__self__, True, outer)
+    elif not any(value is one for one in outer):  # else it calls itself
+        outer.append(value)
+        function = _function(value.__code__)
+        found.append(function.number)
+        for default in (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()):
+            _put(found, "", default, function.ours, outer)
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            try:
+                content = cell.cell_contents
+            except ValueError:
+                content = _UNBOUND
+            _put(found, name, content, function.ours, outer)
 
 
 #: What the key says of a page beside what it refers to.
@@ -296,10 +392,27 @@ _PAGE = attrgetter(
 )
 
 
+class NoKey(KernelBug):
+    """A patch holds something of which no key can be made."""
+
+
 class _Writer:
     """Writes a state as a flat list of numbers and strings, naming things in the order in which it meets them."""
 
-    __slots__ = ("anon", "files", "mms", "out", "pages", "position", "slots", "system", "values", "vmas")
+    __slots__ = (
+        "again",
+        "alien",
+        "anon",
+        "files",
+        "mms",
+        "out",
+        "pages",
+        "position",
+        "slots",
+        "system",
+        "values",
+        "vmas",
+    )
 
     def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]]) -> None:
         self.system = system
@@ -312,9 +425,23 @@ class _Writer:
         self.vmas: dict[Vma, int] = {}
         self.files = {file: n for n, file in enumerate(system.kernel.files)}
         self.values = {ZERO: ZERO}
+        #: Whether what is written is a patch's, and its containers that were written already.
+        self.alien = False
+        self.again: dict[int, tuple[int, object]] = {}
         kernel = system.kernel
         for task in order:
-            self.live(kernel.tasks[task], stacks[task])
+            self.live(kernel.tasks[task])
+        for stands in stacks:
+            for thing in stands:
+                if type(thing) is Content:
+                    self.live_values((thing.value,))
+                elif type(thing) is Alien:
+                    self.live_values(_numbers(thing.thing))
+        owns = any(declared(type(kernel)).values())
+        if owns:
+            for owner in _owners(kernel, [vma for mm in kernel.mms for vma in mm.mmap]):
+                for value in owner.own.values():
+                    self.live_values(_numbers(value))
         for file in kernel.files:
             for values in (system.ghost.files[file].values, *system.ghost.files[file].reads):
                 self.live_values(values)
@@ -328,6 +455,10 @@ class _Writer:
                 self.out.append("|")
         for mm in kernel.mms:  # what swapoff or an exit has not yet let go
             self.mm(mm)
+        if owns:
+            self.own(kernel)
+            for one in kernel.tasks:
+                self.own(one)
         self.values.clear()  # nobody can come to what is left
         left = [page for page in kernel.frames if page.count and page not in self.pages]
         for page in sorted(left, key=_outline) if len(left) > 1 else left:
@@ -342,18 +473,14 @@ class _Writer:
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
 
-    def live(self, task: Task, stands: list[object]) -> None:
+    def live(self, task: Task) -> None:
         """Number the values that somebody must read, or will when an mremap() that is under way ends."""
-        values = self.values
         if task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) is not None:
             self.live_values(space.values)
             for child in space.forks.values():
                 self.live_values(child.values)
-        for thing in stands:
-            if type(thing) is Content:
-                values.setdefault(thing.value, len(values))
 
-    def live_values(self, expected: list[Value]) -> None:
+    def live_values(self, expected: Iterable[Value]) -> None:
         values = self.values
         for value in expected:
             if isinstance(value, int):
@@ -405,12 +532,85 @@ class _Writer:
                 self.owner(lock.owner)
         for vma in file.i_mmap:
             self.vma(vma)
+        if file.own:
+            self.own(file)
 
     def file_name(self, file: AddressSpace) -> None:
         self.out.append(self.files[file])
 
     def ghost_file(self, file: File) -> None:
-        """Written with its file."""
+        """Its contents are written with the file."""
+        known = (n for one, n in self.files.items() if self.system.ghost.files[one] is file)
+        self.out += ("f", next(known, None))
+
+    def space(self, space: Space) -> None:
+        """What a process must read is written with its mm; of one that has gone only what is under way may look."""
+        for mm, one in self.system.ghost.spaces.items():
+            if one is space:
+                assert isinstance(mm, Mm)
+                self.mm(mm)
+                return
+            for name, child in one.forks.items():
+                if child is space:
+                    self.out += ("c", self.position.get(name, ~name))
+                    return
+        self.out += ("gone", *space.busy, *space.pins, *sorted(space.cut), *space.shared, *space.own, *space.mapped)
+        for view in space.of:
+            self.thing(view)
+
+    def promise(self, promise: Promise) -> None:
+        """It is written with the file: which one it is."""
+        for n, file in enumerate(self.system.kernel.files):
+            ghost = self.system.ghost.files[file]
+            for i, one in enumerate((*ghost.syncs, *ghost.reads)):
+                if one is promise.values:
+                    self.out += ("p", n, i)
+                    return
+        self.out.append(_ENDED)
+
+    def lock(self, lock: Lock | RwSem) -> None:
+        """A lock, by what it is of."""
+        kernel = self.system.kernel
+        for page in kernel.frames:
+            if page.lock is lock:
+                self.out.append("lock")
+                self.page(page)
+                return
+        for mm in kernel.mms:
+            if mm.ptl is lock or mm.mmap_sem is lock:
+                self.out.append("ptl" if mm.ptl is lock else "sem")
+                self.mm(mm)
+                return
+        of_files = [one for file in kernel.files for one in (file.i_mutex, file.i_mmap_lock, file.tree_lock)]
+        for n, one in enumerate((kernel.tree_lock, *of_files)):
+            if one is lock:
+                self.out += ("lock", n)
+                return
+        anon_vmas = [*self.anon, *(page.mapping for page in kernel.frames if type(page.mapping) is AnonVma)]
+        anon_vmas += [vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None]
+        self.out.append("anon")
+        for anon in anon_vmas:
+            if anon.lock is lock:
+                self.anon_vma(anon)
+                return
+
+    def exclusive(self, sem: _Exclusive) -> None:
+        self.out.append("x")
+        self.lock(sem.sem)
+
+    def same(self, thing: object) -> None:
+        """There is one in each machine."""
+        self.out.append(_code_name(type(thing)))
+
+    def own(self, owner: Any) -> None:
+        """The fields of a patch."""
+        for value in owner.own.values():
+            self.of_patch(Alien(value))
+
+    def of_patch(self, alien: Alien) -> None:
+        before, self.alien = self.alien, True
+        self.thing(alien.thing)
+        self.alien = before
 
     def migration(self, entry: Migration) -> None:
         self.out.append("m" if entry.write else "n")
@@ -452,6 +652,8 @@ class _Writer:
             self.owner(page.lock.owner)
         if page.private is not None:
             self.slot(page.private)
+        if page.own:
+            self.own(page)
 
     def slot(self, slot: SwapSlot) -> None:
         number = self.slots.get(slot)
@@ -493,6 +695,8 @@ class _Writer:
             self.vma(vma)
         for pte in mm.pte:
             self.pte(pte)
+        if mm.own:
+            self.own(mm)
         for reader in sem.readers:
             self.owner(reader)
         self.out.append(None if sem.writer is None else self.position.get(sem.writer.name, ~sem.writer.name))
@@ -518,19 +722,67 @@ class _Writer:
 
     def thing(self, thing: object) -> None:
         """Something that a generator or another thing refers to."""
-        write = _WRITE.get(type(thing))
+        kind = type(thing)
+        write = _WRITE.get(kind)
         if write is not None:
             write(self, thing)
+        elif isinstance(thing, (State, Arch)):
+            self.same(thing)
         elif isinstance(thing, Enum):
-            self.out.append(thing.value)
+            self.out.append(thing.value if not self.alien else f"{_code_name(kind)}.{thing.name}")
+        elif isinstance(thing, (list, tuple, dict)) or is_dataclass(thing):
+            self.container(thing)
+        elif isinstance(thing, (set, frozenset)) and all(isinstance(one, (int, str, Enum)) for one in thing):
+            self.many(sorted(thing, key=lambda one: (type(one).__name__, repr(one))))
+        elif isinstance(thing, (type, BuiltinFunctionType, ModuleType)) or (
+            isinstance(thing, FunctionType) and not thing.__closure__ and not thing.__defaults__
+        ):
+            self.out.append(thing.__name__)
+        elif isinstance(thing, BaseException):
+            self.out.append(_code_name(kind))
+            self.many(thing.args)
+        elif isinstance(thing, Iterator) and kind.__module__ == "builtins" and kind not in _CODE:
+            self.out.append(_code_name(kind))
+            reduced = thing.__reduce__()  # how far it has come
+            assert isinstance(reduced, tuple)
+            self.many(reduced[1:])
         else:
-            raise TypeError(f"no key for a {type(thing).__name__} in a kernel function: {thing!r}")
+            raise NoKey(
+                f"a {kind.__name__} is held across a preemption point, and no key of a state can have it: hold "
+                "numbers, flags, text, objects of the model, or lists and tuples of these"
+            )
+
+    def container(self, thing: Any) -> None:
+        """A list or a mapping of a patch, a tuple with names, a dataclass: a second reference to it says so."""
+        known = self.again.get(id(thing))
+        if known is not None and not isinstance(thing, tuple):
+            self.out += ("again", known[0])
+            return
+        self.again[id(thing)] = (len(self.again), thing)
+        self.out.append(_code_name(type(thing)))
+        if isinstance(thing, dict):
+            self.many([part for pair in thing.items() for part in pair])
+        elif isinstance(thing, (list, tuple)):
+            self.many(thing)
+        else:
+            self.many([getattr(thing, one.name, _UNBOUND) for one in dataclass_fields(thing)])
+
+    def list(self, things: list[object]) -> None:
+        if self.alien:
+            self.container(things)
+        else:
+            self.many(things)
 
     def content(self, content: Content) -> None:
-        self.out.append(self.value(content.value))
+        self.expected(content.value)
 
-    def plain(self, thing: int | str | None) -> None:
+    def plain(self, thing: object) -> None:
         self.out.append(thing)
+
+    def number(self, number: int) -> None:
+        self.out.append(number)
+        if self.alien:
+            self.out.append(self.value(number))
 
     def vma(self, vma: Vma) -> None:
         number = self.vmas.get(vma, -1)
@@ -543,6 +795,8 @@ class _Writer:
             self.mm(vma.vm_mm)
             if vma.anon_vma is not None:
                 self.anon_vma(vma.anon_vma)
+            if vma.own:
+                self.own(vma)
 
     def owner(self, task: Task) -> None:
         self.out.append(self.position.get(task.name, ~task.name))
@@ -570,16 +824,17 @@ class _Writer:
         for thing in things:
             self.thing(thing)
 
-    def nested(self, steps: object) -> None:
-        """Written elsewhere: generators along gi_yieldfrom, closures and locks with who refers to them."""
-
 
 _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     type(None): _Writer.plain,
     bool: _Writer.plain,
-    int: _Writer.plain,
+    int: _Writer.number,
     str: _Writer.plain,
+    bytes: _Writer.plain,
+    float: _Writer.plain,
+    Alien: _Writer.of_patch,
     Content: _Writer.content,
+    Promise: _Writer.promise,
     Name: _Writer.name,
     Page: _Writer.page,
     Pte: _Writer.pte,
@@ -589,17 +844,45 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     AnonVma: _Writer.anon_vma,
     Task: _Writer.owner,
     MmuGather: _Writer.gather,
-    list: _Writer.many,
+    list: _Writer.list,
     tuple: _Writer.many,
     range: _Writer.many,
-    GeneratorType: _Writer.nested,
-    FunctionType: _Writer.nested,
-    Lock: _Writer.nested,
-    MethodType: _Writer.nested,
+    Lock: _Writer.lock,
+    RwSem: _Writer.lock,
+    _Exclusive: _Writer.exclusive,
+    type(SPIN): _Writer.same,
+    System: _Writer.same,
+    Ghost: _Writer.same,
     AddressSpace: _Writer.file_name,
     File: _Writer.ghost_file,
+    Space: _Writer.space,
     Migration: _Writer.migration,
 }
+#: Locals of the project's functions that are looked into at once.
+_COMPOUND = _CODE | {list, tuple}
+#: What a generator refers to beside its values: its code, its names, cells, which stand for locals.
+_NO_VALUES = _CODE | {BuiltinFunctionType, CellType, CodeType, FrameType, ModuleType}
+
+
+def _numbers(thing: object) -> Iterator[int]:
+    """The numbers in what a patch holds."""
+    if isinstance(thing, int):
+        yield int(thing)
+    elif isinstance(thing, dict):
+        for pair in thing.items():
+            yield from _numbers(pair)
+    elif isinstance(thing, (list, tuple, set, frozenset)):
+        for one in thing:
+            yield from _numbers(one)
+    elif is_dataclass(thing) and not isinstance(thing, type):
+        for field in dataclass_fields(thing):
+            yield from _numbers(getattr(thing, field.name, None))
+    elif isinstance(thing, Iterator) and type(thing).__module__ == "builtins" and type(thing) not in _CODE:
+        yield from _numbers(thing.__reduce__()[1:])
+
+
+def _code_name(cls: type) -> str:
+    return cls.__qualname__
 
 
 def _code_id(code: CodeType) -> int:

@@ -12,15 +12,17 @@ from typing import Any
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
+from mm_sim.bookkeeping import recount
+from mm_sim.fields import declared
 from mm_sim.ghost import Ghost, Space, Value
 from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
 from mm_sim.page import ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Steps, Task, run
+from mm_sim.sched import Failure, KernelBug, Steps, Task, failure, run, watchdog
 
 
-class Loss(AssertionError):
+class Loss(Failure):
     """A process or a file would read as something else than what was stored last, or the disk has less than promised.
 
     `process` is whose page it is: a process, or a file for what read(2) would find. With `disk` it is what fsync(2)
@@ -28,15 +30,20 @@ class Loss(AssertionError):
     """
 
     def __init__(self, process: Name, page: Name, expected: Value, found: int, disk: bool = False) -> None:
-        text = f"{process!r} would read {found} at page {page!r}, where {expected} was stored"
-        if disk:
-            text = f"{process!r} has {found} on disk at page {page!r}, where {expected} was said to be written"
-        super().__init__(text)
+        super().__init__(process, page, expected, found, disk)
         self.process = process
         self.page = page
         self.expected = expected
         self.found = found
         self.disk = disk
+
+    def __str__(self) -> str:
+        if self.disk:
+            return (
+                f"{self.process!r} has {self.found} on disk at page {self.page!r}, "
+                f"where {self.expected} was said to be written"
+            )
+        return f"{self.process!r} would read {self.found} at page {self.page!r}, where {self.expected} was stored"
 
 
 #: In place of a value: there is no such page in the file.
@@ -110,12 +117,12 @@ class System:
         self.ghost = Ghost()
         self.last_value = ZERO
         first = self.kernel.tasks[PROCESSES[0]]
-        first.mm = mm = Mm(first.name, scope.pages)
+        first.mm = mm = Mm(first.name, scope.pages, declared(kernel))
         mm.mmap.append(Vma(mm, 0, scope.pages, VM_READ | VM_WRITE, 0))
         self.kernel.mms.append(mm)
         self.ghost.exec(mm, scope.pages)
         for name in scope.files:
-            file = AddressSpace(name, scope.pages)
+            file = AddressSpace(name, scope.pages, declared(kernel))
             self.kernel.files.append(file)
             self.ghost.creat(file, scope.pages, file.i_size)
         if scope.files:
@@ -139,39 +146,53 @@ class System:
 
     def step(self, rule: Rule, arguments: tuple[Any, ...], stop: str | None = None) -> bool:
         """Do one step: False if it cannot happen now. Raises Loss or KernelBug."""
-        task = self.start(rule, arguments)
-        if task is None:
-            return False
-        if task.steps is not None:
-            run(task, stop)
-        self.after()
+        with watchdog():
+            task = self.start(rule, arguments)
+            if task is None:
+                return False
+            if task.steps is not None:
+                run(task, stop)
+            self.after()
         return True
 
     def start(self, rule: Rule, arguments: tuple[Any, ...]) -> Task | None:
-        """Begin a step, up to where its task has to run on: None if it cannot happen now."""
+        """Begin a step, up to where its task has to run on: None if it cannot happen now. Raises KernelBug."""
         kernel = self.kernel
-        if rule.steps is not None:
-            task: Task = kernel.tasks[arguments[0]]
-            if task.steps is not None or not rule.when(self, *arguments):
-                return None
-            task.op = rule.name
-            task.steps = rule.steps(self, *arguments)
-        elif rule.action is not None:
-            if not rule.when(self, *arguments):
-                return None
-            rule.action(self, *arguments)
-            return IDLE
-        else:
-            task = kernel.tasks[arguments[0]]
-            if task.steps is None or (task.waits is not None and task.waits.busy()):
-                return None
+        try:
+            if rule.steps is not None:
+                task: Task = kernel.tasks[arguments[0]]
+                if task.steps is not None or not rule.when(self, *arguments):
+                    return None
+                task.op = rule.name
+                task.steps = rule.steps(self, *arguments)
+            elif rule.action is not None:
+                if not rule.when(self, *arguments):
+                    return None
+                rule.action(self, *arguments)
+                return IDLE
+            else:
+                task = kernel.tasks[arguments[0]]
+                if task.steps is None or (task.waits is not None and task.waits.busy()):
+                    return None
+        except Failure:
+            raise
+        except Exception as error:
+            raise failure(error) from error
         kernel.current = task
         return task
 
     def after(self) -> None:
-        """End a step with the check. Raises Loss."""
-        if self.kernel.touched or self.kernel.suspect:
-            self.check_touched()
+        """End a step: with the check, and where nothing is under way a recount. Raises Loss, or KernelBug."""
+        try:
+            self.check()
+            for task in self.kernel.tasks:
+                if task.steps is not None:
+                    return
+            recount(self.kernel, self.ghost)
+        except Failure:
+            raise
+        except Exception as error:
+            raise failure(error) from error
 
     def new_value(self) -> int:
         self.last_value += 1
@@ -190,7 +211,8 @@ class System:
             if vma is None or vma.vm_file is None:
                 return ZERO
             return self.peek_file(vma.vm_file, addr - vma.vm_start + vma.vm_pgoff)
-        assert type(pte) is SwapSlot
+        if type(pte) is not SwapSlot:
+            raise KernelBug(f"bad pte: {pte!r} at {PAGES[addr]!r}")
         return self.peek_slot(pte)
 
     def peek_slot(self, slot: SwapSlot) -> int:
@@ -213,62 +235,49 @@ class System:
         slot = file.swap[at]
         return file.blocks[at] if slot is None else self.peek_slot(slot)
 
-    def check_touched(self) -> None:
-        """Check the addresses that the last step can have changed. Raises Loss.
+    def check(self) -> None:
+        """Check every mapped address of every process, every page of every file and every promise. Raises Loss.
 
-        Nothing can be said of an empty pte while somebody holds its ptl: it is looked at again later.
+        It trusts nothing that the kernel keeps count of. An empty pte while somebody holds its ptl is passed over:
+        what comes in its place is seen after a later step.
         """
-        kernel = self.kernel
-        if kernel.suspect:
-            kernel.suspect = False
-            if kernel.files:
-                self.check_files()
-            kernel.touched = [  # but for what is plainly there
-                (mm, addr)
-                for mm in kernel.mms
-                if (space := self.ghost.spaces.get(mm)) is not None
-                for addr, (expected, pte) in enumerate(zip(space.values, mm.pte, strict=True))
-                if expected is not None and not (type(pte) is Pte and pte.page.content == expected)
-            ]
-        undecided = []
-        for entry in kernel.touched:
-            mm, addr = entry
-            space = self.ghost.spaces.get(mm)
-            if space is None:
-                continue
-            expected = space.values[addr]
-            if expected is None:
-                continue
-            pte = mm.pte[addr]
-            found = pte.page.content if type(pte) is Pte else self.peek(pte, mm, addr)
-            if found == expected and pte is not None:
-                continue
-            if pte is None and mm.ptl.owner is not None:
-                undecided.append(entry)
-            elif found != expected and not space.busy[addr] and (isinstance(expected, int) or found not in expected):
-                if found != PAST_END:
-                    raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
-        kernel.touched = undecided
+        files = self.kernel.files
+        if files:
+            self.check_files()
+        for mm, space in self.ghost.spaces.items():
+            assert type(mm) is Mm
+            values = space.values
+            for addr, pte in enumerate(mm.pte):  # the inner loop of every driver: what is most frequent comes first
+                expected = values[addr]
+                if type(pte) is Pte:
+                    if pte.page.content == expected:
+                        continue
+                elif expected is None or (expected == ZERO and pte is None and not files):
+                    continue
+                self.check_page(mm, space, addr)
+
+    def check_page(self, mm: Mm, space: Space, addr: int) -> None:
+        """Check one address of one process. Raises Loss."""
+        pte, expected = mm.pte[addr], space.values[addr]
+        if expected is None or space.busy[addr] or (pte is None and mm.ptl.owner is not None):
+            return
+        found = self.peek(pte, mm, addr)
+        if found not in (expected, PAST_END) and (isinstance(expected, int) or found not in expected):
+            raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
 
     def check_files(self) -> None:
         """Check every page of every file, and what was promised to be on its disk. Raises Loss."""
         for file in self.kernel.files:
-            ghost = self.ghost.files[file]
-            for at, expected in enumerate(ghost.values):
+            ghost, blocks = self.ghost.files[file], file.blocks
+            for at, expected in enumerate(ghost.values[: file.i_size]):
+                if blocks[at] < ghost.promised[at]:
+                    raise Loss(file.name, PAGES[at], ghost.promised[at], blocks[at], disk=True)
+                page = file.pages[at]
+                if expected is None or (page is not None and page.content == expected and page.PG_uptodate):
+                    continue
                 found = self.peek_file(file, at)
-                if found == PAST_END:
-                    continue
-                if file.blocks[at] < ghost.promised[at]:
-                    raise Loss(file.name, PAGES[at], ghost.promised[at], file.blocks[at], disk=True)
-                if expected is None:
-                    continue
                 if found != expected and (isinstance(expected, int) or found not in expected):
                     raise Loss(file.name, PAGES[at], expected, found)
-
-    def check(self) -> None:
-        """Check every mapped address of every process. Raises Loss."""
-        self.kernel.suspect = True
-        self.check_touched()
 
     # what rules ask
 

@@ -28,13 +28,16 @@ View: TypeAlias = dict[str, dict[str, dict[str, str]]]
 #: The table of what each process must read.
 MUST_READ = "must read"
 
+#: The table of what the CPU of each task has cached.
+TLB = "Tlb"
+
 #: Slots that are bookkeeping of the model, or say again what another one says.
 _LEFT_OUT: dict[type, tuple[str, ...]] = {
     Page: ("migration", "pfn", "ptes"),
     AddressSpace: ("accounts_dirty", "name", "page_mkwrite", "shmem"),
     SwapSlot: ("number",),
-    Mm: ("name", "tlbs"),
-    Task: ("held", "name", "steps"),
+    Mm: ("fields", "name", "tlbs"),
+    Task: ("held", "name", "steps", "tlb"),
     State: (
         "arch",
         "current",
@@ -46,9 +49,7 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
         "nr_swap_pages",
         "pages",
         "slots",
-        "suspect",
         "tasks",
-        "touched",
     ),
 }
 #: Classes whose subclasses share a table, and its name.
@@ -168,6 +169,11 @@ class Viewer:
                 seen.add(thing)
                 table = view.setdefault(_table(thing), {})
                 table[self.name(thing)] = self.fields(thing)
+        view[TLB] = {
+            self.name(task): {f"tlb {PAGES[i].name}": self.text(task.tlb[i]) for i in sorted(task.tlb)}
+            for task in kernel.tasks
+            if task.tlb is not None
+        }
         must_read = view[MUST_READ] = {}
         for mm, space in self.system.ghost.spaces.items():
             must_read[self.name(mm)] = _promised(space.values)
@@ -194,7 +200,7 @@ class Viewer:
         written: dict[str, str] = {}
         if type(thing) not in self.slots:
             self.slots[type(thing)] = _slots(type(thing))
-        for slot in self.slots[type(thing)]:
+        for slot in (*self.slots[type(thing)], *getattr(thing, "own", ())):
             value = getattr(thing, slot)
             if slot in _ONLY_WITH and not getattr(thing, _ONLY_WITH[slot]):
                 written[slot] = ""
@@ -206,8 +212,6 @@ class Viewer:
                 words = written.setdefault(column, "")
                 if value:
                     written[column] = f"{words} {flag if column == 'flags' else flag.upper()}".strip()
-            elif slot == "tlb":
-                written |= {f"tlb {PAGES[i].name}": self.text(entry) for i, entry in (value or {}).items()}
             elif slot == "blocks" and thing.shmem:
                 continue  # no disk
             elif slot in _BY_PAGE:
@@ -240,6 +244,8 @@ class Viewer:
                 return self.text(value.writer) or self.text(value.readers)
             case list() | tuple():
                 return ", ".join(map(self.text, value))
+            case dict():
+                return ", ".join(f"{self.text(key)}: {self.text(one)}" for key, one in value.items())
         if type(value).__name__.startswith("_"):  # what a task waits for
             return type(value).__name__.strip("_").lower()
         self.found.append(value)
@@ -259,4 +265,4 @@ def _slots(cls: type) -> tuple[str, ...]:
     """The slots of a class that are shown."""
     left_out = {name for base, names in _LEFT_OUT.items() if issubclass(cls, base) for name in names}
     slots = [slot for base in cls.__mro__ for slot in vars(base).get("__slots__", ())]
-    return tuple(slot for slot in slots if slot not in left_out)
+    return tuple(slot for slot in slots if slot not in left_out and slot != "own")  # a patch's are shown by name

@@ -23,15 +23,15 @@ from rich.table import Table
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of, name_of
 from mm_sim.names import DIRECT, FILES, KSWAPD, Name
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from strategies import bench as benchmarks
 from strategies import cost, explain, night, plan, report, reproducer, tally, timeline, verdict_text
-from strategies.comparison import Base, base_of, name_of
+from strategies.comparison import Base
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Store
-from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
+from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search, WorkerDied
 from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs
 from strategies.rules import stops, table
 from strategies.targets import MACHINES, Machine, custom
@@ -52,7 +52,15 @@ def _one_line() -> Iterator[None]:
     """Errors that are the caller's to mend, as one line."""
     try:
         yield
-    except (SeriesError, CheckpointError, DatabaseError, BadReproducer, StaleReproducer, cost.CannotRun) as error:
+    except (
+        SeriesError,
+        CheckpointError,
+        WorkerDied,
+        DatabaseError,
+        BadReproducer,
+        StaleReproducer,
+        cost.CannotRun,
+    ) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
         raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error

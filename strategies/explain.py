@@ -27,6 +27,7 @@ _TITLES = {
     "SwapSlot": "swap slots",
     "Mm": "page tables",
     "Task": "under way",
+    "Tlb": "TLBs",
     "Arch": "key instructions",
     "Vma": "vmas",
     "Kernel": "kernel",

@@ -21,7 +21,9 @@ import json
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -34,9 +36,9 @@ import mm_sim
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
-from mm_sim.sched import KernelBug, Task, points, run
+from mm_sim.sched import Failure, KernelBug, Task, points, run, watchdog
 from mm_sim.snapshot import Saved, canonical, few_collections, is_quiet, restore, save, stack
-from mm_sim.system import SMALL, Loss, Rule, Scope, System
+from mm_sim.system import SMALL, Rule, Scope, System
 from strategies import rules as the_rules
 from strategies.comparison import Base, States, failure
 from strategies.reduce import (
@@ -59,6 +61,10 @@ from strategies.rules import domains, instances, table
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be used: one line that names the file and what to do."""
+
+
+class WorkerDied(Exception):
+    """A process that shares in a search has died: one line that says what to do."""
 
 
 class NotDeterministic(KernelBug):
@@ -386,8 +392,11 @@ class Search:
                         marked.clear()
                     elif may_stop and not self.goes_on(task, stop):
                         passed.append(stop)
-                        if self.visit(node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
-                            break
+                        try:
+                            if self.visit(node, Step(rule, arguments, stop), task, node.stops + bounded, marked):
+                                break
+                        except Failure as failed:  # of a step that ends here; one that goes on need not fail
+                            self.failed(node, Step(rule, arguments, stop), failed)
                         if task.steps is None:  # given up
                             break
                         if self.free:
@@ -397,13 +406,18 @@ class Search:
                     stop = None  # what is lost on the way to the next point is lost without a stop
             if stop is None and not (self.commutes and task.waits and waits_at_once(seen_at, since, self.free)):
                 self.visit(node, Step(rule, arguments, None), None, node.stops, marked)
-        except (Loss, KernelBug):
-            step = Step(rule, arguments, stop)
-            run = [*node.origin.path, *node.steps, step]
-            if self.beside is not None and self.beside.after(node.beside, step) is None:
-                self.result.base_fails = self.result.base_fails or run
-            else:
-                self.found.append(run)
+        except Failure as failed:
+            self.failed(node, Step(rule, arguments, stop), failed)
+
+    def failed(self, node: Node, step: Step, failed: Failure) -> None:
+        """Keep a run that fails, unless the base fails in it, too; of bugs only the first."""
+        if self.result.bug is not None and isinstance(failed, KernelBug):
+            return
+        run = [*node.origin.path, *node.steps, step]
+        if self.beside is not None and self.beside.after(node.beside, step) is None:
+            self.result.base_fails = self.result.base_fails or run
+        else:
+            self.found.append(run)
 
     def visit(
         self,
@@ -460,6 +474,7 @@ class Search:
     # all states
 
     @few_collections()
+    @watchdog()
     def run(
         self,
         deadline: float | None = None,
@@ -513,7 +528,7 @@ class Search:
             self.save(checkpoint)
         return result
 
-    def failure(self, path: list[Step]) -> Loss | KernelBug | None:
+    def failure(self, path: list[Step]) -> Failure | None:
         """What goes wrong in a run that has failed once."""
         return failure(self.kernel, self.arch, self.bounds.scope, path)
 
@@ -579,7 +594,7 @@ class Search:
                     rule, arguments = self.resume, (TASKS[task.name],)
                 else:
                     return None
-        except Loss:
+        except Failure:
             return path
         return None
 
@@ -593,15 +608,28 @@ class Search:
         part = -(-size // (4 * jobs))
         parts = [(i, min(i + part, len(self.layer))) for i in range(first, len(self.layer), part)]
         gc.freeze()
-        with get_context("fork").Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            for transitions, found, nodes in pool.imap_unordered(_expand_part, parts):
+        begin = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(jobs, get_context("fork"), signal.signal, begin) as pool:
+            for transitions, found, nodes in self._parts(pool, parts):
                 self.result.transitions += transitions
                 self.found += [self.decode(path) for path in found]
                 for i, quiet, steps, key, order, value in nodes:
                     self.merge(self.layer[i], quiet, tuple(self.decode(steps)), key, order, value)
         gc.unfreeze()
 
-    def expand_part(self, start: int, stop: int) -> tuple[int, list[_Path], list[_Sent]]:
+    @staticmethod
+    def _parts(pool: ProcessPoolExecutor, parts: list[tuple[int, int]]) -> Iterator[_Part]:
+        """What the processes have done, as they finish. Raises WorkerDied."""
+        try:
+            for done in as_completed([pool.submit(_expand_part, part) for part in parts]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise WorkerDied(
+                "a process of the search died; search again, with fewer --jobs if memory is short"
+            ) from error
+
+    @watchdog()
+    def expand_part(self, start: int, stop: int) -> _Part:
         """What one process does for `share`: the nodes [start, stop) of the layer."""
         self.next, self.found = [], []
         before = self.result.transitions
@@ -737,10 +765,12 @@ _Path = list[tuple[int, str | None]]
 #: A new state on its way between processes: number of its parent, whether it is quiet, steps, key, order, what is
 #: known of it.
 _Sent = tuple[int, bool, _Path, bytes, tuple[int, ...], int]
+#: What a process has done: transitions, runs that fail, new states.
+_Part = tuple[int, list[_Path], list[_Sent]]
 #: The search whose nodes the forked processes expand.
 _searching: Search | None = None
 
 
-def _expand_part(part: tuple[int, int]) -> tuple[int, list[_Path], list[_Sent]]:
+def _expand_part(part: tuple[int, int]) -> _Part:
     assert _searching is not None
     return _searching.expand_part(*part)

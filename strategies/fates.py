@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from mm_sim.arch import ARCHES, Arch
+from mm_sim.bookkeeping import recount_fixed
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step, explain
-from mm_sim.sched import KernelBug
+from mm_sim.sched import Failure, KernelBug
 from mm_sim.snapshot import Saved, few_collections, is_quiet
 from mm_sim.system import Loss, Scope, System
 from strategies import reproducer
 from strategies.comparison import Base
-from strategies.counts import count_everything, count_mended
 from strategies.explore import Node, Origin, Search
 from strategies.minimise import minimise
 from strategies.mutants import RAN, REACHED, Mutant
@@ -84,13 +84,12 @@ def stored_runs() -> dict[tuple[Scope, str], list[list[Step]]]:
 
 
 def count(system: System, steps: Sequence[Step]) -> None:
-    """Count everything in a quiet state, after these steps. Raises KernelBug."""
-    count_everything(system)
-    count_mended(system, steps)
+    """Look in a quiet state, after these steps, whether rmap finds everything. Raises KernelBug."""
+    recount_fixed(system.kernel, system.ghost, steps)
 
 
 class CountingWalk(Walk):
-    """A walk that counts everything in each quiet state."""
+    """A walk that looks in each quiet state whether rmap finds everything."""
 
     def set_out(self, steps: list[Step]) -> Loss | None:
         """Set out from a stored run, too; what it loses, if anything."""
@@ -137,14 +136,14 @@ class CountingSearch(Search):
             count(self.system, (step,))
         return known
 
-    def failure(self, path: list[Step]) -> Loss | KernelBug | None:
+    def failure(self, path: list[Step]) -> Failure | None:
         system = System(self.kernel, self.arch, self.bounds.scope)
         try:
             for step in path:
                 system.step(*step)
                 if is_quiet(system):
                     count(system, (step,))
-        except (Loss, KernelBug) as error:
+        except Failure as error:
             return error
         return None
 

@@ -14,13 +14,13 @@ from traceback import walk_tb
 
 import mm_sim
 from mm_sim import series as all_series
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of, name_of
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.sched import KernelBug
 from mm_sim.series import SeriesError
 from mm_sim.system import SMALL, Loss, Scope
 from strategies import reproducer
-from strategies.comparison import Base, base_of, failure, name_of, renewed
+from strategies.comparison import Base, failure, renewed
 from strategies.corpus import Store
 from strategies.explore import Bounds
 from strategies.machine import machine
@@ -46,7 +46,7 @@ class Finds:
 
     def __init__(self, night: Night, store: Store, tally: Tally, stop: float) -> None:
         self.night, self.store, self.tally, self.stop = night, store, tally, stop
-        #: Of each stored test the series, architecture and way of forgetting, and the rules used.
+        #: Of each stored test the series, architecture and function to blame, and the rules used.
         self.kinds: dict[str, _Kind | None] = {}
         self.told: list[str] = []
         self.unsaved: list[str] = []
@@ -168,7 +168,7 @@ class Finds:
         return run == steps and error is not None and self.same(kernel, arch, scope, where, Loss)(run, error)
 
     def known(self, series: str, arch: str, steps: list[Step], scope: Scope) -> str | None:
-        """The test of a loss of the kind of this one: forgotten in the same way, with no other rules."""
+        """The test of a loss of the kind of this one: with the same function to blame, and no other rules."""
         name = Path(series).stem
         for path in sorted(Path(self.night.folder).glob(f"test_{name}_*.py")):
             if path.name not in self.kinds:
@@ -235,13 +235,9 @@ def _is_sparse(times: int) -> bool:
 
 
 def _kind(series: str, arch: str, steps: list[Step], report: Report) -> _Kind:
-    """Series, architecture and way of forgetting, and the rules used.
-
-    The way is the function that forgot; of what fsync() was never told, it is chance who was at work when that was
-    seen.
-    """
-    way = "" if report.loss.disk and not report.knew else report.forgotten_by.function
-    return (Path(series).stem, arch, way), {step.rule.name for step in steps}
+    """Series, architecture and the function to blame, and the rules used."""
+    what = Path(series).stem, arch, report.forgotten_by.function
+    return what, {step.rule.name for step in steps}
 
 
 def _kind_in(path: Path) -> _Kind | None:

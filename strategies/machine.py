@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.control import current_build_context
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
 from mm_sim.loss import Step
 from mm_sim.sched import KernelBug
 from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import reproducer
-from strategies.comparison import Base, base_of, renewed
+from strategies.comparison import Base, renewed
 from strategies.explore import Bounds
 from strategies.minimise import Certificate, certify
 from strategies.rules import domains, stops, table

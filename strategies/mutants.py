@@ -28,7 +28,7 @@ from mm_sim.system import Scope
 
 #: Calls that are not made, and what is answered in their place: nothing was dirty; every lock is free.
 CALLS: Final[dict[str, bool]] = {
-    **dict.fromkeys(("set_page_dirty", "set_page_dirty_lock"), False),
+    **dict.fromkeys(("SetPageDirty", "set_page_dirty", "set_page_dirty_lock"), False),
     **dict.fromkeys(("page_test_dirty", "page_clear_dirty"), False),
     **dict.fromkeys(("page_mkclean", "page_mkclean_file", "page_mkclean_one"), False),
     **dict.fromkeys(("flush_tlb_page", "flush_tlb_mm"), False),
@@ -81,7 +81,7 @@ def _as_if_unchanged(node: ast.Compare) -> bool | None:
 
 
 def _observes(node: ast.AST) -> bool:
-    """Code that is none of the kernel's: checks of the bookkeeping, marks, hooks of the loss check."""
+    """Code that is none of the kernel's: checks of the bookkeeping, marks."""
     if isinstance(node, (ast.Assert, ast.Raise, ast.Yield, ast.JoinedStr)):
         return True
     if isinstance(node, ast.Call):
@@ -90,9 +90,7 @@ def _observes(node: ast.AST) -> bool:
         isinstance(node, ast.If)
         and not node.orelse
         and all(
-            isinstance(one, ast.Raise)
-            or (isinstance(one, ast.Expr) and _name(one.value) == "mark")
-            or (isinstance(one, ast.Assign) and _name(one.targets[0]) == "suspect")
+            isinstance(one, ast.Raise) or (isinstance(one, ast.Expr) and _name(one.value) == "mark")
             for one in node.body
         )
     )

@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
 from mm_sim.names import DIRECT, EXT2, KSWAPD, TMPFS
 from mm_sim.series import SeriesError
 from mm_sim.system import SMALL, Scope
 from strategies import reproducer
-from strategies.comparison import base_of
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
 from strategies.verdict_text import REQUIRED, declares
@@ -183,10 +182,10 @@ def expected(kernel: type[Kernel], machine: str, arch: str) -> str:
 
     A word in the place of a table does not say where. 2.6.26, which is no patch, is to lose in no new way.
     """
-    if declares(kernel, machine, arch):
-        return "loses"
-    if vars(kernel).get("loses_in") or base_of(kernel) is None:
+    if base_of(kernel) is None:
         return "safe"
+    if vars(kernel).get("loses_in"):
+        return "loses" if declares(kernel, machine, arch) else "safe"
     word: str = vars(kernel).get("expected", "unknown")
     return "loses somewhere" if word == "loses" else word
 

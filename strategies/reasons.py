@@ -35,9 +35,9 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "add_to_swap() marks an anonymous page dirty when it gets a slot again (`Add it to the swap cache and mark it "
     "dirty')": (
-        "swapfile.free_swap_and_cache: page.PG_dirty = True",
-        "swapfile.remove_exclusive_swap_page: page.PG_dirty = True",
-        "swapfile.part_page_and_slot: page.PG_dirty = True",
+        "swapfile.free_swap_and_cache: self.SetPageDirty(page)",
+        "swapfile.remove_exclusive_swap_page: self.SetPageDirty(page)",
+        "swapfile.part_page_and_slot: self.SetPageDirty(page)",
     ),
     "migration_entry_wait() only waits: the access faults again": (
         "memory.migration_entry_wait: mm.ptl.acquire(self.current)",

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mm_sim import series as all_series
 from mm_sim.names import BY_NAME
 from mm_sim.system import Scope
-from mm_sim.view import ASIDE, View
+from mm_sim.view import ASIDE, TLB, View
 from strategies.explain import Shown, first_difference, tables
 from strategies.reproducer import recorded
 from strategies.timeline import Run, named, trace, words
@@ -84,7 +84,7 @@ def picture(view: View, good: str) -> Picture:
         at.append(Node(name, _X[column], len(at) * _ROW, text, badges, not refer and text == good, refer))
         return at[-1]
 
-    for rows in (view["Mm"], view["Task"], view.get("AddressSpace", {})):
+    for rows in (view["Mm"], view[TLB], view.get("AddressSpace", {})):
         for name, fields in rows.items():
             for field, text in fields.items():
                 kind, _, of = field.partition(" ")

@@ -8,8 +8,12 @@ index into something earlier steps change, so a step means the same when others 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Mapping
+from inspect import getsourcefile, isfunction, signature
 from itertools import product
+from keyword import iskeyword
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -33,10 +37,13 @@ from mm_sim.names import (
     SHARED,
     SHM,
     SWAPOFF,
+    TASKS,
     Name,
 )
 from mm_sim.page import ZERO, Page
+from mm_sim.patch_check import is_interruptible
 from mm_sim.sched import Steps
+from mm_sim.series import SeriesError
 from mm_sim.system import Loss, Rule, Scope, System
 
 
@@ -121,8 +128,6 @@ def store(s: System, process: int, page: int) -> Steps[None]:
             return
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
-    if target.mapcount != 1 or not target.PG_anon or (target.private is not None and target.private.map > 1):
-        kernel.suspect = True
     if target.PG_swapcache and not target.PG_dirty:
         kernel.mark("store while in the swap cache with PG_dirty clear")
     if task.tlb is not None and mm.pte[page] is None:
@@ -202,7 +207,6 @@ def fork(s: System, process: int, child: int) -> Steps[None]:
     yield from s.kernel.sys_fork(task)
     assert task.mm is not None
     s.ghost.fork_ends(mm, child, task.mm)
-    s.kernel.touched += [(task.mm, page) for page in range(s.scope.pages)]
 
 
 def clone(s: System, process: int, child: int) -> None:
@@ -235,7 +239,7 @@ def exit_(s: System, process: int) -> Steps[None]:
 
 def can_mprotect(s: System, process: int, page: int, prot: int) -> bool:
     space = s.space_of(process)
-    return mapped(s, process, page) and space is not None and space.writable[page] != bool(prot & VM_WRITE)
+    return can_go(s, process, page) and space is not None and space.writable[page] != bool(prot & VM_WRITE)
 
 
 def mprotect(s: System, process: int, page: int, prot: int) -> Steps[None]:
@@ -273,7 +277,6 @@ def mremap(s: System, process: int, page: int, to: int) -> Steps[None]:
     else:
         s.ghost.munmap(mm, to)
     s.ghost.mremap_ends(mm, page, to)
-    s.kernel.touched.append((mm, to))
 
 
 def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
@@ -283,7 +286,6 @@ def madvise_dontneed(s: System, process: int, page: int) -> Steps[None]:
     if not (yield from s.kernel.sys_madvise_dontneed(page)):
         s.ghost.dontneed(mm, page, expected)
     s.ghost.taken(mm, page)
-    s.kernel.touched.append((mm, page))
 
 
 def can_read_direct(s: System, process: int, page: int) -> bool:
@@ -307,14 +309,16 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
     yield from s.kernel.sys_read_direct(page, copy_from_device)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
-    s.kernel.suspect = True
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
-    """The tracee is stopped, and no thread of the tracer."""
+    """The tracee is stopped, and no thread of the tracer. A write to a private read-only mapping is forced."""
     traced = s.kernel.tasks[tracee]
     tracer = s.kernel.tasks[process].mm
-    return tracer is not None and tracer is not traced.mm and traced.steps is None and writable(s, tracee, page)
+    if tracer is None or tracer is traced.mm or traced.steps is not None or not mapped(s, tracee, page):
+        return False
+    space = s.ghost.spaces[_mm(s, tracee)]
+    return space.writable[page] or not space.shared[page]
 
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
@@ -333,7 +337,6 @@ def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
-    s.kernel.suspect = True
 
 
 def can_move_pages(s: System, process: int, page: int) -> bool:
@@ -406,7 +409,6 @@ def fsync(s: System, process: int, file: int) -> Steps[None]:
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.do_fsync(mapping)
     s.ghost.sync_ends(mapping, promise, done and not mapping.shmem)
-    s.kernel.suspect = True
     yield from s.kernel.fput(mapping)
 
 
@@ -421,7 +423,6 @@ def msync(s: System, process: int, page: int) -> Steps[None]:
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.sys_msync(page, sync=True)
     s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem)
-    s.kernel.suspect = True
 
 
 def msync_async(s: System, process: int, page: int) -> Steps[object]:
@@ -594,8 +595,84 @@ RULES = (
 
 
 def table(kernel: type[Kernel]) -> tuple[Rule, ...]:
-    """The rules for a kernel: the common ones and those its series brings."""
-    return (*RULES, *kernel.rules)
+    """The rules for a kernel: the common ones and those its series brings. Raises SeriesError (`check_rules`)."""
+    known = _TABLES.get(kernel)
+    if known is None:
+        check_rules(kernel)
+        known = _TABLES[kernel] = (*RULES, *kernel.rules)
+    return known
+
+
+_TABLES: dict[type[Kernel], tuple[Rule, ...]] = {}
+#: A machine that has all there is.
+_ALL = Scope(processes=2, pages=2, files=FILES, also=("threads", "pins", "migration"))
+
+
+def check_rules(kernel: type[Kernel]) -> None:
+    """Check the rules that a series brings. Raises SeriesError with file, line and what to do."""
+    if not kernel.rules:
+        return
+    owner = next(cls for cls in kernel.__mro__ if "rules" in vars(cls))
+    file = Path(getsourcefile(owner) or "?")
+    tree = ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module([], [])
+    taken = {rule.name for rule in RULES}
+    for rule in kernel.rules:
+        wrong = _wrong_with(rule, taken)
+        if wrong:
+            name = getattr(rule, "name", None)
+            lines = (
+                node.lineno
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call)
+                and any(isinstance(arg, ast.Constant) and arg.value == name for arg in _named_first(node))
+            )
+            at = max(lines, default=1)
+            raise SeriesError(f"{file}:{at}: rule {name}: {wrong}")
+        taken.add(rule.name)
+
+
+def _are_tasks(values: tuple[Any, ...]) -> bool:
+    return all(any(value is task for task in TASKS) for value in values)  # a page equals a task as a number
+
+
+def _named_first(call: ast.Call) -> list[ast.expr]:
+    return [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "name")]
+
+
+def _wrong_with(rule: Rule, taken: set[str]) -> str:
+    """What is wrong with a rule, and what to do; empty if nothing is."""
+    if not isinstance(rule, Rule):
+        return f"rules has a {type(rule).__name__}: write Rule(name, arguments, when, steps)"
+    if not isinstance(rule.name, str) or not rule.name.isidentifier() or iskeyword(rule.name):
+        return "its name must be an identifier: it is called as state.NAME(...)"
+    if rule.name in taken:
+        return "there is one of that name already: give it another name"
+    if not isinstance(rule.arguments, dict):
+        return "its arguments are a dict of names and domains"
+    known = domains(_ALL)
+    for argument, domain in rule.arguments.items():
+        if domain not in known:
+            return f"there is no domain {domain!r} for {argument}; there are: {', '.join(known)}"
+        if not argument.isidentifier() or iskeyword(argument) or argument == "stop":
+            return f"no argument can be called {argument!r}"
+    if rule.steps is not None and rule.action is not None:
+        return "it has steps and an action: an operation is one or the other"
+    if rule.action is None and not _are_tasks(known[next(iter(rule.arguments.values()), "page")]):
+        return "its first argument must name the task that runs it, such as a process"
+    for what in ("when", "steps", "action", "same"):
+        function = getattr(rule, what)
+        if function is None and what != "when":
+            continue
+        if what == "steps" and not (
+            isfunction(function) and (is_interruptible(function) or "<" in function.__name__)
+        ):
+            return "its steps must be a generator, or a function that returns steps"
+        try:
+            signature(function).bind(None, *rule.arguments)
+        except (TypeError, ValueError) as error:
+            takes = ", ".join(("system", *rule.arguments))
+            return f"its {what} is called with ({takes}): {error}"
+    return ""
 
 
 def stops(kernel: type[Kernel], rule: Rule) -> tuple[str | None, ...]:

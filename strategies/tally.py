@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
-from strategies.comparison import Base, base_of
+from mm_sim.kernel import Kernel, base_of
+from strategies.comparison import Base
 from strategies.corpus import Corpus, Store, key
 from strategies.explore import SCOPES, Search
 from strategies.plan import SEARCHED, WALKED, Job, Night

@@ -7,7 +7,7 @@ tier. All of it is data and arithmetic on the call graph. May use `mm_sim`, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from types import FunctionType
@@ -35,17 +35,17 @@ class Machine:
     arches: tuple[str, ...] = tuple(ARCHES)
 
 
-_SWAPPED = ("store", "fork", "reclaim", "pageout_done")
+_SWAPPED = ("store", "fork", "reclaim", "pageout_done", "pageout_failed")
 _WRITTEN = ("store", "writeback", "fsync", "pageout_done")
 _FILE: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 
 #: The machines, cheap ones first.
 MACHINES: Final[dict[str, Machine]] = {
     "anon": Machine(Scope(), _SWAPPED),
-    "file": Machine(Scope(**_FILE), _WRITTEN),
+    "file": Machine(Scope(**_FILE), (*_WRITTEN, "fork")),
     "tmpfs": Machine(
         Scope(files=(TMPFS,), slots=1),
-        ("store", "load", "mmap_file", "munmap", "reclaim", "pageout_done"),
+        ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "pageout_done"),
         {"kind": (PRIVATE,)},
     ),
     "threads": Machine(Scope(also=("threads",), **_FILE), (*_WRITTEN, "munmap")),
@@ -54,7 +54,7 @@ MACHINES: Final[dict[str, Machine]] = {
     ),
     "swap full": Machine(Scope(slots=1), _SWAPPED),
     "private": Machine(
-        Scope(**_FILE), ("store", "load", "mmap_file", "munmap", "reclaim", "writeback"), {"kind": (PRIVATE,)}
+        Scope(**_FILE), ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "writeback"), {"kind": (PRIVATE,)}
     ),
     "anon pins": Machine(Scope(also=("pins",), slots=1), (*_SWAPPED, "read_direct", "ptrace")),
     "pins": Machine(Scope(also=("pins",), **_FILE), (*_WRITTEN, "read_direct", "ptrace")),
@@ -89,10 +89,9 @@ _NEAREST: Final = 3
 
 
 @cache
-def _methods(kernel: Hashable) -> dict[str, list[FunctionType]]:
+def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
     """The functions of a kernel by name, in all the classes that define them."""
     found: dict[str, list[FunctionType]] = {}
-    assert isinstance(kernel, type)
     for cls in kernel.__mro__[:-1]:
         for name, value in vars(cls).items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
@@ -106,7 +105,7 @@ def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
 
     A name stands for every function of the kernel, and of the module, that has it: too much rather than too little.
     """
-    methods = _methods(kernel)
+    methods = _methods(kernel)  # type: ignore[arg-type]
     found: dict[str, int] = {}
     seen = {function}
     layer = [function]
@@ -151,6 +150,10 @@ class Row:
     @property
     def name(self) -> str:
         return f"{self.machine} {self.arch}"
+
+    def shallow(self) -> Bounds:
+        """A few steps of all rules: what needs a rule that reaches nothing of the change, and little else."""
+        return self.within(self.tiers[-1], 4, 0, wide=True)
 
     def bounds(self) -> Iterator[Bounds]:
         """What is searched, in growing bounds, without an end."""

@@ -13,17 +13,23 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from mm_sim.blame import LINES, Bug, Endless, begin, bug_of, code_of
 from mm_sim.kernel import Kernel
-from mm_sim.loss import GONE, HELPERS, SAFE, STORED, NotPossible, Report, Step, Watch, code_of, explain
-from mm_sim.names import FILES, KERNEL_TASKS, SHM, TMPFS
+from mm_sim.loss import NotPossible, Report, Step, explain
+from mm_sim.names import FILES, KERNEL_TASKS
+from mm_sim.page import GARBAGE, ZERO
 from mm_sim.sched import points
 from mm_sim.snapshot import save
-from mm_sim.system import IDLE, Loss, Scope, System
-from mm_sim.view import ASIDE, MUST_READ, Change, View, Viewer, changes, telling
+from mm_sim.system import IDLE, PAST_END, Loss, Scope, System
+from mm_sim.view import ASIDE, MUST_READ, TLB, Change, View, Viewer, changes, telling
 
 #: The widest line of a timeline; of text in words.
 WIDTH, PROSE = 100, 80
-FORGOTTEN_MARK, LOST_MARK = "forgotten", "lost"
+BLAMED_MARK, LOST_MARK, BUG_MARK = "blamed", "lost", "bug"
+
+
+#: Functions that are left to their callers.
+_BRIEF = ("set_pte_at", "delete_from_swap_cache_locked")
 
 
 @dataclass(slots=True)
@@ -45,12 +51,17 @@ class _Event:
     stack: tuple[FrameType, ...]
     changed: list[Change]
     view: View
+    tick: int
     mark: str = ""
 
 
 @dataclass(slots=True)
 class Run:
-    """A run on a kernel, with its lines. `cannot` says which step could not happen, if any; the run ends there."""
+    """A run on a kernel, with its lines.
+
+    It ends where a step cannot happen (`cannot`), and where the kernel has a bug that is not a loss (`bug`):
+    inconsistent counts, locks, a deadlock, an exception, an endless loop.
+    """
 
     kernel: type[Kernel]
     arch: str
@@ -64,8 +75,7 @@ class Run:
     #: The state before the first step, and what each step did: function and change.
     start: View = field(default_factory=dict)
     done: list[list[tuple[str, Change]]] = field(default_factory=list)
-    #: Whether the content that is lost to one process is still somewhere in memory.
-    elsewhere: bool = False
+    bug: Bug | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -98,12 +108,16 @@ def trace(kernel: type[Kernel], arch: str, scope: Scope, steps: Sequence[Step], 
     """Do the steps, as far as they can happen, up to a loss or to the first time that `until`, a label, is passed."""
     cannot = None
     report = None
-    try:
-        report = explain(kernel, arch, scope, list(steps))
-    except NotPossible as error:
-        cannot = error
-        steps = steps[: error.index]
-    run = Run(kernel, arch, scope, list(steps), report, cannot)
+    bug = bug_of(kernel, arch, scope, list(steps))
+    if bug is not None:
+        steps = steps[: bug.at + 1]
+    else:
+        try:
+            report = explain(kernel, arch, scope, list(steps))
+        except NotPossible as error:
+            cannot = error
+            steps = steps[: error.index]
+    run = Run(kernel, arch, scope, list(steps), report, cannot, bug=bug)
     _Recorder(run).record(until)
     return run
 
@@ -124,29 +138,33 @@ class _Recorder:
         self.viewer = Viewer(self.system)
         self.view = run.start = self.viewer()
         self.shown = _shown(self.system)
-        self.watch = Watch(self.system, run.report.loss) if run.report else None
         self.is_kernel = code_of(run.kernel)
         self.events: list[_Event] = []
+        #: Calls and returns of kernel functions, as they are counted in mm_sim.blame.
+        self.tick = 0
+        self.marks: dict[tuple[int, int], str] = {}
+        if run.bug is not None:
+            self.marks[run.bug.at, run.bug.tick] = BUG_MARK
+        if run.report is not None:
+            blamed, lost = run.report.ticks
+            self.marks[run.report.destroyed_at, lost] = LOST_MARK
+            self.marks[run.report.forgotten_at, blamed] = BLAMED_MARK
 
     def record(self, until: str | None) -> None:
         run = self.run
         last = run.report.at if run.report else len(run.steps) - 1
         by_step: list[list[_Event]] = []
         ends: list[tuple[tuple[FrameType, ...], str | None]] = []
-        for step in run.steps[: last + 1]:
+        for i, step in enumerate(run.steps[: last + 1]):
             self.events = []
-            stop = self.do(step, until)
+            stop = self.do(i, step, until)
             by_step.append(self.events)
             ends.append((self.under_way(step), stop))
             run.done.append([(_function(event), change) for event in self.events for change in event.changed])
             if until is not None and stop == until:
                 run.passed = until
                 break
-        kernel = self.system.kernel
-        run.elsewhere = self.watch is not None and any(
-            self.watch.holds(frame.content) for frame in kernel.frames if frame not in kernel.free
-        )
-        marked = self.keep_last_marks(by_step)
+        marked = {i for i, events in enumerate(by_step) if any(event.mark for event in events)}
         related = self.related(by_step)
         interrupted: dict[str, str] = {}
         for i, (events, (stack, stop)) in enumerate(zip(by_step, ends, strict=True)):
@@ -156,8 +174,9 @@ class _Recorder:
             if stack:
                 interrupted[who] = stop or ""
 
-    def do(self, step: Step, until: str | None) -> str | None:
+    def do(self, i: int, step: Step, until: str | None) -> str | None:
         """One step with its events; where it stopped."""
+        lines = 0
 
         def look(stack: tuple[FrameType, ...]) -> None:
             changed = []
@@ -167,20 +186,27 @@ class _Recorder:
                 view = self.viewer()
                 changed = changes(self.view, view)
                 self.view = view
-            mark = self.look_at_copies()
+            mark = self.marks.pop((i, self.tick), "")
             if changed or mark:
-                self.events.append(_Event(stack, changed, self.view, mark))
+                self.events.append(_Event(stack, changed, self.view, self.tick, mark))
 
         def local(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal lines
             if event == "return":
                 look(self.stack(frame))
+                self.tick += 1
+            elif event == "line":
+                lines += 1
+                if lines > LINES:
+                    raise Endless
             return local
 
         def call(frame: FrameType, event: str, argument: object) -> Any:
             if not self.is_kernel(frame.f_code.co_filename):
                 return None
-            frame.f_trace_lines = False
+            frame.f_trace_lines = self.run.bug is not None and self.run.bug.endless
             look(self.stack(frame.f_back))
+            self.tick += 1
             return local
 
         before = sys.gettrace()
@@ -188,8 +214,9 @@ class _Recorder:
         sys.settrace(call)
         try:
             stop = self.advance(step, until)
-        except Loss:
-            pass
+        except Exception as error:
+            if not isinstance(error, Loss) and self.run.bug is None:
+                raise
         finally:
             sys.settrace(before)
         look(())
@@ -207,25 +234,12 @@ class _Recorder:
         self.system.after()
         return None
 
-    def look_at_copies(self) -> str:
-        """What has just happened to the last good copy of the lost page."""
-        watch = self.watch
-        if watch is None:
-            return ""
-        status = watch.status
-        watch.look()
-        if watch.status == status:
-            return ""
-        if watch.status == SAFE:
-            return "found"
-        return LOST_MARK if watch.status == GONE else FORGOTTEN_MARK
-
     def stack(self, frame: FrameType | None) -> tuple[FrameType, ...]:
         """The kernel functions under way in `frame`, outermost first; helpers are left to their callers."""
         found = []
         while frame is not None:
             code = frame.f_code
-            if self.is_kernel(code.co_filename) and code.co_name not in HELPERS and not code.co_name.startswith("<"):
+            if self.is_kernel(code.co_filename) and code.co_name not in _BRIEF and not code.co_name.startswith("<"):
                 found.append(frame)
             frame = frame.f_back
         return tuple(reversed(found))
@@ -236,33 +250,10 @@ class _Recorder:
             return ()
         generator: Any = self.system.kernel.tasks[step.arguments[0]].steps
         found = []
-        while generator is not None and hasattr(generator, "gi_frame"):
+        while getattr(generator, "gi_frame", None) is not None:
             found.append(generator.gi_frame)
             generator = generator.gi_yieldfrom
         return tuple(frame for frame in found if self.is_kernel(frame.f_code.co_filename))
-
-    def keep_last_marks(self, by_step: list[list[_Event]]) -> set[int]:
-        """Leave the marks of what was not mended again; the steps in which they are."""
-        marked: dict[str, tuple[int, _Event]] = {}
-        for i, events in enumerate(by_step):
-            for event in events:
-                if event.mark == "found":
-                    marked.clear()
-                elif event.mark:
-                    marked[event.mark] = i, event
-        for events in by_step:
-            for event in events:
-                if all(event is not kept for _, kept in marked.values()):
-                    event.mark = ""
-        report = self.run.report
-        if report is not None and report.knew and FORGOTTEN_MARK in marked:
-            at, event = marked[FORGOTTEN_MARK]
-            if at != report.forgotten_at:  # the value that is lost came only after its record had gone
-                by = [one for one in by_step[report.forgotten_at] if _function(one) == report.forgotten_by.function]
-                event.mark = ""
-                by[-1].mark = FORGOTTEN_MARK
-                marked[FORGOTTEN_MARK] = report.forgotten_at, by[-1]
-        return {i for i, _ in marked.values()}
 
     def related(self, by_step: list[list[_Event]]) -> set[str]:
         """The frames and slots in which the lost page has been, with what these refer to; all if none is lost."""
@@ -318,7 +309,10 @@ class _Recorder:
             row = place(event.stack)
             if event.mark:
                 row.mark = event.mark
-            if row is not heading:
+            if row is heading:
+                cached = [str(change) for change in event.changed if change.table == TLB]
+                rows += [Row(i, who, 1, text, event.view) for text in cached]
+            else:
                 rows += [Row(i, who, row.depth + 1, text, event.view) for text in _told(event, related or set())]
             rows[-1].view = event.view
         if stack:
@@ -356,47 +350,34 @@ def text(run: Run) -> str:
 
 
 def words(run: Run) -> str:
-    """What is lost, which record said that it was new, who dropped that, and who the content."""
+    """What is lost, and what led to it, or what the kernel would print."""
+    if run.bug is not None:
+        return bug_words(run, run.bug)
     report = run.report
     if report is None:
         return "Nothing is lost." + (f" The run ends before {run.cannot}." if run.cannot else "")
     loss = report.loss
     who, page, value = repr(loss.process), repr(loss.page), loss.expected
-    stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, page, str(value))), None)
-    said = [f"{who} must read {value} at page {page} and would read {loss.found}."]
+    found = _FOUND.get(loss.found, str(loss.found))
+    must = " or ".join(map(str, value)) if isinstance(value, tuple) else _FOUND.get(value, value)
+    said = [f"{who} must read {must} at page {page} and would read {found}."]
     if loss.disk:
-        said = [f"{who} must have {value} or newer on its disk at page {page}, and has {loss.found}."]
-    if stored is not None and value:
-        said.append(f"{value} was stored in step {stored + 1}, {named(run, stored)}.")
-    if report.knew:
-        at = report.forgotten_at
-        knew = " and ".join(report.knew)
-        older = "its slot" if loss.process < FILES[0] else "what is on disk"
-        new = "modified" if loss.process in (TMPFS, SHM) else f"newer than {older}"
-        kept = knew == STORED
-        said.append(f"It was in {knew} alone." if kept else f"That it was {new} was known to {knew} alone.")
-        wrote = [change for function, change in run.done[at] if function == report.forgotten_by.function]
-        how = (
-            "cleared that"
-            if any("cleared" in str(telling(change)) for change in wrote)
-            else "did not look there, and nothing will any more"
-        )
-        said.append(f"In step {at + 1}, {named(run, at)}, {report.forgotten_by} {how}: no record was left.")
-    elif loss.disk:
-        said.append("No record by which fsync() finds a page ever said that it was new.")
-    elif report.forgotten_by != report.destroyed_by:
-        said.append(
-            f"{report.forgotten_by} put it in the swap cache, and no record says that it is newer than its slot."
-        )
-    else:
-        said.append("Nothing had to remember it: no older copy was on the way to be read.")
-    what = f"{report.destroyed_by} took the last copy: {value} is gone"
-    if run.elsewhere:
-        what = f"{report.destroyed_by} left {who} without it"
-    if loss.disk:
-        what = "it was said to be written all the same"
-    said.append(f"In step {report.at + 1}, {named(run, report.at)}, {what}.")
+        said = [f"{who} must have {value} or newer on its disk at page {page}, and has {found}."]
+    for content in (value, loss.found):
+        stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, str(content))), None)
+        if stored is not None and content not in _FOUND:
+            said.append(f"{content} was stored in step {stored + 1}, {doing(run, stored)}.")
+    said += [_sentence(run, i, sentence) for i, sentence in report.story]
     return wrapped(" ".join(said), PROSE)
+
+
+#: Contents that nobody has stored.
+_FOUND: dict[object, str] = {ZERO: "0", GARBAGE: "garbage", PAST_END: "past the end of the file"}
+
+
+def bug_words(run: Run, bug: Bug) -> str:
+    """A bug that is no loss: where it shows, and what the kernel would print."""
+    return wrapped(f"In step {bug.at + 1}, {doing(run, bug.at)}, {bug.said}.", PROSE)
 
 
 def wrapped(said: str, width: int = WIDTH) -> str:
@@ -408,8 +389,8 @@ def _ends(run: Run) -> list[View]:
     return [run.view_after(i) for i in range(len(run.steps))]
 
 
-def _is_read(view: View, page: str, value: str) -> bool:
-    return any(space.get(page) == value for space in view[MUST_READ].values())
+def _is_read(view: View, value: str) -> bool:
+    return any(value in content.split(", ") for space in view[MUST_READ].values() for content in space.values())
 
 
 def named(run: Run, i: int) -> str:
@@ -417,6 +398,21 @@ def named(run: Run, i: int) -> str:
     step = run.steps[i]
     who = column(step)
     return short(step) if who == INTERRUPT else f"{short(step)} by {who}"
+
+
+def _sentence(run: Run, i: int | None, said: str) -> str:
+    """A sentence of a report; one that begins with a space has the step as its subject."""
+    if i is None:
+        return f"{said}."
+    step = f"In step {i + 1}, {doing(run, i)}"
+    comma = "," if not said.startswith(" ") or begin(run.steps, i) != i else ""
+    return f"{step}{comma} {said.lstrip()}."
+
+
+def doing(run: Run, i: int) -> str:
+    """Like named(); of what goes on, also where it began."""
+    begun = begin(run.steps, i)
+    return named(run, i) if begun == i else f"{named(run, begun)}, begun in step {begun + 1}"
 
 
 def timeline(run: Run) -> str:

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, cast
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
-from mm_sim.sched import KernelBug
+from mm_sim.sched import KernelBug, watchdog
 from mm_sim.system import Loss, Rule, Scope
 from strategies.comparison import Base, failure
 from strategies.coverage import Coverage, Function, changed, functions_of, watch
@@ -44,14 +44,14 @@ ALONE = {ADDS: "loses", BUG: "has a bug", PROVEN: "no loss: proven", FOUND: "no 
 #: The worst first; what is not reached is worst only where nothing else is known.
 ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 
-#: Runs of a slice of a walk, and states of a slice of a search: about a tenth and four tenths of a second.
-_RUNS, _STATES = 60, 1_500
-#: States of the search for the shortest run.
-_CERTIFY = 30_000
+#: Runs of a slice of a walk, and states of a slice of a search: about a fifth and a third of a second.
+_RUNS, _STATES, _SHALLOW = 150, 1_200, 1_000
+#: States, and seconds, of the search for the shortest run.
+_CERTIFY, _CERTIFY_SECONDS = 30_000, 8.0
 #: Seconds for the other machines once something is found.
 _AFTER = 8.0
 #: The phase in which all machines have had their first slices.
-_LAST = 3
+_LAST = 4
 
 
 @dataclass(slots=True)
@@ -133,10 +133,17 @@ class Verdict:
 
 
 class Work:
-    """What is done for one machine on one architecture."""
+    """What is done for one machine on one architecture; the search for the shortest run takes at most `seconds`."""
 
-    def __init__(self, kernel: type[Kernel], base: type[Kernel] | None, of: Row, coverage: Coverage | None) -> None:
-        self.kernel, self.row, self.coverage = kernel, of, coverage
+    def __init__(
+        self,
+        kernel: type[Kernel],
+        base: type[Kernel] | None,
+        of: Row,
+        coverage: Coverage | None,
+        seconds: float | None = None,
+    ) -> None:
+        self.kernel, self.row, self.coverage, self.seconds = kernel, of, coverage, seconds
         self.outcome = Outcome(of.machine, of.arch, of.scope)
         self.base = None if base is None else Base(base, of.arch, of.scope)
         self.walks: dict[int, Walk] = {}
@@ -178,7 +185,8 @@ class Work:
                 self.outcome.bug = Finding(scope, certificate, str(failed))
         else:
             count = lambda run, other: isinstance(other, Loss) and self.counts(run, other)  # noqa: E731
-            found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY)
+            deadline = None if self.seconds is None else time.monotonic() + self.seconds
+            found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY, deadline)
             self.outcome.finding = Finding(scope, found)
         self.take()
 
@@ -227,7 +235,7 @@ class Work:
         self.take()
         self.outcome.states += result.states - before
         self.outcome.base_fails = self.outcome.base_fails or result.base_fails
-        if result.bug is not None:
+        if result.bug is not None and self.outcome.bug is None:
             self.failed(result.bug, failure(self.kernel, self.row.arch, self.row.scope, result.bug))
         if result.loss is not None:
             self.failed(result.loss, failure(self.kernel, self.row.arch, self.row.scope, result.loss))
@@ -270,12 +278,11 @@ class Work:
 
     def turns(self) -> Iterator[None]:
         """What is done for this machine after its first slices, without an end."""
-        turn = 0
         pending = self.first
         while True:
-            turn += 1
-            self.walk(turn % 3)
-            yield
+            for tier in range(3):
+                self.walk(tier)
+                yield
             if not pending:
                 pending = [next(self.bounds)]
             if self.search(pending[0]):
@@ -288,19 +295,28 @@ class Work:
 
 
 def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
-    """What one process does, slice by slice: the phase it is in, 0 to 3."""
+    """What one process does, slice by slice: the phase it is in, 0 to _LAST."""
     for _ in stored:
         yield 0
-    for work in works:
-        work.walk(0)
-        yield 1
-    for at in (0, 1):
+    for tier in range(3):
         for work in works:
+            if not work.done and (work.outcome.reached or not tier):
+                work.walk(tier)
+                yield 1
+    for work in works:
+        if not work.done and work.outcome.reached:
+            work.search(work.row.shallow(), _SHALLOW)
+            yield 2
+    for tier in (1, 0):
+        for work in works:  # first without a preemption, then with one
             if not work.done and work.outcome.reached:
                 work.first.append(next(work.bounds))
                 if work.search(work.first[-1]):
                     work.first.pop()
-                yield 2
+                yield 3
+                if not work.done:
+                    work.walk(tier)
+                    yield 3
     turns = [(work, work.turns()) for work in works]
     turn = 0
     while any(not work.done for work, _ in turns):
@@ -308,7 +324,7 @@ def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
         for work, going in turns:
             if not work.done and (work.outcome.reached or not turn % 4):
                 next(going)
-                yield 3
+                yield _LAST
 
 
 # all machines
@@ -368,11 +384,12 @@ class _Judge:
         base: type[Kernel] | None,
         of: Sequence[Row],
         stored: Sequence[Stored],
+        seconds: float | None = _CERTIFY_SECONDS,
     ) -> None:
         self.coverage = None if base is None else watch(kernel, base)
         if self.coverage is not None and not self.coverage.functions and changed(kernel, base):  # type: ignore[arg-type]
             self.coverage = None  # constants only: nothing says whether they were looked at
-        self.works = [Work(kernel, base, one, self.coverage) for one in of]
+        self.works = [Work(kernel, base, one, self.coverage, seconds) for one in of]
         self.slices = schedule(self.works, _try_stored(self.works, stored, kernel))
 
     @property
@@ -381,10 +398,11 @@ class _Judge:
 
     def run(self, deadline: float, stop: Callable[[int, bool], float | None]) -> None:
         """Work until `deadline`, or what `stop` says of the phase and of whether a loss was found."""
-        for phase in self.slices:
-            until = stop(phase, any(work.done for work in self.works))
-            if time.monotonic() >= (deadline if until is None else min(until, deadline)):
-                return
+        with watchdog():
+            for phase in self.slices:
+                until = stop(phase, any(work.done for work in self.works))
+                if time.monotonic() >= (deadline if until is None else min(until, deadline)):
+                    return
 
 
 def judge(
@@ -398,29 +416,31 @@ def judge(
     jobs: int = 1,
     stored: Sequence[Stored] = (),
     progress: Callable[[str], None] = lambda text: None,
+    first: bool = False,
 ) -> Verdict:
     """The verdict on a patch within `budget` seconds, by so many processes.
 
     `base` is the kernel that it is compared with, None for one that is judged by itself. Once a loss is found the
     machines that have not had their first slices still get them, for some seconds. An interrupt ends it with what is
-    known so far.
+    known so far. With `first` it ends when every machine has had its first slices, by one process: the same is done
+    then however fast the machine is.
     """
     start = time.monotonic()
     of, others = rows(kernel, base, machines, arches)
     verdict = Verdict(name, base_name, [], () if base is None else functions_of(kernel, base))
-    if jobs > 1 and len(of) > 1 and "fork" in get_all_start_methods():
+    if jobs > 1 and len(of) > 1 and not first and "fork" in get_all_start_methods():
         outcomes = _side_by_side(kernel, base, of, stored, start + budget, min(jobs, len(of)), verdict, progress)
     else:
-        one = _Judge(kernel, base, of, stored)
+        one = _Judge(kernel, base, of, stored, None if first else _CERTIFY_SECONDS)
         since: list[float] = []
 
         def stop(phase: int, lost: bool) -> float | None:
             progress(_told(name, one.outcomes))
-            if lost and not since:
+            if lost and not since and not first:
                 since.append(time.monotonic())
-            if not since:
-                return None
-            return 0.0 if phase == _LAST else since[0] + _AFTER
+            if phase == _LAST and (first or since):
+                return 0.0
+            return since[0] + _AFTER if since else None
 
         try:
             one.run(start + budget, stop)
@@ -471,18 +491,17 @@ def _side_by_side(
 
     while left:
         try:
-            for ours in cast(list[Connection], wait(list(left), timeout=0.5)):
-                n = left[ours]
-                try:
-                    last, sent = _unpacked(kernel, ours.recv_bytes())
-                    latest[n] = sent
-                except EOFError:
-                    last = True
-                    started[n].join()
+            wait([*left, *(started[n].sentinel for n in left.values())], timeout=0.5)
+            for ours, n in list(left.items()):
+                ended = started[n].exitcode is not None  # before the last look at what it has sent
+                while ours in left and ours.poll():
+                    last, latest[n] = _unpacked(kernel, ours.recv_bytes())
+                    if last:
+                        del left[ours]
+                if ended and ours in left:
+                    del left[ours]
                     for outcome in latest[n]:
                         outcome.died = f"its process died with exit status {started[n].exitcode}"
-                if last:
-                    del left[ours]
             outcomes = [outcome for part in latest for outcome in part]
             progress(_told(verdict.patch, outcomes))
             if not lost and any(outcome.finding for outcome in outcomes):

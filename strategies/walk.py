@@ -17,7 +17,7 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.names import TASKS
 from mm_sim.page import DIRTY, WRITE, Pte
-from mm_sim.sched import run_some
+from mm_sim.sched import run_some, watchdog
 from mm_sim.snapshot import Saved, few_collections, is_quiet, restore, save
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.rules import instances, table
@@ -167,6 +167,7 @@ class Walk:
                 for _ in range(danger(abstract)):
                     corpus[1 + int(self.random.random() * (len(corpus) - 1))] = kept
 
+    @watchdog()
     def adopt(self, steps: Sequence[Step]) -> bool:
         """Set out also from the states on a run of an earlier walk; False if a step cannot happen here.
 
@@ -184,6 +185,7 @@ class Walk:
         return True
 
     @few_collections()
+    @watchdog()
     def run(self) -> Loss | None:
         """Do one run; what it lost, if anything. Raises KernelBug; `trace` has the steps in any case."""
         draw = self.random.random

@@ -39,8 +39,8 @@ _LONGEST, _LATE = 600.0, 30.0
 _KEEPING = 0.1
 
 
-class TooLong(Exception):
-    """What was begun does not end: a series may loop for ever."""
+class TooLong(BaseException):
+    """What was begun does not end: a series may loop for ever. An Exception would be one of its code (Oops)."""
 
 
 @contextmanager
@@ -139,7 +139,7 @@ class Worker:
                     self.search(job, start + seconds)
                 else:
                     self.walk(job, start + seconds)
-        except Exception as error:  # a bug of the tool must not end the night; it makes it red
+        except (Exception, TooLong) as error:  # a bug of the tool must not end the night; it makes it red
             where = traceback.extract_tb(error.__traceback__)[-1]
             self.tally.bad(
                 job, f"{type(error).__name__} in {where.name}() ({where.filename}:{where.lineno}): {error}"

@@ -1,10 +1,11 @@
 """linux_2_6_26 loses ext2's page A on s390.
 
 ext2 must have 1 or newer on its disk at page A, and has 0. 1 was stored in step
-2, store(A) by P1. That it was newer than what is on disk was known to PG_dirty
-alone. In step 5, writeback(ext2) by pdflush, clear_page_dirty_for_io()
-(kernel/page_writeback.py:68) cleared that: no record was left. In step 6,
-resume() by P1, it was said to be written all the same.
+2, store(A) by P1. In step 1, store(A) by P2, set_page_dirty()
+(kernel/page_writeback.py:34) set PG_dirty without the dirty tag, by which
+write-back finds a page. set_page_dirty() of a page with PG_dirty does nothing,
+so no later call sets the tag. In step 6, fsync(ext2) by P1, begun in step 3,
+reported success without 1 on the disk.
 
    CPU0: P1               CPU1: P2                            CPU2: pdflush
 1                         store(A)
@@ -19,7 +20,7 @@ resume() by P1, it was said to be written all the same.
                               P1 pte A: none -> frame0 rw
                               page_add_file_rmap()
                                 frame0 mapcount: 0 -> 1
-                              set_page_dirty()
+                              set_page_dirty()  <-- blamed
                                 frame0: PG_dirty set
                               tag_page_dirty()
                                 ... PG_dirty set
@@ -33,7 +34,6 @@ resume() by P1, it was said to be written all the same.
 5                                                             writeback(ext2)
                                                                 write_cache_pages()
                                                                   clear_page_dirty_for_io()
-                                                                                       <-- forgotten
                                                                     page_mkclean()
                                                                       page_mkclean_one()
                                                                         P1 pte A: frame0 rw ->
@@ -59,24 +59,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
     proof="shortest, proven over 4978 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, pageout_failed, writeback, fsync, resume; up to 5 steps; up to 3 of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "a4b526b3ba63": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "linux_2_6_26": "step 6 loses ext2's page A: set_page_dirty",
+        "a4b526b3ba63": "step 6 loses ext2's page A: set_page_dirty",
         "delay_rmap": "no loss; step 3, fsync, cannot happen here",
         "dirty_tracking_race": "no loss; step 3, fsync, cannot happen here",
-        "easy": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_cow": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect_fork": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "easy": "step 6 loses ext2's page A: set_page_dirty",
+        "easy_cow": "step 6 loses ext2's page A: set_page_dirty",
+        "easy_mprotect": "step 6 loses ext2's page A: set_page_dirty",
+        "easy_mprotect_fork": "step 6 loses ext2's page A: set_page_dirty",
         "fault_page_locked": "no loss; step 3, fsync, cannot happen here",
         "mmu_gather_flush": "no loss; step 3, fsync, cannot happen here",
-        "mremap_anon_vma": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "no_clear_uptodate": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "page_zap_rmap": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "swapin_race": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "swapoff_key": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "swapoff_retry": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "wp_only": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "zap_only": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "mremap_anon_vma": "step 6 loses ext2's page A: set_page_dirty",
+        "no_clear_uptodate": "step 6 loses ext2's page A: set_page_dirty",
+        "page_zap_rmap": "step 6 loses ext2's page A: set_page_dirty",
+        "swapin_race": "step 6 loses ext2's page A: set_page_dirty",
+        "swapoff_key": "step 6 loses ext2's page A: set_page_dirty",
+        "swapoff_retry": "step 6 loses ext2's page A: set_page_dirty",
+        "wp_only": "step 6 loses ext2's page A: set_page_dirty",
+        "zap_only": "step 6 loses ext2's page A: set_page_dirty",
     },
 )
 

@@ -1,8 +1,8 @@
 """linux_2_6_26 loses P2's page A on s390.
 
-P2 must read 0 at page A and would read -1. Nothing had to remember it: no older
-copy was on the way to be read. In step 10, resume() by swapoff,
-delete_from_swap_cache() (kernel/swap_state.py:67) left P2 without it.
+P2 must read 0 at page A and would read garbage. In step 10, swapoff() by
+swapoff, begun in step 5, part_page_and_slot() (kernel/swapfile.py:167) removed
+frame0 while PG_dirty recorded that it was modified; slot0 has garbage.
 
     CPU0: P1                  CPU1: kswapd       CPU2: swapoff             I/O
  1  load(A)
@@ -36,7 +36,7 @@ delete_from_swap_cache() (kernel/swap_state.py:67) left P2 without it.
                                                                                  cleared
 10                                               resume()
                                                    delete_from_swap_cache
-                                                     ()  <-- lost
+                                                     ()  <-- blamed
                                                      frame0: PG_swapcache
                                                        cleared
                                                    ... waits for spin
@@ -58,24 +58,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
     proof="shortest, proven over 8799 states: 2 processes, 1 page each, 3 frames, 2 slots; load, fork, reclaim, pageout_failed, mprotect, swapoff, resume; reclaimer kswapd; order 4; prot R; up to 9 steps; up to 1 of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 10 loses P2's page A: delete_from_swap_cache",
-        "a4b526b3ba63": "step 10 loses P2's page A: delete_from_swap_cache",
-        "delay_rmap": "step 10 loses P2's page A: delete_from_swap_cache",
-        "dirty_tracking_race": "step 10 loses P2's page A: delete_from_swap_cache",
-        "easy": "step 10 loses P2's page A: delete_from_swap_cache",
-        "easy_cow": "step 10 loses P2's page A: delete_from_swap_cache",
-        "easy_mprotect": "step 10 loses P2's page A: delete_from_swap_cache",
-        "easy_mprotect_fork": "step 10 loses P2's page A: delete_from_swap_cache",
-        "fault_page_locked": "step 10 loses P2's page A: delete_from_swap_cache",
-        "mmu_gather_flush": "step 10 loses P2's page A: delete_from_swap_cache",
-        "mremap_anon_vma": "step 10 loses P2's page A: delete_from_swap_cache",
-        "no_clear_uptodate": "step 10 loses P2's page A: delete_from_swap_cache",
-        "page_zap_rmap": "step 10 loses P2's page A: delete_from_swap_cache",
-        "swapin_race": "step 10 loses P2's page A: delete_from_swap_cache",
-        "swapoff_key": "step 10 loses P2's page A: delete_from_swap_cache",
+        "linux_2_6_26": "step 10 loses P2's page A: part_page_and_slot",
+        "a4b526b3ba63": "step 10 loses P2's page A: part_page_and_slot",
+        "delay_rmap": "step 10 loses P2's page A: part_page_and_slot",
+        "dirty_tracking_race": "step 10 loses P2's page A: part_page_and_slot",
+        "easy": "step 10 loses P2's page A: part_page_and_slot",
+        "easy_cow": "step 10 loses P2's page A: part_page_and_slot",
+        "easy_mprotect": "step 10 loses P2's page A: part_page_and_slot",
+        "easy_mprotect_fork": "step 10 loses P2's page A: part_page_and_slot",
+        "fault_page_locked": "step 10 loses P2's page A: part_page_and_slot",
+        "mmu_gather_flush": "step 10 loses P2's page A: part_page_and_slot",
+        "mremap_anon_vma": "step 10 loses P2's page A: part_page_and_slot",
+        "no_clear_uptodate": "step 10 loses P2's page A: part_page_and_slot",
+        "page_zap_rmap": "step 10 loses P2's page A: part_page_and_slot",
+        "swapin_race": "step 10 loses P2's page A: part_page_and_slot",
+        "swapoff_key": "step 10 loses P2's page A: part_page_and_slot",
         "swapoff_retry": "no loss; step 9, pageout_failed, cannot happen here",
-        "wp_only": "step 10 loses P2's page A: delete_from_swap_cache",
-        "zap_only": "step 10 loses P2's page A: delete_from_swap_cache",
+        "wp_only": "step 10 loses P2's page A: part_page_and_slot",
+        "zap_only": "step 10 loses P2's page A: part_page_and_slot",
     },
 )
 

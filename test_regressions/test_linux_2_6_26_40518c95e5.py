@@ -1,9 +1,10 @@
 """linux_2_6_26 loses P2's page A on s390.
 
 P2 must read 1 at page A and would read 2. 1 was stored in step 1, store(A) by
-P1. Nothing had to remember it: no older copy was on the way to be read. In step
-13, resume() by P1, do_page_fault() (kernel/fault.py:39) took the last copy: 1
-is gone.
+P1. 2 was stored in step 13, store(A) by P1, begun in step 4. In step 13,
+store(A) by P1, begun in step 4, do_swap_page() (kernel/memory.py:439) made P1's
+pte of page A writable while P2 had the same frame0. In step 13, store(A) by P1,
+begun in step 4, went by P1's pte of page A to frame0, where P2 must find 1.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
  1  store(A)
@@ -111,8 +112,8 @@ is gone.
                                                                     cleared
                                                                 ... waits for
                                                                   spin
-13  resume()  <-- lost
-      do_swap_page()
+13  resume()
+      do_swap_page()  <-- blamed
         P1 pte A:
           slot0 ->
           frame0 rw
@@ -137,24 +138,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
     proof="shortest found; the search for a shorter one was cut off at 79138 states",
     verdicts={
-        "linux_2_6_26": "step 13 loses P2's page A: do_page_fault",
-        "a4b526b3ba63": "step 13 loses P2's page A: do_page_fault",
-        "delay_rmap": "step 13 loses P2's page A: do_page_fault",
-        "dirty_tracking_race": "step 13 loses P2's page A: do_page_fault",
-        "easy": "step 13 loses P2's page A: do_page_fault",
-        "easy_cow": "step 13 loses P2's page A: do_page_fault",
-        "easy_mprotect": "step 13 loses P2's page A: do_page_fault",
-        "easy_mprotect_fork": "step 13 loses P2's page A: do_page_fault",
-        "fault_page_locked": "step 13 loses P2's page A: do_page_fault",
-        "mmu_gather_flush": "step 13 loses P2's page A: do_page_fault",
-        "mremap_anon_vma": "step 13 loses P2's page A: do_page_fault",
-        "no_clear_uptodate": "step 13 loses P2's page A: do_page_fault",
-        "page_zap_rmap": "step 13 loses P2's page A: do_page_fault",
+        "linux_2_6_26": "step 13 loses P2's page A: do_swap_page",
+        "a4b526b3ba63": "step 13 loses P2's page A: do_swap_page",
+        "delay_rmap": "step 13 loses P2's page A: do_swap_page",
+        "dirty_tracking_race": "step 13 loses P2's page A: do_swap_page",
+        "easy": "step 13 loses P2's page A: do_swap_page",
+        "easy_cow": "step 13 loses P2's page A: do_swap_page",
+        "easy_mprotect": "step 13 loses P2's page A: do_swap_page",
+        "easy_mprotect_fork": "step 13 loses P2's page A: do_swap_page",
+        "fault_page_locked": "step 13 loses P2's page A: do_swap_page",
+        "mmu_gather_flush": "step 13 loses P2's page A: do_swap_page",
+        "mremap_anon_vma": "step 13 loses P2's page A: do_swap_page",
+        "no_clear_uptodate": "step 13 loses P2's page A: do_swap_page",
+        "page_zap_rmap": "step 13 loses P2's page A: do_swap_page",
         "swapin_race": "no loss",
-        "swapoff_key": "step 13 loses P2's page A: do_page_fault",
+        "swapoff_key": "step 13 loses P2's page A: do_swap_page",
         "swapoff_retry": "no loss; step 11, pageout_done, cannot happen here",
-        "wp_only": "step 13 loses P2's page A: do_page_fault",
-        "zap_only": "step 13 loses P2's page A: do_page_fault",
+        "wp_only": "step 13 loses P2's page A: do_swap_page",
+        "zap_only": "step 13 loses P2's page A: do_swap_page",
     },
 )
 

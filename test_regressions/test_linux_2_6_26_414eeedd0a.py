@@ -1,9 +1,9 @@
 """linux_2_6_26 loses P2's page A on s390.
 
-P2 must read 1 at page A and would read 2. 1 was stored in step 8, resume() by
-P1. Nothing had to remember it: no older copy was on the way to be read. In step
-15, resume() by P2, do_swap_page() (kernel/memory.py:439) took the last copy: 1
-is gone.
+P2 must read 1 at page A and would read 2. 1 was stored in step 4, store(B) by
+P1, begun in step 1. 2 was stored in step 14, store(A) by P1. In step 15,
+mlock(A) by P2, begun in step 11, do_swap_page() (kernel/memory.py:439) mapped
+frame0 for P2, which has 2, in place of slot0, which has 1.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
  1  store(B)
@@ -133,7 +133,7 @@ is gone.
           -> frame0
           rw
 15                     resume()
-                         do_swap_page()  <-- lost
+                         do_swap_page()  <-- blamed
                            P2 pte A:
                              slot0 ->
                              frame0 rw

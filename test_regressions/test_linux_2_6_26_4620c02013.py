@@ -1,12 +1,15 @@
 """linux_2_6_26 loses ext2's page A on x86.
 
 ext2 must have 1 or newer on its disk at page A, and has 0. 1 was stored in step
-2, store(A) by P2. No record by which fsync() finds a page ever said that it was
-new. In step 3, fsync(ext2) by P2, it was said to be written all the same.
+2, store(A) by P2. In step 1, store(A) by P1, do_linear_fault()
+(kernel/memory.py:363) made P1's pte of page A writable before the page had
+PG_dirty and its tag. In step 2, store(A) by P2 went by P1's pte of page A and
+set neither PG_dirty nor the dirty tag. In step 3, fsync(ext2) by P2 reported
+success without 1 on the disk.
 
    CPU0: P1                                     CPU1: P2
 1  store(A)
-     do_linear_fault()
+     do_linear_fault()  <-- blamed
        add_to_page_cache()
          ext2 pages A: none -> frame0
        readpage()
@@ -15,7 +18,8 @@ new. In step 3, fsync(ext2) by P2, it was said to be written all the same.
        page_add_file_rmap()
          frame0 mapcount: 0 -> 1
        ... page unlocked
-2                                               store(A)  <-- forgotten
+2                                               store(A)
+                                                  P2 tlb A: none -> frame0 rw dirty young
 3                                               fsync(ext2)
 
 The shortest, proven over 214 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads;
@@ -35,24 +39,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
     proof="shortest, proven over 214 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; fsync, pageout_done, resume, store, writeback, munmap; reclaimer kswapd; order 4; up to 2 steps; up to 1 of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 3 loses ext2's page A: do_page_fault",
-        "a4b526b3ba63": "step 3 loses ext2's page A: do_page_fault",
+        "linux_2_6_26": "step 3 loses ext2's page A: do_linear_fault",
+        "a4b526b3ba63": "step 3 loses ext2's page A: do_linear_fault",
         "delay_rmap": "no loss",
         "dirty_tracking_race": "no loss",
-        "easy": "step 3 loses ext2's page A: do_page_fault",
-        "easy_cow": "step 3 loses ext2's page A: do_page_fault",
-        "easy_mprotect": "step 3 loses ext2's page A: do_page_fault",
-        "easy_mprotect_fork": "step 3 loses ext2's page A: do_page_fault",
+        "easy": "step 3 loses ext2's page A: do_linear_fault",
+        "easy_cow": "step 3 loses ext2's page A: do_linear_fault",
+        "easy_mprotect": "step 3 loses ext2's page A: do_linear_fault",
+        "easy_mprotect_fork": "step 3 loses ext2's page A: do_linear_fault",
         "fault_page_locked": "no loss",
         "mmu_gather_flush": "no loss",
-        "mremap_anon_vma": "step 3 loses ext2's page A: do_page_fault",
-        "no_clear_uptodate": "step 3 loses ext2's page A: do_page_fault",
-        "page_zap_rmap": "step 3 loses ext2's page A: do_page_fault",
-        "swapin_race": "step 3 loses ext2's page A: do_page_fault",
-        "swapoff_key": "step 3 loses ext2's page A: do_page_fault",
-        "swapoff_retry": "step 3 loses ext2's page A: do_page_fault",
-        "wp_only": "step 3 loses ext2's page A: do_page_fault",
-        "zap_only": "step 3 loses ext2's page A: do_page_fault",
+        "mremap_anon_vma": "step 3 loses ext2's page A: do_linear_fault",
+        "no_clear_uptodate": "step 3 loses ext2's page A: do_linear_fault",
+        "page_zap_rmap": "step 3 loses ext2's page A: do_linear_fault",
+        "swapin_race": "step 3 loses ext2's page A: do_linear_fault",
+        "swapoff_key": "step 3 loses ext2's page A: do_linear_fault",
+        "swapoff_retry": "step 3 loses ext2's page A: do_linear_fault",
+        "wp_only": "step 3 loses ext2's page A: do_linear_fault",
+        "zap_only": "step 3 loses ext2's page A: do_linear_fault",
     },
 )
 

@@ -1,8 +1,9 @@
 """linux_2_6_26 loses P1's page A on s390.
 
-P1 must read 0 at page A and would read 1. Nothing had to remember it: no older
-copy was on the way to be read. In step 15, resume() by P1, do_swap_page()
-(kernel/memory.py:439) took the last copy: 0 is gone.
+P1 must read 0 at page A and would read 1. 1 was stored in step 14, store(A) by
+P2. In step 15, mlock(A) by P1, begun in step 11, do_swap_page()
+(kernel/memory.py:439) mapped frame0 for P1, which has 1, in place of slot0,
+which has 0.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
  1  mprotect(A, R)
@@ -84,7 +85,7 @@ copy was on the way to be read. In step 15, resume() by P1, do_swap_page()
                              -> frame0
                              rw
 15  resume()
-      do_swap_page()  <-- lost
+      do_swap_page()  <-- blamed
         P1 pte A:
           slot0 ->
           frame0 ro

@@ -1,13 +1,16 @@
 """linux_2_6_26 loses ext2's page A on s390.
 
 ext2 must have 1 or newer on its disk at page A, and has 0. 1 was stored in step
-3, store(A) by P2. No record by which fsync() finds a page ever said that it was
-new. In step 4, fsync(ext2) by P2, it was said to be written all the same.
+3, store(A) by P2. In step 2, ptrace(P2, A) by P1, do_linear_fault()
+(kernel/memory.py:363) made P2's pte of page A writable before the page had
+PG_dirty and its tag. In step 3, store(A) by P2 went by P2's pte of page A and
+set neither PG_dirty nor the dirty tag. In step 4, fsync(ext2) by P2 reported
+success without 1 on the disk.
 
    CPU0: P1                            CPU1: P2
 1  fork(P2)
 2  ptrace(P2, A)
-     do_linear_fault()
+     do_linear_fault()  <-- blamed
        add_to_page_cache()
          ext2 pages A: none -> frame0
        readpage()
@@ -19,7 +22,7 @@ new. In step 4, fsync(ext2) by P2, it was said to be written all the same.
        page_add_file_rmap()
          frame0 mapcount: 0 -> 1
        ... page unlocked
-3                                      store(A)  <-- forgotten
+3                                      store(A)
 4                                      fsync(ext2)
 
 The shortest, proven over 663 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; pins,
@@ -39,24 +42,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("pins", "migration")),
     proof="shortest, proven over 663 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; pins, migration; fsync, pageout_done, resume, store, writeback, fork, ptrace, read_direct, move_pages; reclaimer kswapd; order 4; up to 3 steps; up to 1 of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 4 loses ext2's page A: access_process_vm",
-        "a4b526b3ba63": "step 4 loses ext2's page A: access_process_vm",
+        "linux_2_6_26": "step 4 loses ext2's page A: do_linear_fault",
+        "a4b526b3ba63": "step 4 loses ext2's page A: do_linear_fault",
         "delay_rmap": "no loss",
         "dirty_tracking_race": "no loss",
-        "easy": "step 4 loses ext2's page A: access_process_vm",
-        "easy_cow": "step 4 loses ext2's page A: access_process_vm",
-        "easy_mprotect": "step 4 loses ext2's page A: access_process_vm",
-        "easy_mprotect_fork": "step 4 loses ext2's page A: access_process_vm",
+        "easy": "step 4 loses ext2's page A: do_linear_fault",
+        "easy_cow": "step 4 loses ext2's page A: do_linear_fault",
+        "easy_mprotect": "step 4 loses ext2's page A: do_linear_fault",
+        "easy_mprotect_fork": "step 4 loses ext2's page A: do_linear_fault",
         "fault_page_locked": "no loss",
         "mmu_gather_flush": "no loss",
-        "mremap_anon_vma": "step 4 loses ext2's page A: access_process_vm",
-        "no_clear_uptodate": "step 4 loses ext2's page A: access_process_vm",
-        "page_zap_rmap": "step 4 loses ext2's page A: access_process_vm",
-        "swapin_race": "step 4 loses ext2's page A: access_process_vm",
-        "swapoff_key": "step 4 loses ext2's page A: access_process_vm",
-        "swapoff_retry": "step 4 loses ext2's page A: access_process_vm",
-        "wp_only": "step 4 loses ext2's page A: access_process_vm",
-        "zap_only": "step 4 loses ext2's page A: access_process_vm",
+        "mremap_anon_vma": "step 4 loses ext2's page A: do_linear_fault",
+        "no_clear_uptodate": "step 4 loses ext2's page A: do_linear_fault",
+        "page_zap_rmap": "step 4 loses ext2's page A: do_linear_fault",
+        "swapin_race": "step 4 loses ext2's page A: do_linear_fault",
+        "swapoff_key": "step 4 loses ext2's page A: do_linear_fault",
+        "swapoff_retry": "step 4 loses ext2's page A: do_linear_fault",
+        "wp_only": "step 4 loses ext2's page A: do_linear_fault",
+        "zap_only": "step 4 loses ext2's page A: do_linear_fault",
     },
 )
 

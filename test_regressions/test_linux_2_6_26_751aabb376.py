@@ -1,9 +1,9 @@
 """linux_2_6_26 loses P1's page A on s390.
 
 P1 must read 2 at page A and would read 3. 2 was stored in step 2, store(A) by
-P1. Nothing had to remember it: no older copy was on the way to be read. In step
-14, resume() by P1, do_swap_page() (kernel/memory.py:439) took the last copy: 2
-is gone.
+P1. 3 was stored in step 13, store(A) by P2. In step 14, mlock(A) by P1, begun
+in step 11, do_swap_page() (kernel/memory.py:439) mapped frame1 for P1, which
+has 3, in place of slot0, which has 2.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
  1  store(B)
@@ -78,7 +78,7 @@ is gone.
                              -> frame1
                              rw
 14  resume()
-      do_swap_page()  <-- lost
+      do_swap_page()  <-- blamed
         P1 pte A:
           slot0 ->
           frame1 rw

@@ -1,8 +1,9 @@
 """linux_2_6_26 loses P2's page A on s390.
 
 P2 must read 1 at page A and would read 0. 1 was stored in step 2, store(A) by
-P1. Nothing had to remember it: no older copy was on the way to be read. In step
-6, fork(P2) by P1, sys_fork() (kernel/fork.py:50) left P2 without it.
+P1. In step 5, mremap(C, A) by P1, vma_merge() (kernel/mmap.py:143) extended a
+vma that has no anon_vma over page A. In step 6, fork(P2) by P1 copied no pte of
+that vma, so P2 did not get the page.
 
    CPU0: P1
 1  munmap(B)
@@ -10,7 +11,8 @@ P1. Nothing had to remember it: no older copy was on the way to be read. In step
 3  mremap(A, C)
 4  mmap(B)
 5  mremap(C, A)
-6  fork(P2)  <-- lost
+     vma_adjust()  <-- blamed
+6  fork(P2)
 
 The shortest run found.
 
@@ -27,24 +29,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=3, frames=3, slots=2),
     proof="shortest run found",
     verdicts={
-        "linux_2_6_26": "step 6 loses P2's page A: sys_fork",
-        "a4b526b3ba63": "step 6 loses P2's page A: sys_fork",
-        "delay_rmap": "step 6 loses P2's page A: sys_fork",
-        "dirty_tracking_race": "step 6 loses P2's page A: sys_fork",
-        "easy": "step 6 loses P2's page A: sys_fork",
-        "easy_cow": "step 6 loses P2's page A: sys_fork",
-        "easy_mprotect": "step 6 loses P2's page A: sys_fork",
-        "easy_mprotect_fork": "step 6 loses P2's page A: sys_fork",
-        "fault_page_locked": "step 6 loses P2's page A: sys_fork",
-        "mmu_gather_flush": "step 6 loses P2's page A: sys_fork",
+        "linux_2_6_26": "step 6 loses P2's page A: vma_merge",
+        "a4b526b3ba63": "step 6 loses P2's page A: vma_merge",
+        "delay_rmap": "step 6 loses P2's page A: vma_merge",
+        "dirty_tracking_race": "step 6 loses P2's page A: vma_merge",
+        "easy": "step 6 loses P2's page A: vma_merge",
+        "easy_cow": "step 6 loses P2's page A: vma_merge",
+        "easy_mprotect": "step 6 loses P2's page A: vma_merge",
+        "easy_mprotect_fork": "step 6 loses P2's page A: vma_merge",
+        "fault_page_locked": "step 6 loses P2's page A: vma_merge",
+        "mmu_gather_flush": "step 6 loses P2's page A: vma_merge",
         "mremap_anon_vma": "no loss",
-        "no_clear_uptodate": "step 6 loses P2's page A: sys_fork",
-        "page_zap_rmap": "step 6 loses P2's page A: sys_fork",
-        "swapin_race": "step 6 loses P2's page A: sys_fork",
-        "swapoff_key": "step 6 loses P2's page A: sys_fork",
-        "swapoff_retry": "step 6 loses P2's page A: sys_fork",
-        "wp_only": "step 6 loses P2's page A: sys_fork",
-        "zap_only": "step 6 loses P2's page A: sys_fork",
+        "no_clear_uptodate": "step 6 loses P2's page A: vma_merge",
+        "page_zap_rmap": "step 6 loses P2's page A: vma_merge",
+        "swapin_race": "step 6 loses P2's page A: vma_merge",
+        "swapoff_key": "step 6 loses P2's page A: vma_merge",
+        "swapoff_retry": "step 6 loses P2's page A: vma_merge",
+        "wp_only": "step 6 loses P2's page A: vma_merge",
+        "zap_only": "step 6 loses P2's page A: vma_merge",
     },
 )
 

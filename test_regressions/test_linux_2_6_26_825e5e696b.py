@@ -1,16 +1,17 @@
 """linux_2_6_26 loses ext2's page A on s390.
 
 ext2 must have 2 or newer on its disk at page A, and has 0. 2 was stored in step
-7, store(A) by P1. That it was newer than what is on disk was known to PG_dirty
-alone. In step 2, fsync(ext2) by P1, clear_page_dirty_for_io()
-(kernel/page_writeback.py:68) cleared that: no record was left. In step 8,
-fsync(ext2) by P1, it was said to be written all the same.
+7, store(A) by P1. In step 4, store(A) by P2, wp_page_shared()
+(kernel/memory.py:305) made P1's pte of page A writable before the page had
+PG_dirty and its tag. In step 7, store(A) by P1 went by P1's pte of page A and
+set neither PG_dirty nor the dirty tag. In step 8, fsync(ext2) by P1 reported
+success without 2 on the disk.
 
    CPU0: P1                 CPU1: P2                 CPU2: direct            I/O
 1  store(A)
 2  fsync(ext2)
      clear_page_dirty_for_
-       io()  <-- forgotten
+       io()
        page_mkclean()
          page_mkclean_one(
            )
@@ -30,7 +31,7 @@ fsync(ext2) by P1, it was said to be written all the same.
 3                                                    reclaim(P1, A, 4)
                                                        ... waits for frame0
 4                           store(A)
-                              wp_page_shared()
+                              wp_page_shared()  <-- blamed
                                 P1 pte A: frame0 ro
                                   -> frame0 rw
                                 ... waits for
@@ -67,24 +68,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
     proof="shortest, proven over 78 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, reclaim, pageout_failed, fsync, resume; reclaimer direct; order 4; up to 7 steps; none of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "a4b526b3ba63": "step 8 loses ext2's page A: clear_page_dirty_for_io",
+        "linux_2_6_26": "step 8 loses ext2's page A: wp_page_shared",
+        "a4b526b3ba63": "step 8 loses ext2's page A: wp_page_shared",
         "delay_rmap": "no loss; step 8, fsync, cannot happen here",
         "dirty_tracking_race": "no loss; step 8, fsync, cannot happen here",
-        "easy": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_cow": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect_fork": "step 8 loses ext2's page A: clear_page_dirty_for_io",
+        "easy": "step 8 loses ext2's page A: wp_page_shared",
+        "easy_cow": "step 8 loses ext2's page A: wp_page_shared",
+        "easy_mprotect": "step 8 loses ext2's page A: wp_page_shared",
+        "easy_mprotect_fork": "step 8 loses ext2's page A: wp_page_shared",
         "fault_page_locked": "no loss; step 8, fsync, cannot happen here",
         "mmu_gather_flush": "no loss; step 8, fsync, cannot happen here",
-        "mremap_anon_vma": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "no_clear_uptodate": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "page_zap_rmap": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "swapin_race": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "swapoff_key": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "swapoff_retry": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "wp_only": "step 8 loses ext2's page A: clear_page_dirty_for_io",
-        "zap_only": "step 8 loses ext2's page A: clear_page_dirty_for_io",
+        "mremap_anon_vma": "step 8 loses ext2's page A: wp_page_shared",
+        "no_clear_uptodate": "step 8 loses ext2's page A: wp_page_shared",
+        "page_zap_rmap": "step 8 loses ext2's page A: wp_page_shared",
+        "swapin_race": "step 8 loses ext2's page A: wp_page_shared",
+        "swapoff_key": "step 8 loses ext2's page A: wp_page_shared",
+        "swapoff_retry": "step 8 loses ext2's page A: wp_page_shared",
+        "wp_only": "step 8 loses ext2's page A: wp_page_shared",
+        "zap_only": "step 8 loses ext2's page A: wp_page_shared",
     },
 )
 

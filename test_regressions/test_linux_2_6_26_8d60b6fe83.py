@@ -1,39 +1,27 @@
 """linux_2_6_26 loses ext2's page A on s390.
 
 ext2 must have 2 or newer on its disk at page A, and has 1. 2 was stored in step
-4, store(A) by P2. That it was newer than what is on disk was known to PG_dirty
-alone. In step 2, writeback(ext2) by pdflush, clear_page_dirty_for_io()
-(kernel/page_writeback.py:68) cleared that: no record was left. In step 6,
-msync(A) by P2, it was said to be written all the same.
+4, store(A) by P2. 1 was stored in step 1, store(A) by P1. In step 3, store(A)
+by P1, wp_page_shared() (kernel/memory.py:305) made P1's pte of page A writable
+before the page had PG_dirty and its tag. In step 4, store(A) by P2 went by P1's
+pte of page A and set neither PG_dirty nor the dirty tag. In step 6, msync(A) by
+P2 reported success without 2 on the disk.
 
-   CPU0: P1                     CPU1: P2  CPU2: pdflush                 I/O
+   CPU0: P1                              CPU1: P2  CPU2: pdflush    I/O
 1  store(A)
-2                                         writeback(ext2)
-                                            clear_page_dirty_for_io()  <-- forgotten
-                                              page_mkclean()
-                                                page_mkclean_one()
-                                                  P1 pte A: frame0 rw
-                                                    -> frame0 ro
-                                                frame0: key C cleared
-                                              frame0: PG_dirty cleared
-                                            set_page_writeback()
-                                              frame0: PG_writeback set
-                                              frame0 tag_dirty: yes ->
-                                                no
+2                                                  writeback(ext2)
 3  store(A)
      do_wp_page()
-       wp_page_shared()
-         P1 pte A: frame0 ro
-           -> frame0 rw
-         ... shared pte
-           writable
-4                               store(A)
-5                                                                       pageout_done(P1, A)
-                                                                          end_buffer_async_write()
-                                                                            frame0: PG_writeback
-                                                                              cleared
-                                                                            ext2 blocks A: 0 -> 1
-6                               msync(A)
+       wp_page_shared()  <-- blamed
+         P1 pte A: frame0 ro -> frame0
+           rw
+         ... shared pte writable
+4                                        store(A)
+5                                                                   pageout_done(P1, A)
+                                                                      end_buffer_async_write()
+                                                                        frame0: PG_writeback cleared
+                                                                        ext2 blocks A: 0 -> 1
+6                                        msync(A)
 
 The shortest, proven over 881 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads;
 store, reclaim, pageout_done, writeback, msync, resume; reclaimer kswapd; order 0; up to 5 steps; up
@@ -52,24 +40,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("threads",)),
     proof="shortest, proven over 881 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; threads; store, reclaim, pageout_done, writeback, msync, resume; reclaimer kswapd; order 0; up to 5 steps; up to 1 of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "a4b526b3ba63": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "linux_2_6_26": "step 6 loses ext2's page A: wp_page_shared",
+        "a4b526b3ba63": "step 6 loses ext2's page A: wp_page_shared",
         "delay_rmap": "no loss",
         "dirty_tracking_race": "no loss",
-        "easy": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_cow": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "easy_mprotect_fork": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "easy": "step 6 loses ext2's page A: wp_page_shared",
+        "easy_cow": "step 6 loses ext2's page A: wp_page_shared",
+        "easy_mprotect": "step 6 loses ext2's page A: wp_page_shared",
+        "easy_mprotect_fork": "step 6 loses ext2's page A: wp_page_shared",
         "fault_page_locked": "no loss",
         "mmu_gather_flush": "no loss",
-        "mremap_anon_vma": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "no_clear_uptodate": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "page_zap_rmap": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "swapin_race": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "swapoff_key": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "swapoff_retry": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "wp_only": "step 6 loses ext2's page A: clear_page_dirty_for_io",
-        "zap_only": "step 6 loses ext2's page A: clear_page_dirty_for_io",
+        "mremap_anon_vma": "step 6 loses ext2's page A: wp_page_shared",
+        "no_clear_uptodate": "step 6 loses ext2's page A: wp_page_shared",
+        "page_zap_rmap": "step 6 loses ext2's page A: wp_page_shared",
+        "swapin_race": "step 6 loses ext2's page A: wp_page_shared",
+        "swapoff_key": "step 6 loses ext2's page A: wp_page_shared",
+        "swapoff_retry": "step 6 loses ext2's page A: wp_page_shared",
+        "wp_only": "step 6 loses ext2's page A: wp_page_shared",
+        "zap_only": "step 6 loses ext2's page A: wp_page_shared",
     },
 )
 

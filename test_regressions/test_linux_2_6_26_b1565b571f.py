@@ -1,9 +1,10 @@
 """linux_2_6_26 loses P1's page A on s390.
 
 P1 must read 2 at page A and would read 1. 2 was stored in step 4, store(A) by
-P1. Nothing had to remember it: no older copy was on the way to be read. In step
-17, resume() by swapoff, delete_from_swap_cache() (kernel/swap_state.py:67) left
-P1 without it.
+P1. 1 was stored in step 1, store(A) by P1. In step 17, swapoff() by swapoff,
+begun in step 14, part_page_and_slot() (kernel/swapfile.py:167) removed frame0
+while the change bit of its storage key recorded that it was modified; slot0 has
+1.
 
     CPU0: P1        CPU1: P2          CPU2: P3  CPU3: kswapd      CPU4: swapoff     I/O
  1  store(A)
@@ -73,7 +74,7 @@ P1 without it.
                                                                       slot()
                                                                       delete_from_
                                                                         swap_cache
-                                                                        ()  <-- lost
+                                                                        ()  <-- blamed
                                                                         frame0: PG
                                                                           _swapcac
                                                                           he
@@ -99,24 +100,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=3, pages=1, frames=4, slots=3),
     proof="shortest found; the search for a shorter one was cut off at 100177 states",
     verdicts={
-        "linux_2_6_26": "step 17 loses P1's page A: delete_from_swap_cache",
-        "a4b526b3ba63": "step 17 loses P1's page A: delete_from_swap_cache",
-        "delay_rmap": "step 17 loses P1's page A: delete_from_swap_cache",
-        "dirty_tracking_race": "step 17 loses P1's page A: delete_from_swap_cache",
-        "easy": "step 17 loses P1's page A: delete_from_swap_cache",
-        "easy_cow": "step 17 loses P1's page A: delete_from_swap_cache",
+        "linux_2_6_26": "step 17 loses P1's page A: part_page_and_slot",
+        "a4b526b3ba63": "step 17 loses P1's page A: part_page_and_slot",
+        "delay_rmap": "step 17 loses P1's page A: part_page_and_slot",
+        "dirty_tracking_race": "step 17 loses P1's page A: part_page_and_slot",
+        "easy": "step 17 loses P1's page A: part_page_and_slot",
+        "easy_cow": "step 17 loses P1's page A: part_page_and_slot",
         "easy_mprotect": "no loss",
         "easy_mprotect_fork": "no loss",
-        "fault_page_locked": "step 17 loses P1's page A: delete_from_swap_cache",
-        "mmu_gather_flush": "step 17 loses P1's page A: delete_from_swap_cache",
-        "mremap_anon_vma": "step 17 loses P1's page A: delete_from_swap_cache",
-        "no_clear_uptodate": "step 17 loses P1's page A: delete_from_swap_cache",
-        "page_zap_rmap": "step 17 loses P1's page A: delete_from_swap_cache",
-        "swapin_race": "step 17 loses P1's page A: delete_from_swap_cache",
+        "fault_page_locked": "step 17 loses P1's page A: part_page_and_slot",
+        "mmu_gather_flush": "step 17 loses P1's page A: part_page_and_slot",
+        "mremap_anon_vma": "step 17 loses P1's page A: part_page_and_slot",
+        "no_clear_uptodate": "step 17 loses P1's page A: part_page_and_slot",
+        "page_zap_rmap": "step 17 loses P1's page A: part_page_and_slot",
+        "swapin_race": "step 17 loses P1's page A: part_page_and_slot",
         "swapoff_key": "no loss",
         "swapoff_retry": "no loss",
-        "wp_only": "step 17 loses P1's page A: delete_from_swap_cache",
-        "zap_only": "step 17 loses P1's page A: delete_from_swap_cache",
+        "wp_only": "step 17 loses P1's page A: part_page_and_slot",
+        "zap_only": "step 17 loses P1's page A: part_page_and_slot",
     },
 )
 

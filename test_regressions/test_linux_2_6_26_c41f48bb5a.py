@@ -1,8 +1,11 @@
 """linux_2_6_26 loses ext2's page A on s390.
 
 ext2 must have 1 or newer on its disk at page A, and has 0. 1 was stored in step
-3, store(A) by P1. No record by which fsync() finds a page ever said that it was
-new. In step 4, fsync(ext2) by P1, it was said to be written all the same.
+3, store(A) by P1. In step 2, read_direct(A) by P2, set_page_dirty()
+(kernel/page_writeback.py:34) set PG_dirty without the dirty tag, by which
+write-back finds a page. set_page_dirty() of a page with PG_dirty does nothing,
+so no later call sets the tag. In step 4, fsync(ext2) by P1 reported success
+without 1 on the disk.
 
    CPU0: P1                         CPU1: P2
 1  fork(P2)
@@ -18,7 +21,7 @@ new. In step 4, fsync(ext2) by P1, it was said to be written all the same.
                                         P2 pte A: none -> frame0 rw
                                         page_add_file_rmap()
                                           frame0 mapcount: 0 -> 1
-                                        set_page_dirty()
+                                        set_page_dirty()  <-- blamed
                                           frame0: PG_dirty set
                                         tag_page_dirty()
                                           ... PG_dirty set
@@ -46,24 +49,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=0, files=(ext2,), also=("pins", "migration")),
     proof="shortest, proven over 646 states: 2 processes, 1 page each, 3 frames, 0 slots; ext2; pins, migration; fsync, pageout_done, resume, store, writeback, fork, ptrace, read_direct, move_pages; reclaimer kswapd; order 4; up to 3 steps; up to 1 of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 4 loses ext2's page A: fput",
-        "a4b526b3ba63": "step 4 loses ext2's page A: fput",
+        "linux_2_6_26": "step 4 loses ext2's page A: set_page_dirty",
+        "a4b526b3ba63": "step 4 loses ext2's page A: set_page_dirty",
         "delay_rmap": "no loss; step 4, fsync, cannot happen here",
         "dirty_tracking_race": "no loss; step 4, fsync, cannot happen here",
-        "easy": "step 4 loses ext2's page A: fput",
-        "easy_cow": "step 4 loses ext2's page A: fput",
-        "easy_mprotect": "step 4 loses ext2's page A: fput",
-        "easy_mprotect_fork": "step 4 loses ext2's page A: fput",
+        "easy": "step 4 loses ext2's page A: set_page_dirty",
+        "easy_cow": "step 4 loses ext2's page A: set_page_dirty",
+        "easy_mprotect": "step 4 loses ext2's page A: set_page_dirty",
+        "easy_mprotect_fork": "step 4 loses ext2's page A: set_page_dirty",
         "fault_page_locked": "no loss; step 4, fsync, cannot happen here",
         "mmu_gather_flush": "no loss; step 4, fsync, cannot happen here",
-        "mremap_anon_vma": "step 4 loses ext2's page A: fput",
-        "no_clear_uptodate": "step 4 loses ext2's page A: fput",
-        "page_zap_rmap": "step 4 loses ext2's page A: fput",
-        "swapin_race": "step 4 loses ext2's page A: fput",
-        "swapoff_key": "step 4 loses ext2's page A: fput",
-        "swapoff_retry": "step 4 loses ext2's page A: fput",
-        "wp_only": "step 4 loses ext2's page A: fput",
-        "zap_only": "step 4 loses ext2's page A: fput",
+        "mremap_anon_vma": "step 4 loses ext2's page A: set_page_dirty",
+        "no_clear_uptodate": "step 4 loses ext2's page A: set_page_dirty",
+        "page_zap_rmap": "step 4 loses ext2's page A: set_page_dirty",
+        "swapin_race": "step 4 loses ext2's page A: set_page_dirty",
+        "swapoff_key": "step 4 loses ext2's page A: set_page_dirty",
+        "swapoff_retry": "step 4 loses ext2's page A: set_page_dirty",
+        "wp_only": "step 4 loses ext2's page A: set_page_dirty",
+        "zap_only": "step 4 loses ext2's page A: set_page_dirty",
     },
 )
 

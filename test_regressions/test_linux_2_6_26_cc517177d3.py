@@ -1,8 +1,8 @@
 """linux_2_6_26 loses P1's page A on s390.
 
-P1 must read 0 at page A and would read -1. Nothing had to remember it: no older
-copy was on the way to be read. In step 12, resume() by swapoff,
-delete_from_swap_cache() (kernel/swap_state.py:67) left P1 without it.
+P1 must read 0 at page A and would read garbage. In step 12, swapoff() by
+swapoff, begun in step 3, part_page_and_slot() (kernel/swapfile.py:167) removed
+frame0 while PG_dirty recorded that it was modified; slot0 has garbage.
 
     CPU0: P1           CPU1: P2           CPU2: kswapd        CPU3: swapoff       I/O
  1  load(A)
@@ -92,7 +92,7 @@ delete_from_swap_cache() (kernel/swap_state.py:67) left P1 without it.
                                                                                         cleared
 12                                                            resume()
                                                                 delete_from_swap
-                                                                  _cache()  <-- lost
+                                                                  _cache()  <-- blamed
                                                                   frame0:
                                                                     PG_swapcache
                                                                     cleared
@@ -121,24 +121,24 @@ REPRODUCER = Reproducer(
     scope=Scope(processes=2, pages=1, frames=3, slots=2),
     proof="shortest, proven over 2023 states: 2 processes, 1 page each, 3 frames, 2 slots; load, fork, reclaim, pageout_failed, mlock, swapoff, resume; reclaimer kswapd; order 4; up to 11 steps; none of them stopped on the way",
     verdicts={
-        "linux_2_6_26": "step 12 loses P1's page A: delete_from_swap_cache",
-        "a4b526b3ba63": "step 12 loses P1's page A: delete_from_swap_cache",
-        "delay_rmap": "step 12 loses P1's page A: delete_from_swap_cache",
-        "dirty_tracking_race": "step 12 loses P1's page A: delete_from_swap_cache",
-        "easy": "step 12 loses P1's page A: delete_from_swap_cache",
-        "easy_cow": "step 12 loses P1's page A: delete_from_swap_cache",
-        "easy_mprotect": "step 12 loses P1's page A: delete_from_swap_cache",
-        "easy_mprotect_fork": "step 12 loses P1's page A: delete_from_swap_cache",
-        "fault_page_locked": "step 12 loses P1's page A: delete_from_swap_cache",
-        "mmu_gather_flush": "step 12 loses P1's page A: delete_from_swap_cache",
-        "mremap_anon_vma": "step 12 loses P1's page A: delete_from_swap_cache",
-        "no_clear_uptodate": "step 12 loses P1's page A: delete_from_swap_cache",
-        "page_zap_rmap": "step 12 loses P1's page A: delete_from_swap_cache",
-        "swapin_race": "step 12 loses P1's page A: delete_from_swap_cache",
-        "swapoff_key": "step 12 loses P1's page A: delete_from_swap_cache",
+        "linux_2_6_26": "step 12 loses P1's page A: part_page_and_slot",
+        "a4b526b3ba63": "step 12 loses P1's page A: part_page_and_slot",
+        "delay_rmap": "step 12 loses P1's page A: part_page_and_slot",
+        "dirty_tracking_race": "step 12 loses P1's page A: part_page_and_slot",
+        "easy": "step 12 loses P1's page A: part_page_and_slot",
+        "easy_cow": "step 12 loses P1's page A: part_page_and_slot",
+        "easy_mprotect": "step 12 loses P1's page A: part_page_and_slot",
+        "easy_mprotect_fork": "step 12 loses P1's page A: part_page_and_slot",
+        "fault_page_locked": "step 12 loses P1's page A: part_page_and_slot",
+        "mmu_gather_flush": "step 12 loses P1's page A: part_page_and_slot",
+        "mremap_anon_vma": "step 12 loses P1's page A: part_page_and_slot",
+        "no_clear_uptodate": "step 12 loses P1's page A: part_page_and_slot",
+        "page_zap_rmap": "step 12 loses P1's page A: part_page_and_slot",
+        "swapin_race": "step 12 loses P1's page A: part_page_and_slot",
+        "swapoff_key": "step 12 loses P1's page A: part_page_and_slot",
         "swapoff_retry": "no loss; step 11, pageout_failed, cannot happen here",
-        "wp_only": "step 12 loses P1's page A: delete_from_swap_cache",
-        "zap_only": "step 12 loses P1's page A: delete_from_swap_cache",
+        "wp_only": "step 12 loses P1's page A: part_page_and_slot",
+        "zap_only": "step 12 loses P1's page A: part_page_and_slot",
     },
 )
 

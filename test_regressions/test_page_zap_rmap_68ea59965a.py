@@ -1,11 +1,12 @@
 """page_zap_rmap loses P1's page A on s390.
 
 P1 must read 2 at page A and would read 1. 2 was stored in step 4, store(A) by
-P1. That it was newer than its slot was known to the change bit of its storage
-key alone. In step 7, store(A) by P2, page_zap_rmap()
-(series/page_zap_rmap.py:21) did not look there, and nothing will any more: no
-record was left. In step 8, resume() by kswapd, remove_mapping()
-(kernel/vmscan.py:75) took the last copy: 2 is gone.
+P1. 1 was stored in step 1, store(A) by P1. Its only dirty record was the change
+bit of its storage key. In step 7, store(A) by P2, page_zap_rmap()
+(series/page_zap_rmap.py:21) dropped the last mapping without handing the change
+bit to PG_dirty. In step 8, reclaim(P1, A, 4) by kswapd, begun in step 6,
+remove_mapping() (kernel/vmscan.py:75) removed frame0, the last copy of 2; slot0
+has 1.
 
    CPU0: P1  CPU1: P2                          CPU2: kswapd                      I/O
 1  store(A)
@@ -26,7 +27,7 @@ record was left. In step 8, resume() by kswapd, remove_mapping()
                do_wp_page()
                  P2 pte A: frame0 ro ->
                    frame1 rw
-                 page_zap_rmap()  <-- forgotten
+                 page_zap_rmap()  <-- blamed
                    frame0 mapcount: 1 -> 0
 8                                              resume()
                                                  remove_mapping()  <-- lost

@@ -1,11 +1,11 @@
 """wp_only loses tmpfs's page A on s390.
 
 tmpfs must read 1 at page A and would read 0. 1 was stored in step 3, store(A)
-by P2. That it was modified was known to the change bit of its storage key
-alone. In step 8, store(A) by P1, page_zap_rmap() (series/page_zap_rmap.py:21)
-did not look there, and nothing will any more: no record was left. In step 9,
-reclaim(tmpfs, A, 4) by kswapd, remove_from_page_cache_locked()
-(kernel/filemap.py:62) took the last copy: 1 is gone.
+by P2. Its only dirty record was the change bit of its storage key. In step 8,
+store(A) by P1, page_zap_rmap() (series/page_zap_rmap.py:21) dropped the last
+mapping without handing the change bit to PG_dirty. In step 9, reclaim(tmpfs, A,
+4) by kswapd, remove_mapping() (kernel/vmscan.py:71) removed frame0, the last
+copy of 1; only zeroes are left.
 
    CPU0: P1                              CPU1: P2   CPU2: kswapd
 1  fork(P2)
@@ -18,7 +18,7 @@ reclaim(tmpfs, A, 4) by kswapd, remove_from_page_cache_locked()
 8  store(A)
      do_wp_page()
        P1 pte A: frame0 ro -> frame1 rw
-       page_zap_rmap()  <-- forgotten
+       page_zap_rmap()  <-- blamed
          frame0 mapcount: 1 -> 0
 9                                                   reclaim(tmpfs, A, 4)
                                                       remove_from_page_cache_locked()  <-- lost

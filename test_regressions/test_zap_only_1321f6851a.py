@@ -1,11 +1,12 @@
 """zap_only loses P1's page A on s390.
 
 P1 must read 2 at page A and would read 1. 2 was stored in step 3, store(A) by
-P1. That it was newer than its slot was known to the change bit of its storage
-key alone. In step 7, exit() by P2, page_zap_rmap() (series/page_zap_rmap.py:21)
-did not look there, and nothing will any more: no record was left. In step 8,
-resume() by kswapd, remove_mapping() (kernel/vmscan.py:75) took the last copy: 2
-is gone.
+P1. 1 was stored in step 1, store(A) by P1. Its only dirty record was the change
+bit of its storage key. In step 7, exit() by P2, page_zap_rmap()
+(series/page_zap_rmap.py:21) dropped the last mapping without handing the change
+bit to PG_dirty. In step 8, reclaim(P1, A, 4) by kswapd, begun in step 6,
+remove_mapping() (kernel/vmscan.py:75) removed frame0, the last copy of 2; slot0
+has 1.
 
    CPU0: P1  CPU1: P2                         CPU2: kswapd                       I/O
 1  store(A)
@@ -24,7 +25,7 @@ is gone.
 7            exit()
                zap_pte_range()
                  P2 pte A: frame0 ro -> none
-                 page_zap_rmap()  <-- forgotten
+                 page_zap_rmap()  <-- blamed
                    frame0 mapcount: 1 -> 0
                ... waits for kswapd
 8                                             resume()
@@ -53,9 +54,9 @@ REPRODUCER = Reproducer(
         "a4b526b3ba63": "no loss",
         "delay_rmap": "no loss",
         "dirty_tracking_race": "no loss",
-        "easy": "step 8 loses P1's page A: page_zap_rmap",
-        "easy_cow": "step 8 loses P1's page A: page_zap_rmap",
-        "easy_mprotect": "step 8 loses P1's page A: page_zap_rmap",
+        "easy": "step 8 loses P1's page A: zap_remove_rmap",
+        "easy_cow": "step 8 loses P1's page A: zap_remove_rmap",
+        "easy_mprotect": "step 8 loses P1's page A: zap_remove_rmap",
         "easy_mprotect_fork": "no loss",
         "fault_page_locked": "no loss",
         "mmu_gather_flush": "no loss",

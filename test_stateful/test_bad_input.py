@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mm_sim.kernel import base_of
 from mm_sim.loss import Step
 from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import SeriesError, load
 from mm_sim.system import SMALL
-from strategies.comparison import base_of
 from strategies.explore import SCOPES
 from strategies.minimise import certify
 from strategies.reproducer import BadReproducer, Replay, Reproducer, StaleReproducer, read, store
@@ -19,7 +19,7 @@ from strategies.targets import MACHINES
 from strategies.verdict import FOUND, PROVEN, judge
 
 HEAD = """
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
 
 class Mine(Kernel):
     __slots__ = ()

@@ -122,7 +122,7 @@ def test_explain_shows_every_step_with_what_changed(monkeypatch: pytest.MonkeyPa
     result = mm_sim("explain", RACE)
     assert result.exit_code == 0, result.output
     assert "zap_only on s390" in result.output
-    assert "page_zap_rmap()  <-- forgotten" in result.output
+    assert "page_zap_rmap()  <-- blamed" in result.output
     for step in range(1, 9):
         assert f"Step {step}: " in result.output
     assert "+swapcache" in result.output

@@ -7,7 +7,7 @@ import pytest
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of, name_of
 from mm_sim.loss import Step
 from mm_sim.mm import Mm
 from mm_sim.names import P1, A, ext2, pdflush
@@ -19,7 +19,7 @@ from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.series.no_clear_uptodate import NoClearUptodate
 from mm_sim.series.swapoff_key import SwapoffKey
 from mm_sim.system import Loss
-from strategies.comparison import Base, base_of, failure, name_of
+from strategies.comparison import Base, failure
 from strategies.explore import SCOPES, Search
 from strategies.reproducer import Replay
 from strategies.rules import table

@@ -231,6 +231,16 @@ def test_what_fills_a_page_that_was_unmapped_meanwhile_may_be_what_is_mapped_the
     assert space.values[0] == (0, 1)
 
 
+def test_what_fills_a_page_that_is_just_being_discarded_may_be_discarded_with_it() -> None:
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    pinned = ghost.filling(PARENT, 0)
+    ghost.taking(PARENT, 0)
+    ghost.store(PARENT, 0, 1)
+    ghost.store_in(space, 0, 2, pinned)
+    assert space.values[0] == (0, 1, 2)
+
+
 def test_what_fills_a_page_of_a_file_may_go_there_though_it_is_mapped_no_more() -> None:
     ghost = one_file()
     space = ghost.spaces[PARENT]

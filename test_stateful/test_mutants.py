@@ -23,7 +23,7 @@ from mm_sim.names import P1, A
 from mm_sim.page import DIRTY, Pte
 from mm_sim.sched import KernelBug
 from mm_sim.series.swapoff_key import SwapoffKey
-from mm_sim.system import SMALL, System
+from mm_sim.system import SMALL
 from strategies import fates
 from strategies.fates import PAGE, CountingSearch, CountingWalk, Judge, Killed, names_on
 from strategies.mutants import CALLS, of_function
@@ -131,7 +131,9 @@ def test_a_mutant_without_a_lock_goes_on_where_others_wait() -> None:
     mutant = all_mutants()["memory.do_anonymous_page: mm.ptl.acquire(task)"]
     for kernel, waits in ((Tracked, True), (mutant.on(Tracked), False)):
         state = Live(kernel, "s390", SMALL)
-        state.system.kernel.mms[0].ptl.trylock(state.system.kernel.tasks[0])
+        kswapd = state.system.kernel.tasks[0]
+        kswapd.steps = (label for label in ("it holds the ptl",))
+        state.system.kernel.mms[0].ptl.trylock(kswapd)
         state.store(process=P1, page=A)
         assert (state.system.kernel.tasks[P1].waits is not None) == waits
 
@@ -149,10 +151,10 @@ def test_a_check_that_fires_with_the_base_too_kills_no_mutant(monkeypatch: pytes
     with pytest.raises(Killed):
         Judge(mutant).failed(("all", "x86"), steps, KernelBug())
 
-    def fires(system: System) -> None:
+    def fires(*_: object) -> None:
         raise KernelBug
 
-    monkeypatch.setattr(fates, "count_everything", fires)
+    monkeypatch.setattr(fates, "recount_fixed", fires)
     Judge(mutant).failed(("all", "x86"), steps, KernelBug())
 
 

@@ -77,7 +77,7 @@ def loss_of_2_6_26(kernel: type[Kernel]) -> list[Step]:
 
 def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
     series = one_point_more(tmp_path)
-    night = small_night(tmp_path, series, scopes=("file",))
+    night = small_night(tmp_path, series, scopes=("file",), budget=600)
     (job,) = night.jobs()
     worker = Worker(night, "w0")
     worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
@@ -91,14 +91,15 @@ def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
 
 def test_known_loss_of_the_base_is_no_surprise(tmp_path: Path) -> None:
     series = one_point_more(tmp_path)
-    night = plan.plan([series], 60, 0, 1, [str(tmp_path / "kept")], ["s390"], ["file"])
-    (job,) = night.jobs()
-    worker = Worker(night, "w0")
-    worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
-    assert not worker.tally.new
-    (verdict,) = verdicts_of(night, worker.tally, series, "s390")
-    assert "losses: none; 1 more of its base" in str(verdict)
-    assert not worker.tally.of(job)["bad"]
+    for new in (True, False):
+        night = small_night(tmp_path, series, scopes=("file",), budget=600)
+        (job,) = night.jobs()
+        worker = Worker(night, "w0")
+        worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
+        assert bool(worker.tally.new) is new
+        assert bool(worker.tally.of(job)["bad"]) is new
+        (verdict,) = verdicts_of(night, worker.tally, series, "s390")
+        assert "losses: none; 1 more of its base" in str(verdict)
 
 
 def test_search_goes_on_past_broken_bookkeeping_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,17 +379,17 @@ def test_what_is_no_length_of_time(text: str) -> None:
         seconds(text)
 
 
-def test_of_what_fsync_was_never_told_it_is_one_kind_whoever_was_at_work(tmp_path: Path) -> None:
-    """The stored run is seen to have lost the page in do_page_fault(), this one in fput()."""
+def test_losses_with_one_function_to_blame_and_the_same_rules_are_of_one_kind(tmp_path: Path) -> None:
+    """In the stored run the other thread stores and calls fsync()."""
     kernel, scope = load("linux_2_6_26"), SCOPES["threads"].scope
     state = Live(kernel, "s390", scope)
-    state.store(process=P2, page=A, stop="set_page_dirty: PG_dirty set")
+    state.store(process=P2, page=A, stop="do_linear_fault: page unlocked")
     state.store(process=P1, page=A)
     with pytest.raises(Loss):
         state.fsync(process=P1, file=ext2)
     found = explain(kernel, "s390", scope, state.steps)
     assert found is not None
-    assert found.forgotten_by.function == "fput"
+    assert found.forgotten_by.function == "do_linear_fault"
     night = plan.plan(["linux_2_6_26"], 60, 0, 1, [str(tmp_path)])
     finds = Finds(night, Store(night.databases), Tally("a night", "a worker", 0.0), stop=0.0)
     assert finds.known("linux_2_6_26", "s390", state.steps, scope) == "test_linux_2_6_26_fc6a0bcceb.py"

@@ -1,8 +1,33 @@
 """Locks and tasks: waiting, and every misuse that must raise."""
 
+import signal
+from collections.abc import Callable
+from multiprocessing import get_context
+from threading import Thread
+
 import pytest
 
-from mm_sim.sched import PAGE_LOCK, PTL, Deadlock, KernelBug, Lock, RwSem, Steps, Task, run
+from mm_sim.kernel import Kernel
+from mm_sim.names import P1, A
+from mm_sim.page import Pte
+from mm_sim.sched import (
+    PAGE_LOCK,
+    PTL,
+    Deadlock,
+    Endless,
+    KernelBug,
+    Lock,
+    Oops,
+    RwSem,
+    Steps,
+    Task,
+    points,
+    run,
+    run_some,
+    watchdog,
+)
+from mm_sim.system import System
+from strategies.rules import RULES
 
 
 def started(name: int, steps: Steps[object]) -> Task:
@@ -21,13 +46,12 @@ def take(task: Task, *locks: Lock) -> Steps[None]:
 
 
 def test_a_task_waits_until_the_owner_releases() -> None:
-    lock, owner = Lock(PTL), Task(0)
-    lock.acquire(owner)
-    waiter = Task(1)
-    waiter.steps = take(waiter, lock)
+    lock, owner, waiter = Lock(PTL), Task(0), Task(1)
+    owner.steps, waiter.steps = take(owner, lock), take(waiter, lock)
+    run(owner, "take: got one")
     run(waiter, None)
     assert waiter.waits is lock
-    lock.release(owner)
+    assert run(owner, None)
     assert run(waiter, None)
 
 
@@ -90,7 +114,7 @@ def test_ending_with_a_lock_held_raises() -> None:
         yield "forgetful: has it"
 
     task.steps = forgetful()
-    with pytest.raises(KernelBug, match="locks held"):
+    with pytest.raises(KernelBug, match="locks held: ptl"):
         run(task, None)
 
 
@@ -108,7 +132,7 @@ def test_deadlock_raises_at_once() -> None:
     run(first, "take: got one")
     run(second, "backwards: got one")
     run(first, None)
-    with pytest.raises(Deadlock):
+    with pytest.raises(Deadlock, match="page lock, which kswapd holds; kswapd in  waits for ptl, which direct"):
         run(second, None)
 
 
@@ -121,3 +145,130 @@ def test_writer_waits_for_readers_and_readers_for_the_writer() -> None:
     assert sem.down_write(writer)
     assert not sem.down_read(reader)
     sem.up_write(writer)
+
+
+def test_waiting_for_a_lock_whose_owner_has_ended_raises() -> None:
+    lock, waiter = Lock(PTL), Task(1)
+    lock.acquire(Task(0))
+    waiter.steps = take(waiter, lock)
+    with pytest.raises(Deadlock, match="waits for ptl, which kswapd holds and does nothing"):
+        run(waiter, None)
+
+
+def test_the_end_of_a_read_of_mmap_sem_that_did_not_begin_raises() -> None:
+    with pytest.raises(KernelBug, match="does not hold for reading"):
+        RwSem().up_read(Task(0))
+
+
+def test_what_is_no_label_and_no_lock_raises() -> None:
+    def bare() -> Steps[None]:
+        yield  # type: ignore[misc]
+
+    with pytest.raises(KernelBug, match="yields None"):
+        run(started(0, bare()), None)
+
+
+RUNNERS: dict[str, Callable[[Task], object]] = {
+    "run": lambda task: run(task, None),
+    "run_some": lambda task: run_some(task, lambda: 1.0, 0.0),
+    "points": lambda task: list(points(task)),
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_an_exception_in_kernel_code_is_an_oops_that_says_where(runner: str) -> None:
+    def wrong() -> Steps[object]:
+        yield "wrong: here"
+        raise KeyError("x")
+
+    with pytest.raises(Oops, match=r"^KeyError: 'x' in wrong\(\) \(test_sched\.py:\d+\)$") as said:
+        RUNNERS[runner](started(0, wrong()))
+    assert isinstance(said.value.__cause__, KeyError)
+    assert said.traceback[-1].name == "wrong"
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_preemption_points_without_an_end_raise(runner: str) -> None:
+    def again() -> Steps[None]:
+        while True:
+            yield "again: round"
+
+    with pytest.raises(Endless, match="passes 'again: round' for ever"):
+        RUNNERS[runner](started(0, again()))
+
+
+def test_a_call_of_itself_without_an_end_raises() -> None:
+    def deeper() -> Steps[None]:
+        yield from deeper()
+
+    with pytest.raises(Endless, match=r"deeper.* calls itself for ever"):
+        run(started(0, deeper()), None)
+
+
+class Faulty(Kernel):
+    """Fails where a step begins."""
+
+    __slots__ = ()
+
+    def sys_mlock(self, addr: int) -> Steps[int]:
+        raise LookupError
+
+
+def test_an_exception_where_a_step_begins_is_an_oops() -> None:
+    rule = next(rule for rule in RULES if rule.name == "mlock")
+    with pytest.raises(Oops, match="LookupError in sys_mlock"):
+        System(Faulty).step(rule, (P1, A))
+
+
+class Busy(Kernel):
+    """Goes round in a plain function."""
+
+    __slots__ = ()
+
+    def maybe_mkwrite(self, pte: object, vma: object) -> Pte:
+        while True:
+            len("")
+
+
+def store_busily() -> None:
+    rule = next(rule for rule in RULES if rule.name == "store")
+    with pytest.raises(Endless, match=r"^maybe_mkwrite\(\) \(test_sched\.py\) goes round"):
+        System(Busy).step(rule, (P1, A))
+
+
+def test_a_loop_without_preemption_points_raises() -> None:
+    store_busily()
+
+
+def test_a_loop_in_a_process_forked_under_a_watchdog_raises() -> None:
+    with watchdog():
+        child = get_context("fork").Process(target=store_busily)
+        child.start()
+        child.join(60)
+    assert child.exitcode == 0
+
+
+def test_a_watchdog_leaves_handler_and_timer_as_they_were() -> None:
+    before = signal.signal(signal.SIGVTALRM, signal.SIG_IGN)
+    try:
+        with watchdog():
+            with watchdog():
+                pass
+            assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
+        assert signal.getsignal(signal.SIGVTALRM) is signal.SIG_IGN
+        assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    finally:
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def test_a_watchdog_does_nothing_in_another_thread() -> None:
+    handlers: list[object] = []
+
+    def enter() -> None:
+        with watchdog():
+            handlers.append(signal.getsignal(signal.SIGVTALRM))
+
+    thread = Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGVTALRM)]

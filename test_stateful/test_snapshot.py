@@ -42,21 +42,21 @@ def test_a_state_is_come_back_to_from_the_middle_of_an_operation() -> None:
 
 #: By class: what is saved of it, lists that are saved beside that, and what is always the same.
 FIELDS: list[tuple[type, Any, set[str], set[str]]] = [
-    (Page, snapshot._FRAME, set(), {"migration", "pfn", "ptes"}),
+    (Page, snapshot._FRAME, {"own"}, {"migration", "pfn", "ptes"}),
     (SwapSlot, snapshot._SLOT, set(), {"number"}),
-    (Mm, snapshot._MM, {"mmap", "pte", "tlbs"}, {"name"}),
-    (Vma, snapshot._VMA, set(), {"vm_mm"}),
-    (Task, snapshot._TASK, set(), {"name"}),
+    (Mm, snapshot._MM, {"mmap", "own", "pte", "tlbs"}, {"fields", "name"}),
+    (Vma, snapshot._VMA, {"own"}, {"vm_mm"}),
+    (Task, snapshot._TASK, {"own"}, {"name"}),
     (
         AddressSpace,
         snapshot._FILE,
-        {"blocks", "i_mmap", "pages", "swap"},
+        {"blocks", "i_mmap", "own", "pages", "swap"},
         {"accounts_dirty", "name", "page_mkwrite", "shmem"},
     ),
     (
         State,
         snapshot._KERNEL,
-        {"files", "frames", "free", "mms", "slots", "tasks", "touched"},
+        {"files", "frames", "free", "mms", "own", "slots", "tasks"},
         {"arch", "marks", "pages"},
     ),
 ]

@@ -15,7 +15,7 @@ from mm_sim.series import load
 from mm_sim.system import SMALL, Scope, System
 from mm_sim.view import View, Viewer, changes
 from strategies.reproducer import FOLDER, Live, Replay, docstring, read
-from strategies.timeline import FORGOTTEN_MARK, LOST_MARK, WIDTH, Run, _shown, text, timeline, trace, words
+from strategies.timeline import BLAMED_MARK, LOST_MARK, WIDTH, Run, _shown, text, timeline, trace, words
 
 STORED = sorted(FOLDER.glob("test_*.py"))
 RACE = FOLDER / "test_zap_only_1321f6851a.py"
@@ -59,16 +59,17 @@ def test_step_that_nobody_interrupts_is_one_row() -> None:
 
 def test_the_rows_that_forget_and_lose_are_marked() -> None:
     marked = {row.mark: (row.step + 1, row.text) for row in run_of(LOCK).rows if row.mark}
-    assert marked == {FORGOTTEN_MARK: (9, "page_zap_rmap()"), LOST_MARK: (10, "remove_mapping()")}
+    assert marked == {BLAMED_MARK: (9, "page_zap_rmap()"), LOST_MARK: (10, "remove_mapping()")}
 
 
 def test_words_name_the_record_who_dropped_it_and_the_content() -> None:
     said = " ".join(words(run_of(LOCK)).split())
     assert "2 was stored in step 4, store(A) by P1" in said
-    assert "known to the change bit of its storage key alone" in said
+    assert "Its only dirty record was the change bit of its storage key." in said
     assert "In step 9, exit() by P2, page_zap_rmap() (series/page_zap_rmap.py:" in said
+    assert "dropped the last mapping without handing the change bit to PG_dirty." in said
     assert "remove_mapping() (kernel/vmscan.py:" in said
-    assert "took the last copy: 2 is gone" in said
+    assert "removed frame0, the last copy of 2; slot0 has 1." in said
 
 
 def test_words_say_when_a_record_is_cleared_and_not_passed_over() -> None:
@@ -86,9 +87,9 @@ def test_words_say_when_a_record_is_cleared_and_not_passed_over() -> None:
     replay.store(process=P1, page=A)
     replay.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
     said = " ".join(words(trace(Forgetful, "s390", SMALL, replay.steps)).split())
-    assert "known to PG_dirty alone" in said
+    assert "Its only dirty record was PG_dirty." in said
     assert "clear_page_dirty_for_io() (test_stateful/test_timeline.py:" in said
-    assert "cleared that: no record was left" in said
+    assert "cleared PG_dirty, and the content was not written." in said
 
 
 def test_words_say_when_a_page_was_never_known_to_be_new() -> None:
@@ -106,22 +107,25 @@ def test_words_say_when_a_page_was_never_known_to_be_new() -> None:
     replay.store(process=P1, page=A)
     replay.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
     said = " ".join(words(trace(Careless, "s390", SMALL, replay.steps)).split())
-    assert "put it in the swap cache, and no record says that it is newer than its slot" in said
+    assert "left frame0 without a record that it was newer than slot0." in said
 
 
 def test_words_of_a_loss_on_disk_speak_of_what_fsync_looks_at() -> None:
     said = " ".join(words(run_of("test_linux_2_6_26_4620c02013.py")).split())
-    assert "No record by which fsync() finds a page ever said that it was new." in said
+    assert "made P1's pte of page A writable before the page had PG_dirty and its tag." in said
+    assert "In step 3, fsync(ext2) by P2 reported success without 1 on the disk." in said
 
 
 def test_words_do_not_give_tmpfs_a_disk() -> None:
     said = " ".join(words(run_of("test_page_zap_rmap_fde934ef5c.py")).split())
-    assert "That it was modified was known to the change bit of its storage key alone." in said
+    assert "Its only dirty record was the change bit of its storage key." in said
     assert "disk" not in said
 
 
-def test_loss_of_a_page_that_is_still_elsewhere_says_who_goes_without() -> None:
-    assert words(run_of("test_linux_2_6_26_77845f7c1a.py")).endswith("left P2 without it.")
+def test_words_of_a_page_that_fork_does_not_copy_name_the_vma_without_an_anon_vma() -> None:
+    said = " ".join(words(run_of("test_linux_2_6_26_77845f7c1a.py")).split())
+    assert "extended a vma that has no anon_vma over page A." in said
+    assert said.endswith("copied no pte of that vma, so P2 did not get the page.")
 
 
 def test_blocked_task_says_for_whom_it_waits() -> None:

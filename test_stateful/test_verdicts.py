@@ -1,111 +1,260 @@
-"""The verdict on every series: what the state machine finds must be what the series expects.
+"""The verdict on every patch: it adds a loss where it says so itself, and nowhere else.
 
-Tests that judge a series belong here; tests of the model, the rules and the drivers have files of their own.
+Tests that judge a patch belong here; tests of the model, the rules and the drivers have files of their own.
 """
 
-from collections.abc import Callable
-from itertools import product
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import active_children
+from threading import Timer
 
 import pytest
 
-from docs.billion import Mended
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of, name_of
+from mm_sim.mm import Mm, Vma
+from mm_sim.page import Page, Pte
+from mm_sim.sched import Steps
 from mm_sim.series import load
-from strategies.explore import SCOPES, Result, Search
-from strategies.plan import WALKED
-from strategies.reproducer import FOLDER, Told, told
-from strategies.rules import RULES
-from strategies.unpatched import search, unchanged
-from strategies.verdict import REQUIRED, Verdict, judge, judge_scope
-from strategies.walk import Walk
+from strategies.reproducer import Told, stored_runs
+from strategies.targets import MACHINES, custom
+from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Verdict, judge
+from strategies.verdict_text import declares, text
+
+#: What every test run judges beside the machines in which a patch declares a loss.
+SAMPLE = (("anon", "s390"), ("threads", "x86"))
+EVERYTHING = tuple((name, arch) for name, machine in MACHINES.items() for arch in machine.arches)
+
+
+def judged(kernel: type[Kernel], series: str, machine: str, arch: str) -> Verdict:
+    """The verdict in one machine, as far as its first slices go."""
+    base = base_of(kernel)
+    of = {machine: MACHINES[machine]}
+    return judge(kernel, series, base, name_of(base), of, (arch,), budget=600, stored=stored_runs(), first=True)
+
+
+def check(kernel: type[Kernel], series: str, machine: str, arch: str, record: Callable[[Verdict], None]) -> None:
+    verdict = judged(kernel, series, machine, arch)
+    record(verdict)
+    if (verdict.word == ADDS) != declares(kernel, machine, arch) or verdict.word == BUG:
+        raise Told(f"{series} in {machine} {arch} is not as it declares.\n\n{text(verdict, kernel)}")
 
 
 @pytest.mark.verdict
-@pytest.mark.parametrize("arch", ARCHES)
-def test_verdict_is_as_expected(
-    kernel: type[Kernel], series: str, arch: str, seed: int, record_verdict: Callable[[Verdict], None]
+@pytest.mark.parametrize(("machine", "arch"), SAMPLE)
+def test_patch_adds_a_loss_where_it_declares_one(
+    kernel: type[Kernel], series: str, machine: str, arch: str, record_verdict: Callable[[Verdict], None]
 ) -> None:
-    verdict = judge(kernel, series, arch, seed, folder=FOLDER)
-    record_verdict(verdict)
-    if verdict.surprise() is not None:
-        losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
-        raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
-    assert verdict.word != "no loss found"
-    assert all(found.proven for found in verdict.losses[:1])
+    check(kernel, series, machine, arch, record_verdict)
 
 
 @pytest.mark.verdict
-@pytest.mark.parametrize(
-    ("scope", "arch"),
-    [
-        ("tmpfs", "s390"),
-        *product(("file", "threads"), ARCHES),
-        pytest.param("tmpfs", "x86", marks=pytest.mark.nightly),
-        *(pytest.param("pins", arch, marks=pytest.mark.nightly) for arch in ARCHES),
-    ],
-)
-def test_verdict_on_files_and_threads_is_as_expected(
-    kernel: type[Kernel], series: str, arch: str, scope: str, record_verdict: Callable[[Verdict], None]
+def test_patch_adds_each_loss_that_it_declares(
+    kernel: type[Kernel], series: str, record_verdict: Callable[[Verdict], None]
 ) -> None:
-    verdict = judge_scope(kernel, series, arch, scope, folder=FOLDER)
-    record_verdict(verdict)
-    if verdict.surprise() is not None:
-        losses = [told(kernel, found, arch) for found in verdict.losses[:1]]
-        raise Told("\n\n".join([f"{verdict}\nBut {verdict.surprise()}.", *losses]))
-    assert verdict.word != "no loss found"
-
-
-def test_pinned_and_migrated_pages_are_safe_once_the_promise_of_fsync_is() -> None:
-    verdict = judge_scope(load("dirty_tracking_race"), "dirty_tracking_race", "x86", "pins")
-    assert (verdict.word, verdict.surprise()) == ("proven", None)
-    assert verdict.marks["page migrated"]
+    for machine, arches in vars(kernel).get("loses_in", {}).items():
+        for arch in arches:
+            if (machine, arch) not in SAMPLE:
+                check(kernel, series, machine, arch, record_verdict)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("novelty", [True, False])
-@pytest.mark.parametrize("arch", ARCHES)
-@pytest.mark.parametrize("machine", WALKED)
-def test_nothing_is_lost_where_all_that_is_known_is_mended(machine: str, arch: str, novelty: bool) -> None:
-    """What a walk loses here is another bug of 2.6.26, or a false alarm."""
-    walk = Walk(Mended, arch, WALKED[machine], seed=1, length=40 if novelty else 400, novelty=novelty)
-    while walk.calls < (500_000 if novelty else 5_000_000):
-        assert walk.run() is None, walk.trace
+@pytest.mark.parametrize(("machine", "arch"), EVERYTHING)
+def test_patch_adds_a_loss_where_it_declares_one_in_every_machine(
+    kernel: type[Kernel], series: str, machine: str, arch: str, record_verdict: Callable[[Verdict], None]
+) -> None:
+    check(kernel, series, machine, arch, record_verdict)
 
 
-def test_a_series_that_changes_nothing_that_is_called_comes_to_the_states_of_2_6_26() -> None:
-    of = search("s390", SCOPES["anon"])
-    mended = load("fault_page_locked")
-    assert unchanged(mended, of)
-    assert Search(mended, "s390", SCOPES["anon"]).run().states == of.result.states
-    assert not unchanged(load("no_clear_uptodate"), of)
-    assert "set_new_page_uptodate" in of.called
+# constructed patches, judged as a user would
 
 
-def test_a_series_with_a_rule_or_a_constant_of_its_own_is_searched_itself() -> None:
-    class WithRule(Kernel):
+class NoMkclean(Kernel):
+    """Write-back does not write-protect the ptes."""
+
+    __slots__ = ()
+    title, posted, applies_to = "no page_mkclean()", "constructed", "2.6.26"
+
+    def page_mkclean(self, page: Page) -> Steps[bool]:
+        return False
+        yield
+
+
+class ForkLeavesWritable(Kernel):
+    __slots__ = ()
+    title, posted, applies_to = "fork leaves the parent's pte writable", "constructed", "2.6.26"
+
+    def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
+        before = src_mm.pte[addr]
+        super().copy_one_pte(dst_mm, src_mm, vma, addr)
+        if isinstance(before, Pte):
+            self.set_pte_at(src_mm, addr, before)
+
+
+class MoreLabels(Kernel):
+    """One more preemption point in each fault, and nothing else."""
+
+    __slots__ = ()
+    title, posted, applies_to = "labels", "constructed", "2.6.26"
+
+    def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[int]:
+        yield "do_page_fault: entered"
+        result = yield from super().do_page_fault(mm, address, write)
+        yield "do_page_fault: left"
+        return result
+
+
+class Leaks(Kernel):
+    __slots__ = ()
+    title, posted, applies_to = "zap leaks a reference", "constructed", "2.6.26"
+
+    def free_page_and_swap_cache(self, page: Page) -> Steps[None]:
+        yield from self.free_swap_cache(page)
+
+
+class Raises(Kernel):
+    __slots__ = ()
+    title, posted, applies_to = "fork raises", "constructed", "2.6.26"
+
+    def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
+        raise LookupError("no such pte")
+
+
+class MigrateOnly(Kernel):
+    """Changes what only migration calls."""
+
+    __slots__ = ()
+    title, posted, applies_to = "migration", "constructed", "2.6.26"
+
+    def unmap_and_move(self, page: Page) -> Steps[bool]:
+        return (yield from super().unmap_and_move(page))
+
+
+class Unreached(Kernel):
+    """Changes what write-back of a file calls, and only if the page is nowhere."""
+
+    __slots__ = ()
+    title, posted, applies_to = "a branch that is never taken", "constructed", "2.6.26"
+
+    def can_share_swap_page(self, page: Page) -> bool:
+        if page.count < 0:
+            return False
+        return super().can_share_swap_page(page)
+
+
+def quick(kernel: type[Kernel], *machines: str, arches: tuple[str, ...] = tuple(ARCHES)) -> Verdict:
+    of = {name: MACHINES[name] for name in machines}
+    return judge(kernel, kernel.__name__, Kernel, "linux_2_6_26", of, arches, budget=600, first=True)
+
+
+@pytest.mark.parametrize("machine", ["file", "threads"])
+def test_loss_of_the_base_hides_no_loss_that_the_patch_adds(machine: str) -> None:
+    verdict = quick(NoMkclean, machine)
+    found = [outcome.finding for outcome in verdict.outcomes]
+    assert [outcome.word for outcome in verdict.outcomes] == [ADDS, ADDS]
+    assert [finding and (len(finding.steps), finding.certificate.proven) for finding in found] == [(5, True)] * 2
+
+
+def test_preemption_point_of_the_patch_is_not_blamed_for_the_losses_of_the_base() -> None:
+    outcomes = quick(MoreLabels, "threads").outcomes
+    assert all(outcome.word in (PROVEN, FOUND) and outcome.base_fails for outcome in outcomes)
+
+
+def test_what_no_rule_reaches_is_not_reached() -> None:
+    verdict = quick(MigrateOnly, "anon", "migration")
+    assert {outcome.name: outcome.word for outcome in verdict.outcomes if outcome.arch == "s390"} == {
+        "anon s390": NOT_REACHED
+    }
+    assert next(outcome for outcome in verdict.outcomes if outcome.name == "migration x86").word != NOT_REACHED
+
+
+def test_line_that_never_ran_is_named() -> None:
+    verdict = quick(Unreached, "anon", arches=("s390",))
+    (function,) = (one for one in verdict.functions if one.name == "can_share_swap_page")
+    ran = {line for outcome in verdict.outcomes for _, line in outcome.reached}
+    first, inside, last = function.lines
+    assert {first, last} <= ran
+    assert inside not in ran
+
+
+def test_wrong_bookkeeping_is_a_verdict_with_its_run() -> None:
+    verdict = quick(Leaks, "anon", arches=("s390",))
+    assert verdict.word == BUG
+    found = verdict.found
+    assert found is not None
+    assert found.bug is not None
+    assert "page_count" in found.bug.bug
+
+
+def test_exception_in_a_patch_is_a_verdict_with_its_run() -> None:
+    verdict = quick(Raises, "anon", arches=("s390",))
+    assert verdict.word == BUG
+    assert "no such pte" in text(verdict, Raises)
+
+
+def test_same_patch_has_the_same_run_whatever_it_is_called() -> None:
+    of = {"anon": MACHINES["anon"]}
+    one, other = (
+        judge(ForkLeavesWritable, name, Kernel, "2.6.26", of, ("s390",), budget=600, first=True)
+        for name in ("first.py", "another/second.py")
+    )
+    runs = [verdict.found and verdict.found.finding and verdict.found.finding.steps for verdict in (one, other)]
+    assert runs[0] == runs[1]
+    assert runs[0]
+
+
+def test_every_rule_of_the_target_may_be_in_a_run_that_is_shorter() -> None:
+    class IgnoresSlots(Kernel):
         __slots__ = ()
-        rules = RULES[:1]
 
-    class WithConstant(Kernel):
-        __slots__ = ()
-        PAGE_CLUSTER = 3
+        def can_share_swap_page(self, page: Page) -> bool:
+            return page.mapcount <= 1
 
-    of = search("s390", SCOPES["anon"])
-    assert unchanged(Kernel, of)
-    assert not unchanged(WithRule, of)
-    assert not unchanged(WithConstant, of)
+    verdict = quick(IgnoresSlots, "anon")
+    assert [outcome.finding and len(outcome.finding.steps) for outcome in verdict.outcomes] == [4, 4]
 
 
-def test_a_verdict_says_where_nothing_of_the_series_was_called() -> None:
-    searched = Result(states=1116, ended="complete")
-    text = "1116 states searched: complete, nothing that it changes is called in them"
-    assert text in str(Verdict("a_mend", "s390", "safe", [], (0, 0, 0.0), {}, {}, searched, unchanged=True))
-    assert text not in str(Verdict("linux_2_6_26", "s390", "safe", [], (0, 0, 0.0), {}, {}, searched, unchanged=True))
+def test_kernel_that_is_no_patch_is_judged_by_itself() -> None:
+    kernel, of = load("linux_2_6_26"), {"file": MACHINES["file"]}
+    verdict = judge(kernel, "linux_2_6_26", None, None, of, ("x86",), budget=600, first=True)
+    assert verdict.word == ADDS
+    assert text(verdict, kernel).startswith("linux_2_6_26: loses")
 
 
-def test_a_verdict_that_reached_nothing_proves_nothing() -> None:
-    nothing = Verdict("any", "s390", "safe", [], (0, 0, 0.0), {}, {})
-    assert nothing.unreached() == list(REQUIRED["anon"])
-    assert "never reached" in str(nothing.surprise())
-    assert "0 of 8 situations" in str(nothing)
+def test_machine_of_another_size_has_the_rules_of_all_that_it_has() -> None:
+    name, machine = custom("anon", files=MACHINES["file"].scope.files, threads=True, pages=2)
+    assert name == "anon, pages 2, files ext2, also threads"
+    assert {"fsync", "writeback", "madvise_dontneed"} <= set(machine.core)
+
+
+@contextmanager
+def killing_a_worker() -> Iterator[None]:
+    """Kill one of the processes of a verdict soon after they have begun."""
+
+    def kill() -> None:
+        for child in active_children()[:1]:
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+
+    timer = Timer(0.5, kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def test_process_that_dies_is_noticed() -> None:
+    of = {name: MACHINES[name] for name in ("anon", "swap full")}
+    with killing_a_worker():
+        verdict = judge(MoreLabels, "labels", Kernel, "linux_2_6_26", of, tuple(ARCHES), budget=3.0, jobs=2)
+    died = [outcome for outcome in verdict.outcomes if outcome.died]
+    assert len(died) == 2
+    assert all("-9" in outcome.died for outcome in died)
+
+
+def test_verdict_that_is_cut_off_is_not_proven() -> None:
+    verdict = judge(MoreLabels, "labels", Kernel, "linux_2_6_26", {"anon": MACHINES["anon"]}, ("s390",), budget=0.001)
+    assert verdict.word in (FOUND, NOT_REACHED)

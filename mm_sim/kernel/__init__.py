@@ -32,4 +32,25 @@ class Kernel(Migrate):
     rules: ClassVar[tuple[Rule, ...]] = ()
 
 
-__all__ = ["Kernel"]
+def base_of(kernel: type[Kernel]) -> type[Kernel] | None:
+    """The kernel that a patch is compared with: `base`, if the class names one, else the class it derives from.
+
+    None for a kernel that is no patch, which says so itself (`base = None`).
+    """
+    if "base" in vars(kernel):
+        named: type[Kernel] | None = vars(kernel)["base"]
+        return named
+    if kernel is Kernel:
+        return None
+    first, *more = kernel.__bases__
+    return type(first.__name__, kernel.__bases__, {"__slots__": ()}) if more else first
+
+
+def name_of(base: type[Kernel] | None) -> str | None:
+    """How a base is called: by the module of its patch, Kernel itself by the kernel it is."""
+    if base is None:
+        return None
+    return "linux_2_6_26" if base is Kernel else base.__module__.rpartition(".")[2]
+
+
+__all__ = ["Kernel", "base_of", "name_of"]

@@ -62,7 +62,6 @@ class Filemap(PageWriteback):
         mapping.pages[page.index] = None
         page.mapping = None
         page.tag_dirty = False
-        self.suspect = True
 
     def remove_from_page_cache(self, page: Page) -> Steps[None]:
         """remove_from_page_cache()"""
@@ -130,7 +129,6 @@ class Filemap(PageWriteback):
             mapping.AS_EIO = True
             self.mark("file write failed")
         page.PG_writeback = False
-        self.suspect = True
 
     def block_page_mkwrite(self, page: Page, mapping: AddressSpace) -> Steps[bool]:
         """block_page_mkwrite(): False if the page was truncated, but for one that begins where the file ends."""
@@ -194,12 +192,11 @@ class Filemap(PageWriteback):
         if not page.mapcount:
             self.mark("write() to a page that is not mapped")
         self.arch.write(page, copy_from_user())
-        self.suspect = True
         if mapping.shmem:
             mapping.i_size = max(mapping.i_size, index + 1)
             page.lock.release(task)
             yield "shmem_write_end: page unlocked"
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
         else:
             yield from self.set_page_dirty(page)
             self.set_page_uptodate(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mm_sim.fields import declared
 from mm_sim.kernel.madvise import Madvise
 from mm_sim.mm import VM_LOCKED, Mm, Vma
 from mm_sim.sched import Steps, Task
@@ -45,7 +46,7 @@ class Fork(Madvise):
         """do_fork(), copy_mm(), dup_mm(): `child` comes to life with a copy of the caller's mm."""
         oldmm = self.current.mm
         assert oldmm is not None
-        mm = Mm(child.name, self.pages)
+        mm = Mm(child.name, self.pages, declared(type(self)))
         yield from self.dup_mmap(mm, oldmm)
         child.mm = mm
 

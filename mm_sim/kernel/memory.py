@@ -560,7 +560,6 @@ class Memory(Shmem):
         if type(page) is Page:
             yield "access_process_vm: page pinned"
             self.arch.write(page, copy_from_user())
-            self.suspect = True
             yield "access_process_vm: copied"
             yield from self.set_page_dirty_lock(page)
             self.put_page(page)

@@ -57,7 +57,6 @@ class Msync(Vmscan):
             return False
         yield "dio_bio_submit: page pinned"
         self.arch.write(page, copy_from_device())
-        self.suspect = True
         yield "dio_bio_complete: page filled"
         yield from self.set_page_dirty_lock(page)
         self.put_page(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mm_sim.fields import declared, first
 from mm_sim.kernel.state import State
 from mm_sim.page import Page
 from mm_sim.sched import KernelBug
@@ -19,6 +20,8 @@ class PageAlloc(State):
             return None
         page = self.free.pop()
         page.count = 1
+        if page.own:
+            page.own = first(declared(type(self))["page"])
         return page
 
     def put_page(self, page: Page) -> None:
@@ -49,6 +52,10 @@ class PageAlloc(State):
     def mark_page_accessed(self, page: Page) -> None:
         """mark_page_accessed(), mm/swap.c, without the activation: see Page."""
         page.PG_referenced = True
+
+    def SetPageDirty(self, page: Page) -> None:
+        """SetPageDirty(), include/linux/page-flags.h: the flag alone; see set_page_dirty()."""
+        page.PG_dirty = True
 
     def set_new_page_uptodate(self, page: Page) -> None:
         """__SetPageUptodate(), include/linux/page-flags.h: for a new page nobody else sees.

@@ -28,7 +28,7 @@ class PageIo(SwapState):
         page.swap_slot().content = page.io if uptodate else GARBAGE
         if not uptodate:
             self.mark("swap write failed")
-            self.set_page_dirty(page)  # no file's page any more: nothing is left to run
+            self.SetPageDirty(page)  # set_page_dirty() in the kernel: the page is no file's any more and has no tag
         page.PG_writeback = False
 
     def swap_readpage(self, page: Page) -> Steps[None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.page_alloc import PageAlloc
 from mm_sim.page import Page
-from mm_sim.sched import Steps
+from mm_sim.sched import Steps, no_steps
 
 
 class PageWriteback(PageAlloc):
@@ -24,8 +24,8 @@ class PageWriteback(PageAlloc):
         mapping = page.mapping
         return mapping if type(mapping) is AddressSpace and not page.PG_swapcache else None
 
-    def set_page_dirty(self, page: Page) -> Steps[None] | tuple[()]:
-        """set_page_dirty(): PG_dirty, at the call; what is left for a page of a disk file is to be run: its tag.
+    def set_page_dirty(self, page: Page) -> Steps[None]:
+        """set_page_dirty(): sets PG_dirty at the call, and returns the steps that are left: the tag of a file page.
 
         Who finds PG_dirty set goes on, though the tag may not be there yet. Left out: buffers, the inode's own dirty
         list, the tag of swapper_space, which nobody looks for, and balance_dirty_pages(), which makes writers wait.
@@ -35,7 +35,7 @@ class PageWriteback(PageAlloc):
             mapping = page.mapping
             if type(mapping) is AddressSpace and mapping.accounts_dirty:
                 return self.tag_page_dirty(page, mapping)
-        return ()
+        return no_steps()
 
     def tag_page_dirty(self, page: Page, mapping: AddressSpace) -> Steps[None]:
         """The end of __set_page_dirty(), fs/buffer.c: the dirty tag by which write-back finds the page."""

@@ -24,7 +24,7 @@ class Shmem(Truncate):
         assert type(mapping) is AddressSpace
         swap = self.get_swap_page()
         if swap is None:
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
             return False
         yield "shmem_writepage: slot taken"
         while mapping.tree_lock.busy() or self.tree_lock.busy():
@@ -33,14 +33,14 @@ class Shmem(Truncate):
         # what is being truncated stays: i_size stands for info->next_index, which follows it
         if index >= mapping.i_size or not (yield from self.add_to_swap_cache(page, swap)):
             self.swap_free(swap)
-            self.set_page_dirty(page)
+            yield from self.set_page_dirty(page)
             return False
         self.remove_from_page_cache_locked(page)
         mapping.swap[index] = swap
         self.swap_duplicate(swap)
         self.put_page(page)  # the page cache's
         yield "shmem_writepage: in the swap cache"
-        self.set_page_dirty(page)
+        yield from self.set_page_dirty(page)
         self.mark("tmpfs page moved to swap")
         page.lock.release(self.current)
         return True
@@ -91,7 +91,7 @@ class Shmem(Truncate):
                 mapping.SHMEM_PAGEIN = True
                 mapping.swap[index] = None
                 yield from self.delete_from_swap_cache(page)
-                self.set_page_dirty(page)
+                yield from self.set_page_dirty(page)
                 self.swap_free(swap)
                 return page
             if read:
@@ -146,7 +146,7 @@ class Shmem(Truncate):
                 yield mapping.tree_lock if mapping.tree_lock.busy() else self.tree_lock
             if mapping.swap[index] is entry and self.add_to_page_cache(page, mapping, index):
                 yield from self.delete_from_swap_cache(page)
-                self.set_page_dirty(page)
+                yield from self.set_page_dirty(page)
                 mapping.SHMEM_PAGEIN = True
                 mapping.swap[index] = None
                 self.swap_free(entry)

@@ -1,21 +1,26 @@
-"""The memory of the simulated machine, and the hooks by which its observers follow it.
+"""The memory of the simulated machine.
 
 Holds what every kernel module shares: frames, swap slots, address spaces, tasks. May import the data types of
-`mm_sim` only. The kernel never reads `touched`, `suspect` and `marks`: they tell the loss check where to look
-and the verdict what was reached.
+`mm_sim` only. The kernel never reads `marks`: they tell the verdict what was reached.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import Arch
+from mm_sim.fields import Fields, declared, first
 from mm_sim.mm import Mm
 from mm_sim.page import Page, PteVal, SwapSlot
 from mm_sim.sched import TREE_LOCK, Lock, Task
 
 
 class State:
-    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space, `files`."""
+    """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space, `files`.
+
+    `fields` are those of a patch (`mm_sim.fields`), `own` has the kernel's.
+    """
 
     __slots__ = (
         "arch",
@@ -26,14 +31,16 @@ class State:
         "marks",
         "mms",
         "nr_swap_pages",
+        "own",
         "pages",
         "slots",
-        "suspect",
         "swap_on",
         "tasks",
-        "touched",
         "tree_lock",
     )
+
+    #: Fields of a patch: their first values, by kind of object.
+    fields: ClassVar[Fields] = {}
 
     def __init__(self, arch: Arch, tasks: int, pages: int, frames: int, slots: int, marks: dict[str, int]):
         self.arch = arch
@@ -48,11 +55,13 @@ class State:
         self.mms: list[Mm] = []
         self.tasks = [Task(n) for n in range(tasks)]
         self.current = self.tasks[0]
-        #: Page table entries written since the last check.
-        self.touched: list[tuple[Mm, int]] = []
-        #: Something happened that may concern other page tables than those in `touched`.
-        self.suspect = False
         self.marks = marks
+        fields = declared(type(self))
+        self.own = first(fields["kernel"])
+        for page in self.frames:
+            page.own = first(fields["page"])
+        for task in self.tasks:
+            task.own = first(fields["task"])
 
     def mark(self, situation: str) -> None:
         """Count a noteworthy situation."""
@@ -60,7 +69,6 @@ class State:
 
     def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
         mm.pte[addr] = pte
-        self.touched.append((mm, addr))
 
     def flush_tlb_page(self, mm: Mm, addr: int) -> None:
         """flush_tlb_page(): on every CPU. IPTE on s390, where nothing is cached, has done it already."""

@@ -44,8 +44,6 @@ class SwapState(Filemap):
         entry.page = None
         page.private = None
         page.PG_swapcache = False
-        if entry.map > 1 and entry.content != page.content:
-            self.suspect = True
         return entry
 
     def add_to_swap(self, page: Page) -> Steps[bool]:
@@ -56,7 +54,7 @@ class SwapState(Filemap):
                 self.mark("swap full")
                 return False
             if (yield from self.add_to_swap_cache(page, entry)):
-                page.PG_dirty = True
+                self.SetPageDirty(page)
                 return True
             self.swap_free(entry)
 

@@ -38,9 +38,6 @@ class Swapfile(Rmap):
                 break
         self.nr_swap_pages -= 1
         entry.map = 1
-        for mm in self.mms:
-            if entry in mm.pte:
-                self.suspect = True
         return entry
 
     def swap_entry_free(self, entry: SwapSlot) -> int:
@@ -81,7 +78,7 @@ class Swapfile(Rmap):
         if page.swap_slot().map != 1 or page.count != 2 or page.PG_writeback:
             return False
         entry = self.delete_from_swap_cache_locked(page)
-        page.PG_dirty = True
+        self.SetPageDirty(page)
         self.swap_free(entry)
         self.put_page(page)
         return True
@@ -102,7 +99,7 @@ class Swapfile(Rmap):
         one_user = page.count == 2
         if page.PG_swapcache and not page.PG_writeback and (one_user or self.vm_swap_full()):
             yield from self.delete_from_swap_cache(page)
-            page.PG_dirty = True
+            self.SetPageDirty(page)
         page.lock.release(self.current)
         self.put_page(page)
 
@@ -165,7 +162,7 @@ class Swapfile(Rmap):
                 yield page
         if page.PG_swapcache:
             yield from self.delete_from_swap_cache(page)
-        page.PG_dirty = True
+        self.SetPageDirty(page)
 
     def try_to_unuse_entry(self, entry: SwapSlot) -> Steps[bool]:
         """One turn of the loop of try_to_unuse(): False when no frame was free."""

@@ -64,7 +64,6 @@ class Truncate(Swapfile):
 
     def vmtruncate(self, mapping: AddressSpace, size: int) -> Steps[None]:
         """vmtruncate(), under i_mutex: the ptes go first for speed, and last for pages that were copied meanwhile."""
-        self.suspect = True
         if mapping.i_size < size:
             mapping.i_size = size
             return
@@ -79,7 +78,6 @@ class Truncate(Swapfile):
             yield from self.shmem_truncate(mapping, size)
         for index in range(size, end):
             mapping.blocks[index] = ZERO
-        self.suspect = True
 
     def sys_ftruncate(self, mapping: AddressSpace, size: int) -> Steps[None]:
         """do_truncate(), fs/open.c, to `size` pages."""

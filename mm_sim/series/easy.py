@@ -19,5 +19,5 @@ class Easy(PageZapRmap):
 
     def zap_remove_rmap(self, page: Page, ptent: Pte) -> Steps[None]:
         if page.PG_anon and ptent.bits & WRITE:
-            self.set_page_dirty(page)
+            self.SetPageDirty(page)
         return super().zap_remove_rmap(page, ptent)

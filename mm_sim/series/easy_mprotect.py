@@ -19,5 +19,5 @@ class EasyMprotect(Easy):
 
     def pte_modify(self, oldpte: Pte, vma: Vma) -> Pte:
         if oldpte.page.PG_anon and oldpte.bits & WRITE:
-            self.set_page_dirty(oldpte.page)
+            self.SetPageDirty(oldpte.page)
         return super().pte_modify(oldpte, vma)

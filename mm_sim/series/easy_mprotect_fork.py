@@ -20,5 +20,5 @@ class EasyMprotectFork(EasyMprotect):
     def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
         pte = src_mm.pte[addr]
         if type(pte) is Pte and pte.page.PG_anon and pte.bits & WRITE:
-            self.set_page_dirty(pte.page)
+            self.SetPageDirty(pte.page)
         super().copy_one_pte(dst_mm, src_mm, vma, addr)

@@ -1,0 +1,393 @@
+"""Faults to be blamed: each a small patch that loses a page, or breaks a promise, in a way of its own."""
+
+from __future__ import annotations
+
+from mm_sim.address_space import AddressSpace
+from mm_sim.kernel import Kernel
+from mm_sim.kernel.memory import Fault, MmuGather
+from mm_sim.kernel.rmap import Swap
+from mm_sim.mm import VM_SHARED, Mm, Vma
+from mm_sim.page import DIRTY, WRITE, Page, Pte, SwapSlot
+from mm_sim.sched import Steps
+from mm_sim.series.easy_mprotect import EasyMprotect
+from mm_sim.series.easy_mprotect_fork import EasyMprotectFork
+
+
+class CanShareIgnoresSwap(Kernel):
+    """can_share_swap_page() does not count the references to the slot."""
+
+    __slots__ = ()
+
+    def can_share_swap_page(self, page: Page) -> bool:
+        return page.mapcount <= 1
+
+
+class CowOrder(Kernel):
+    """do_wp_page() until 23 June 2008: the old page's mapcount drops before the pte is switched."""
+
+    __slots__ = ()
+
+    def do_wp_page(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
+        task = self.current
+        old = orig_pte.page
+        if old.lock.trylock(task):
+            reuse = self.can_share_swap_page(old)
+            old.lock.release(task)
+            if reuse:
+                self.set_pte_at(mm, address, self.maybe_mkwrite(orig_pte.set(self.arch.pte_dirty), vma))
+                mm.ptl.release(task)
+                return Fault.WRITE
+        old.count += 1
+        new = self.alloc_page()
+        if new is None:
+            self.put_page(old)
+            mm.ptl.release(task)
+            return Fault.OOM
+        self.arch.write(new, old.content)
+        self.set_new_page_uptodate(new)
+        yield from self.page_remove_rmap(old)
+        yield "do_wp_page: old page not counted any more"
+        self.set_pte_at(mm, address, self.maybe_mkwrite(self.mk_pte(new, vma).set(self.arch.pte_dirty), vma))
+        self.lru_cache_add_active(new)
+        self.page_add_new_anon_rmap(new, vma, address)
+        self.put_page(old)
+        self.put_page(old)
+        mm.ptl.release(task)
+        return Fault.WRITE
+
+
+class EasyForFilePages(EasyMprotectFork):
+    """The easy way for file pages, too, by a method that returns another one's steps."""
+
+    __slots__ = ()
+
+    def zap_remove_rmap(self, page: Page, ptent: Pte) -> Steps[None]:
+        if ptent.bits & WRITE:
+            self.set_page_dirty(page)
+        return self.page_zap_rmap(page)
+
+    def wp_remove_rmap(self, old_page: Page) -> Steps[None]:
+        return self.page_remove_rmap(old_page)
+
+
+class EasyForFilePagesGenerator(EasyMprotect):
+    """The same, as a generator."""
+
+    __slots__ = ()
+
+    def zap_remove_rmap(self, page: Page, ptent: Pte) -> Steps[None]:
+        if ptent.bits & WRITE:
+            yield from self.set_page_dirty(page)
+        yield from self.page_zap_rmap(page)
+
+
+class ForkLeavesParentWritable(Kernel):
+    """copy_one_pte() does not write-protect the parent."""
+
+    __slots__ = ()
+
+    def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
+        before = src_mm.pte[addr]
+        super().copy_one_pte(dst_mm, src_mm, vma, addr)
+        if type(before) is Pte and not vma.vm_flags & VM_SHARED:
+            self.set_pte_at(src_mm, addr, before)
+
+
+class HelperLooksAtDirty(Kernel):
+    """copy_one_pte() asks a helper whether to write-protect the parent."""
+
+    __slots__ = ()
+
+    def dirty_without_slot(self, page: Page) -> bool:
+        return page.PG_dirty and not page.PG_swapcache
+
+    def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
+        before = src_mm.pte[addr]
+        super().copy_one_pte(dst_mm, src_mm, vma, addr)
+        if type(before) is Pte and self.dirty_without_slot(before.page):
+            self.set_pte_at(src_mm, addr, before)
+
+
+class SwapPteTakenForNone(Kernel):
+    """do_swap_page() throws the slot away, and the load reports the loss itself."""
+
+    __slots__ = ()
+
+    def do_swap_page(self, mm: Mm, vma: Vma, address: int, write: bool, entry: SwapSlot) -> Steps[Fault]:
+        yield "do_swap_page: ptl"
+        while not mm.ptl.acquire(self.current):
+            yield mm.ptl
+        if mm.pte[address] is entry:
+            yield from self.free_swap_and_cache(entry)
+            self.set_pte_at(mm, address, None)
+        mm.ptl.release(self.current)
+        return (yield from self.do_anonymous_page(mm, vma, address))
+
+
+class NoMkclean(Kernel):
+    """Write-back leaves the ptes writable."""
+
+    __slots__ = ()
+
+    def page_mkclean(self, page: Page) -> Steps[bool]:
+        return False
+        yield
+
+
+class UnlockedBeforeRead(Kernel):
+    """swap_readpage() unlocks the page before the data are there."""
+
+    __slots__ = ()
+
+    def swap_readpage(self, page: Page) -> Steps[None]:
+        value = page.swap_slot().content
+        page.lock.release(self.current)
+        yield "swap_readpage: reading"
+        self.arch.write(page, value)
+        self.set_page_uptodate(page)
+
+
+class WpDoesNotWait(Kernel):
+    """wp_page_shared() does not wait for the page lock; PG_dirty and its tag are set at once."""
+
+    __slots__ = ()
+
+    def set_page_dirty(self, page: Page) -> Steps[None] | tuple[()]:
+        page.PG_dirty = True
+        page.tag_dirty = type(page.mapping) is AddressSpace and page.mapping.accounts_dirty
+        return ()
+
+    def wp_page_shared(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
+        page = orig_pte.page
+        page.count += 1
+        entry = orig_pte.set(self.arch.pte_young | self.arch.pte_dirty)
+        self.set_pte_at(mm, address, self.maybe_mkwrite(entry, vma))
+        mm.ptl.release(self.current)
+        yield "do_wp_page: shared pte writable"
+        yield from self.set_page_dirty(page)
+        self.put_page(page)
+        return Fault.WRITE
+
+
+class ZapForgetsPteDirty(Kernel):
+    """zap_pte_range() forgets the dirty bit of a file page's pte."""
+
+    __slots__ = ()
+
+    def zap_file_pte(self, tlb: MmuGather, page: Page, ptent: Pte) -> Steps[None]:
+        return
+        yield
+
+
+class RmapForgetsKey(Kernel):
+    """page_remove_rmap() does not look at the storage key."""
+
+    __slots__ = ()
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        page.mapcount -= 1
+        return
+        yield
+
+
+class ReferencedClearsKey(Kernel):
+    """page_referenced() clears the key with SSKE in place of RRBE."""
+
+    __slots__ = ()
+
+    def page_referenced(self, page: Page) -> Steps[int]:
+        referenced = yield from super().page_referenced(page)
+        self.arch.page_clear_dirty(page)
+        return referenced
+
+
+class NoFlushBeforeFree(Kernel):
+    """The gathered pages are freed before the TLBs are flushed."""
+
+    __slots__ = ()
+
+    def tlb_flush(self, tlb: MmuGather, mm: Mm) -> Steps[None]:
+        tlb.need_flush = False
+        return
+        yield
+
+
+class ForkDoesNotFlush(Kernel):
+    """fork() write-protects the parent's ptes and leaves its threads' TLBs as they are."""
+
+    __slots__ = ()
+
+    def dup_mmap(self, mm: Mm, oldmm: Mm) -> Steps[None]:
+        tlbs, oldmm.tlbs = oldmm.tlbs, []
+        yield from super().dup_mmap(mm, oldmm)
+        oldmm.tlbs = tlbs
+
+
+class MkcleanDoesNotFlush(Kernel):
+    """page_mkclean_one() leaves the TLBs as they are."""
+
+    __slots__ = ()
+
+    def page_mkclean_one(self, page: Page, vma: Vma) -> Steps[bool]:
+        address = self.vma_address(page, vma)
+        pte = None if address is None else (yield from self.page_check_address(page, vma, address))
+        if pte is None or address is None:
+            return False
+        self.set_pte_at(vma.vm_mm, address, pte.clear(DIRTY | WRITE))
+        vma.vm_mm.ptl.release(self.current)
+        return True
+
+
+class CowSkipped(Kernel):
+    """do_wp_page() always uses the page again."""
+
+    __slots__ = ()
+
+    def do_wp_page(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
+        self.set_pte_at(mm, address, self.maybe_mkwrite(orig_pte.set(self.arch.pte_dirty), vma))
+        mm.ptl.release(self.current)
+        return Fault.WRITE
+        yield
+
+
+class ForkForgetsSwapDuplicate(Kernel):
+    """copy_one_pte() copies a swap pte and does not count it."""
+
+    __slots__ = ()
+
+    def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
+        pte = src_mm.pte[addr]
+        if type(pte) is SwapSlot:
+            self.set_pte_at(dst_mm, addr, pte)
+        else:
+            super().copy_one_pte(dst_mm, src_mm, vma, addr)
+
+
+class FileUnlockedBeforeRead(Kernel):
+    """readpage() unlocks the page, up to date, before the data are there."""
+
+    __slots__ = ()
+
+    def readpage(self, page: Page) -> Steps[None]:
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        value = mapping.blocks[page.index]
+        self.set_page_uptodate(page)
+        page.lock.release(self.current)
+        yield "readpage: reading"
+        self.arch.write(page, value)
+
+
+class NoTag(Kernel):
+    """set_page_dirty() does not set the dirty tag."""
+
+    __slots__ = ()
+
+    def tag_page_dirty(self, page: Page, mapping: AddressSpace) -> Steps[None]:
+        return
+        yield
+
+
+class CleanInTheSwapCache(Kernel):
+    """add_to_swap() does not mark the page dirty, and reclaim takes it for written."""
+
+    __slots__ = ()
+
+    def add_to_swap(self, page: Page) -> Steps[bool]:
+        entry = self.get_swap_page()
+        return entry is not None and (yield from self.add_to_swap_cache(page, entry))
+
+
+class FsyncDoesNotWait(Kernel):
+    """filemap_fdatawait() returns while the write is in progress."""
+
+    __slots__ = ()
+
+    def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
+        return True
+        yield
+
+
+class FsyncSkipsWriteback(Kernel):
+    """write_cache_pages() passes over a page under writeback, for fsync() too."""
+
+    __slots__ = ()
+
+    def write_cache_pages(self, mapping: AddressSpace, sync: bool) -> Steps[None]:
+        return super().write_cache_pages(mapping, sync=False)
+
+
+class MigrationForgetsDirty(Kernel):
+    """migrate_page_copy() does not carry PG_dirty over."""
+
+    __slots__ = ()
+
+    def migrate_page_copy(self, new: Page, page: Page) -> Steps[None]:
+        page.PG_dirty = False
+        yield from super().migrate_page_copy(new, page)
+
+
+class ThrowsSharedSlotAway(Kernel):
+    """free_swap_and_cache() gives up the references of others, too."""
+
+    __slots__ = ()
+
+    def free_swap_and_cache(self, entry: SwapSlot) -> Steps[None]:
+        while entry.map > 1 and entry.page is None:
+            self.swap_free(entry)
+        yield from super().free_swap_and_cache(entry)
+
+
+class UnmapForgetsPteDirty(Kernel):
+    """try_to_unmap_one() forgets the dirty bit of the pte."""
+
+    __slots__ = ()
+
+    def try_to_unmap_one(self, page: Page, vma: Vma, migration: bool = False) -> Steps[Swap]:
+        address = self.vma_address(page, vma)
+        if address is not None:
+            pte = vma.vm_mm.pte[address]
+            if type(pte) is Pte and pte.page is page:
+                self.set_pte_at(vma.vm_mm, address, pte.clear(DIRTY))
+        return (yield from super().try_to_unmap_one(page, vma, migration))
+
+
+class MunmapLeavesPtes(Kernel):
+    """zap_pte_range() gives pages back and leaves the ptes."""
+
+    __slots__ = ()
+
+    def zap_pte_range(
+        self, tlb: MmuGather, vma: Vma, addr: int, end: int, check_mapping: AddressSpace | None = None
+    ) -> Steps[None]:
+        mm = vma.vm_mm
+        yield "zap_pte_range: ptl"
+        while not mm.ptl.acquire(self.current):
+            yield mm.ptl
+        for address in range(addr, end):
+            pte = mm.pte[address]
+            if type(pte) is Pte:
+                yield from self.zap_remove_rmap(pte.page, pte)
+                yield from self.tlb_remove_page(tlb, pte.page)
+        yield from self.zap_end(tlb, mm)
+
+
+class WritesNothing(Kernel):
+    """swap_writepage() unlocks the page and does not write it."""
+
+    __slots__ = ()
+
+    def swap_writepage(self, page: Page) -> Steps[None]:
+        page.lock.release(self.current)
+        return
+        yield
+
+
+class DontneedOfEverybody(Kernel):
+    """madvise(MADV_DONTNEED) zeroes the page in place."""
+
+    __slots__ = ()
+
+    def zap_remove_rmap(self, page: Page, ptent: Pte) -> Steps[None]:
+        self.arch.write(page, 0)
+        return super().zap_remove_rmap(page, ptent)

@@ -1,0 +1,762 @@
+"""Blame: for each stored run, and for faults of many kinds, the function that a reviewer would mark."""
+
+from typing import NamedTuple
+
+import pytest
+
+from mm_sim.blame import base_of
+from mm_sim.kernel import Kernel
+from mm_sim.loss import Report, Step, explain
+from mm_sim.mm import VM_WRITE, Mm, Vma
+from mm_sim.names import ext2, tmpfs
+from mm_sim.page import Page, Pte
+from mm_sim.sched import Steps
+from mm_sim.series import load
+from mm_sim.system import SMALL, Scope
+from strategies.reproducer import FOLDER, Replay, read, recorded
+from strategies.timeline import BLAMED_MARK, BUG_MARK, LOST_MARK, text, timeline, trace, words
+from strategies.timeline import Run as Traced
+from test_stateful import faults
+
+#: What is to blame for each stored run.
+STORED: dict[str, tuple[str, ...]] = {
+    # clears the pte, and other CPUs keep their TLB entries until tlb_finish_mmu()
+    "zap_pte_range": (
+        "dirty_tracking_race_eabb5a703b",
+        "fault_page_locked_15b46ddf19",
+        "linux_2_6_26_31f206c58e",
+        "mmu_gather_flush_bc855a9c81",
+    ),
+    # drops the last mapping with the change bit set
+    "page_zap_rmap": (
+        "easy_62d31fca96",
+        "easy_74e273cdc2",
+        "easy_mprotect_05a7198a72",
+        "easy_mprotect_e4963842ea",
+        "easy_mprotect_fork_785bc97316",
+        "page_zap_rmap_68ea59965a",
+        "page_zap_rmap_d91537a20a",
+        "page_zap_rmap_fde934ef5c",
+        "wp_only_66140018c5",
+        "wp_only_a52692197a",
+        "zap_only_1321f6851a",
+        "zap_only_7a63fc3f88",
+        "zap_only_7f207336c2",
+    ),
+    # marks the page dirty only if the pte is writable, and passes over the key then
+    "zap_remove_rmap": (
+        "easy_c8467b46bc",
+        "easy_cow_0b478370d5",
+        "easy_cow_d7b7f80832",
+        "easy_cow_e1ad0f6365",
+        "easy_mprotect_51d4969395",
+    ),
+    # sets PG_dirty before the tag by which fsync() finds the page
+    "set_page_dirty": (
+        "linux_2_6_26_0455beb66b",
+        "linux_2_6_26_4748a593ee",
+        "linux_2_6_26_900c1722e5",
+        "linux_2_6_26_c41f48bb5a",
+        "linux_2_6_26_d5d730b9df",
+        "linux_2_6_26_e027f028d6",
+        "linux_2_6_26_e0c79fb6d7",
+    ),
+    # takes the page out of the swap cache while a swap pte refers to the slot
+    "part_page_and_slot": (
+        "linux_2_6_26_0a4393d9fe",
+        "linux_2_6_26_16dcc5702f",
+        "linux_2_6_26_6ca05257d1",
+        "linux_2_6_26_94ba6a8625",
+        "linux_2_6_26_b1565b571f",
+        "linux_2_6_26_cc517177d3",
+        "linux_2_6_26_ccd8c4bed0",
+        "linux_2_6_26_d2f1f85ff2",
+        "linux_2_6_26_e8c6f7979f",
+        "linux_2_6_26_ecb89eda4a",
+    ),
+    # maps a page that has left the swap cache meanwhile
+    "do_swap_page": (
+        "linux_2_6_26_40518c95e5",
+        "linux_2_6_26_414eeedd0a",
+        "linux_2_6_26_56c11414ab",
+        "linux_2_6_26_751aabb376",
+        "linux_2_6_26_7aaa63ebe6",
+    ),
+    # maps the page writable, and marks it dirty afterwards
+    "do_linear_fault": (
+        "linux_2_6_26_45b356ee85",
+        "linux_2_6_26_4620c02013",
+        "linux_2_6_26_58bfd98f6c",
+        "linux_2_6_26_b4cbfe40ce",
+        "linux_2_6_26_d8122482f1",
+        "linux_2_6_26_fc6a0bcceb",
+    ),
+    # extends a vma without an anon_vma over pages that have one
+    "vma_merge": (
+        "linux_2_6_26_77845f7c1a",
+        "linux_2_6_26_a062072aee",
+        "linux_2_6_26_a09f299400",
+    ),
+    # makes the pte writable, and marks the page dirty afterwards
+    "wp_page_shared": (
+        "linux_2_6_26_825e5e696b",
+        "linux_2_6_26_8d60b6fe83",
+        "linux_2_6_26_9de5a06752",
+        "linux_2_6_26_c5072b1975",
+    ),
+    # takes a pte that mprotect() has emptied for a moment for none
+    "page_check_address": ("linux_2_6_26_f4d33ea8f3",),
+}
+
+
+class Run(NamedTuple):
+    """A run of a fault that loses a page, and the function that is to blame."""
+
+    kernel: type[Kernel]
+    arch: str
+    scope: Scope
+    blamed: str
+    calls: str
+
+    @property
+    def steps(self) -> list[Step]:
+        return recorded(self.kernel, [line for line in map(str.strip, self.calls.splitlines()) if line])
+
+    def report(self) -> Report:
+        found = explain(self.kernel, self.arch, self.scope, self.steps)
+        assert found is not None
+        return found
+
+    def trace(self) -> Traced:
+        return trace(self.kernel, self.arch, self.scope, self.steps)
+
+
+FAULTS = [
+    Run(
+        faults.CanShareIgnoresSwap,
+        "x86",
+        SMALL,
+        "can_share_swap_page",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.CanShareIgnoresSwap,
+        "s390",
+        SMALL,
+        "can_share_swap_page",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.EasyForFilePages,
+        "s390",
+        Scope(slots=1, files=(tmpfs,)),
+        "zap_remove_rmap",
+        """
+        load(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        mprotect(page=A, process=P1, prot=R, stop=None)
+        madvise_dontneed(page=A, process=P1, stop=None)
+        reclaim(holder=tmpfs, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.EasyForFilePagesGenerator,
+        "s390",
+        Scope(slots=1, files=(tmpfs,)),
+        "zap_remove_rmap",
+        """
+        load(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        mprotect(page=A, process=P1, prot=R, stop=None)
+        madvise_dontneed(page=A, process=P1, stop=None)
+        reclaim(holder=tmpfs, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.ForkLeavesParentWritable,
+        "s390",
+        SMALL,
+        "copy_one_pte",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.HelperLooksAtDirty,
+        "s390",
+        SMALL,
+        "copy_one_pte",
+        """
+        mlock(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.SwapPteTakenForNone,
+        "s390",
+        Scope(slots=1),
+        "do_swap_page",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        load(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoMkclean,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "page_mkclean",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=P1, page=A)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoMkclean,
+        "x86",
+        Scope(slots=0, files=(ext2,)),
+        "page_mkclean",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=P1, page=A)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.UnlockedBeforeRead,
+        "s390",
+        SMALL,
+        "swap_readpage",
+        """
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P2, stop=None)
+        reclaim(holder=P2, order=4, page=A, reclaimer=kswapd, stop=None)
+        pageout_done(holder=P2, page=A)
+        reclaim(holder=P2, order=4, page=A, reclaimer=kswapd, stop=None)
+        store(page=A, process=P1, stop=None)
+        load(page=A, process=P2, stop="swap_readpage: reading")
+        swapoff(stop=None, task=swapoff)
+        """,
+    ),
+    Run(
+        faults.WpDoesNotWait,
+        "s390",
+        Scope(slots=0, files=(ext2,), also=("threads",)),
+        "wp_page_shared",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop="clear_page_dirty_for_io: ptes cleaned")
+        store(page=A, process=P1, stop=None)
+        resume(stop=None, task=pdflush)
+        pageout_done(holder=P1, page=A)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.WpDoesNotWait,
+        "x86",
+        Scope(slots=0, files=(ext2,), also=("threads",)),
+        "wp_page_shared",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop="clear_page_dirty_for_io: ptes cleaned")
+        store(page=A, process=P1, stop=None)
+        resume(stop=None, task=pdflush)
+        store(page=A, process=P1, stop=None)
+        pageout_done(holder=P1, page=A)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.ZapForgetsPteDirty,
+        "x86",
+        Scope(slots=1, files=(tmpfs,)),
+        "zap_file_pte",
+        """
+        fork(child=P2, process=P1, stop=None)
+        load(page=A, process=P2, stop=None)
+        store(page=A, process=P2, stop=None)
+        exit(process=P2, stop=None)
+        reclaim(holder=tmpfs, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.RmapForgetsKey,
+        "s390",
+        SMALL,
+        "page_remove_rmap",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        pageout_done(holder=P1, page=A)
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.RmapForgetsKey,
+        "s390",
+        Scope(slots=1, files=(tmpfs,)),
+        "page_remove_rmap",
+        """
+        load(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.ReferencedClearsKey,
+        "s390",
+        SMALL,
+        "page_referenced",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        store(page=A, process=P1, stop=None)
+        pageout_done(holder=P1, page=A)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoFlushBeforeFree,
+        "x86",
+        Scope(processes=3, frames=4, also=("threads",)),
+        "tlb_flush",
+        """
+        store(page=A, process=P1, stop=None)
+        madvise_dontneed(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.ForkDoesNotFlush,
+        "x86",
+        Scope(processes=3, frames=4, also=("threads",)),
+        "dup_mmap",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P3, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.MkcleanDoesNotFlush,
+        "x86",
+        Scope(slots=0, files=(ext2,), also=("threads",)),
+        "page_mkclean_one",
+        """
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P2, stop=None)
+        pageout_done(holder=P1, page=A)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.CowSkipped,
+        "s390",
+        SMALL,
+        "do_wp_page",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.ForkForgetsSwapDuplicate,
+        "s390",
+        SMALL,
+        "copy_one_pte",
+        """
+        load(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        pageout_done(holder=P1, page=A)
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P2, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        load(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.FileUnlockedBeforeRead,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "readpage",
+        """
+        fork(child=P2, process=P1, stop=None)
+        read(at=A, file=ext2, process=P1, stop="readpage: reading")
+        read(at=A, file=ext2, process=P2, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoTag,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "tag_page_dirty",
+        """
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.CleanInTheSwapCache,
+        "s390",
+        SMALL,
+        "add_to_swap",
+        """
+        load(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.FsyncDoesNotWait,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "filemap_fdatawait",
+        """
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.FsyncSkipsWriteback,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "write_cache_pages",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        pageout_done(holder=P1, page=A)
+        resume(stop=None, task=P1)
+        """,
+    ),
+    Run(
+        faults.MigrationForgetsDirty,
+        "x86",
+        Scope(slots=1, also=("migration",)),
+        "migrate_page_copy",
+        """
+        mlock(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        move_pages(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.MigrationForgetsDirty,
+        "x86",
+        Scope(slots=0, files=(ext2,), also=("migration",)),
+        "migrate_page_copy",
+        """
+        store(page=A, process=P1, stop=None)
+        move_pages(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.ThrowsSharedSlotAway,
+        "s390",
+        SMALL,
+        "free_swap_and_cache",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        pageout_done(holder=P1, page=A)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        madvise_dontneed(page=A, process=P2, stop=None)
+        store(page=A, process=P2, stop=None)
+        reclaim(holder=P2, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.UnmapForgetsPteDirty,
+        "x86",
+        SMALL,
+        "try_to_unmap_one",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        store(page=A, process=P1, stop=None)
+        pageout_done(holder=P1, page=A)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.MunmapLeavesPtes,
+        "s390",
+        SMALL,
+        "zap_pte_range",
+        """
+        store(page=A, process=P1, stop=None)
+        madvise_dontneed(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.WritesNothing,
+        "s390",
+        SMALL,
+        "swap_writepage",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.DontneedOfEverybody,
+        "s390",
+        SMALL,
+        "zap_remove_rmap",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        exit(process=P2, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.CowOrder,
+        "s390",
+        Scope(processes=3, frames=4, also=("threads",)),
+        "do_wp_page",
+        """
+        store(page=A, process=P1, stop=None)
+        fork(child=P3, process=P1, stop=None)
+        store(page=A, process=P1, stop="do_wp_page: old page not counted any more")
+        store(page=A, process=P3, stop=None)
+        load(page=A, process=P2, stop=None)
+        """,
+    ),
+]
+each_fault = pytest.mark.parametrize("run", FAULTS, ids=lambda run: f"{run.kernel.__name__}-{run.arch}")
+
+
+def fault(kernel: type[Kernel]) -> Run:
+    return next(run for run in FAULTS if run.kernel is kernel)
+
+
+def said(run: Run) -> str:
+    return " ".join(words(run.trace()).split())
+
+
+def stored(name: str) -> tuple[type[Kernel], str, Scope, list[Step]]:
+    found, steps = read(FOLDER / f"test_{name}.py")
+    replay = Replay(load(found.series))
+    steps(replay)
+    return replay.kernel, found.arch, found.scope, replay.steps
+
+
+def test_each_stored_run_has_a_function_to_blame() -> None:
+    named = [name for names in STORED.values() for name in names]
+    assert sorted(named) == sorted(path.stem.removeprefix("test_") for path in FOLDER.glob("test_*.py"))
+
+
+@pytest.mark.parametrize(("blamed", "name"), [(f, name) for f, names in STORED.items() for name in names])
+def test_a_stored_run_is_blamed_on_the_function_that_a_reviewer_would_mark(blamed: str, name: str) -> None:
+    report = explain(*stored(name))
+    assert report is not None
+    assert report.forgotten_by.function == blamed
+
+
+@each_fault
+def test_a_fault_is_blamed_on_the_function_of_the_patch(run: Run) -> None:
+    report = run.report()
+    assert report.forgotten_by.function == run.blamed
+    assert report.forgotten_by.file == "test_stateful/faults.py"
+
+
+@each_fault
+def test_the_base_of_a_fault_does_not_lose_in_its_run(run: Run) -> None:
+    base = base_of(run.kernel)
+    assert base is not None
+    assert trace(base, run.arch, run.scope, run.steps).report is None
+
+
+@each_fault
+def test_no_sentence_speaks_of_a_later_step_than_the_loss(run: Run) -> None:
+    report = run.report()
+    assert all(i is None or i <= report.at for i, _ in report.story)
+    assert report.forgotten_at <= report.destroyed_at <= report.at
+
+
+@each_fault
+def test_the_timeline_marks_the_step_that_is_to_blame(run: Run) -> None:
+    traced = run.trace()
+    assert traced.report is not None
+    marked = {row.step: row.mark for row in traced.rows if row.mark}
+    assert marked[traced.report.forgotten_at] in (BLAMED_MARK, LOST_MARK)
+
+
+def test_a_store_to_the_page_of_another_process_is_explained_by_the_pte() -> None:
+    found = said(fault(faults.ForkLeavesParentWritable))
+    assert "In step 2, fork(P2) by P1, copy_one_pte()" in found
+    assert "made P1's pte of page A writable while P2 had the same frame0." in found
+    assert "In step 3, store(A) by P1 went by P1's pte of page A to frame0, where P2 must find 1." in found
+
+
+def test_a_store_by_a_stale_tlb_entry_is_explained_by_the_missing_flush() -> None:
+    found = said(fault(faults.ForkDoesNotFlush))
+    assert "changed the pte and left the TLB entry of P1's CPU for page A writable." in found
+
+
+def test_a_base_function_that_the_patch_misleads_is_named_beside_the_patch() -> None:
+    found = said(fault(faults.CanShareIgnoresSwap))
+    assert "do_swap_page() (kernel/memory.py:" in found
+    assert "can_share_swap_page() (test_stateful/faults.py:" in found
+    assert "caused the first difference to 2.6.26: P1's pte A is frame0 rw dirty, not frame1 rw dirty." in found
+
+
+def test_a_page_that_is_read_before_it_is_filled_is_explained_by_who_unlocked_it() -> None:
+    found = said(fault(faults.UnlockedBeforeRead))
+    assert "unlocked frame1 before its content was read in." in found
+    assert "would read garbage" in found
+
+
+def test_a_slot_that_is_used_again_is_explained_by_who_gave_it_up() -> None:
+    assert "left slot0 with fewer counts than references" in said(fault(faults.ThrowsSharedSlotAway))
+
+
+def test_a_promise_of_fsync_is_explained_by_the_pte_that_stores_without_a_fault() -> None:
+    found = said(fault(faults.WpDoesNotWait))
+    assert "made P1's pte of page A writable while write-back had the page locked" in found
+    assert "by P1 reported success without 3 on the disk." in found
+
+
+def test_a_load_that_reports_the_loss_itself_is_explained() -> None:
+    run = fault(faults.SwapPteTakenForNone)
+    assert run.steps[-1].rule.name == "load"
+    assert "cleared the pte by which P1 had the content" in said(run)
+
+
+def test_words_say_where_the_older_content_is_from() -> None:
+    found = said(fault(faults.RmapForgetsKey))
+    assert "1 was stored in step 1, store(A) by P1." in found
+    assert "removed frame0, the last copy of 2; slot0 has 1." in found
+
+
+def test_the_timeline_shows_what_the_tlbs_have() -> None:
+    shown = timeline(fault(faults.ForkDoesNotFlush).trace())
+    assert "P1 tlb A: none -> frame0 rw dirty young" in " ".join(shown.split())
+
+
+# bugs that are no loss
+
+
+class KeepsTheLock(Kernel):
+    """page_remove_rmap() locks the page, and zap frees it so."""
+
+    __slots__ = ()
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        page.lock.trylock(self.current)
+        return super().page_remove_rmap(page)
+
+
+class Mistyped(Kernel):
+    """An exception in the patch's code."""
+
+    __slots__ = ()
+
+    def maybe_mkwrite(self, pte: Pte, vma: Vma) -> Pte:
+        return pte.set(VM_WRITE) if vma.vm_flgs else pte  # type: ignore[attr-defined]
+
+
+class Endless(Kernel):
+    """A loop without preemption points."""
+
+    __slots__ = ()
+
+    def can_share_swap_page(self, page: Page) -> bool:
+        while page.mapcount:
+            pass
+        return False
+
+
+class Spins(Kernel):
+    """A loop with preemption points."""
+
+    __slots__ = ()
+
+    def page_referenced(self, page: Page) -> Steps[int]:
+        while page.mapcount:
+            yield "page_referenced: again"
+        return 0
+
+
+class LocksTwice(Kernel):
+    """The ptl is taken by a task that has it."""
+
+    __slots__ = ()
+
+    def migration_locks(self, mm: Mm) -> None:
+        mm.ptl.acquire(self.current)
+
+    def page_add_new_anon_rmap(self, page: Page, vma: Vma, address: int) -> None:
+        self.migration_locks(vma.vm_mm)
+
+
+STORE, FORK = "store(page=A, process=P1, stop=None)", "fork(child=P2, process=P1, stop=None)"
+MUNMAP = "munmap(page=A, process=P1, stop=None)"
+BUGS = [
+    (
+        KeepsTheLock,
+        "page_remove_rmap",
+        "BUG: Bad page state: frame0",
+        (STORE, "munmap(page=A, process=P1, stop=None)"),
+    ),
+    (Mistyped, "maybe_mkwrite", "AttributeError: 'Vma' object has no attribute 'vm_flgs'", (STORE,)),
+    (Endless, "can_share_swap_page", "the loop does not end", (STORE, FORK, STORE)),
+    (
+        Spins,
+        "page_referenced",
+        "the loop does not end",
+        (STORE, "reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)"),
+    ),
+    (LocksTwice, "migration_locks", "BUG: lock order", (STORE,)),
+]
+each_bug = pytest.mark.parametrize(
+    ("kernel", "blamed", "printed", "calls"), BUGS, ids=lambda value: getattr(value, "__name__", "")
+)
+
+
+@each_bug
+def test_a_bug_is_blamed_on_the_function_of_the_patch(
+    kernel: type[Kernel], blamed: str, printed: str, calls: tuple[str, ...]
+) -> None:
+    run = trace(kernel, "s390", SMALL, recorded(kernel, calls))
+    assert run.bug is not None
+    assert (run.bug.at, run.bug.statement.function) == (len(calls) - 1, blamed)
+    assert printed in " ".join(words(run).split())
+
+
+@each_bug
+def test_the_timeline_of_a_bug_ends_with_its_mark(
+    kernel: type[Kernel], blamed: str, printed: str, calls: tuple[str, ...]
+) -> None:
+    run = trace(kernel, "s390", SMALL, recorded(kernel, (*calls, STORE)))
+    assert [(row.step, row.mark) for row in run.rows if row.mark] == [(len(calls) - 1, BUG_MARK)]
+    assert len(run.done) == len(calls)
+    assert f"<-- {BUG_MARK}" in text(run)
