@@ -91,14 +91,15 @@ def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
 
 def test_known_loss_of_the_base_is_no_surprise(tmp_path: Path) -> None:
     series = one_point_more(tmp_path)
-    night = plan.plan([series], 60, 0, 1, [str(tmp_path / "kept")], ["s390"], ["file"])
-    (job,) = night.jobs()
-    worker = Worker(night, "w0")
-    worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
-    assert not worker.tally.new
-    (verdict,) = verdicts_of(night, worker.tally, series, "s390")
-    assert "losses: none; 1 more of its base" in str(verdict)
-    assert not worker.tally.of(job)["bad"]
+    for new in (True, False):
+        night = small_night(tmp_path, series, scopes=("file",))
+        (job,) = night.jobs()
+        worker = Worker(night, "w0")
+        worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
+        assert bool(worker.tally.new) is new
+        assert bool(worker.tally.of(job)["bad"]) is new
+        (verdict,) = verdicts_of(night, worker.tally, series, "s390")
+        assert "losses: none; 1 more of its base" in str(verdict)
 
 
 def test_search_goes_on_past_broken_bookkeeping_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
