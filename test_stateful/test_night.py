@@ -77,7 +77,7 @@ def loss_of_2_6_26(kernel: type[Kernel]) -> list[Step]:
 
 def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
     series = one_point_more(tmp_path)
-    night = small_night(tmp_path, series, scopes=("file",))
+    night = small_night(tmp_path, series, scopes=("file",), budget=600)
     (job,) = night.jobs()
     worker = Worker(night, "w0")
     worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
@@ -92,7 +92,7 @@ def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
 def test_known_loss_of_the_base_is_no_surprise(tmp_path: Path) -> None:
     series = one_point_more(tmp_path)
     for new in (True, False):
-        night = small_night(tmp_path, series, scopes=("file",))
+        night = small_night(tmp_path, series, scopes=("file",), budget=600)
         (job,) = night.jobs()
         worker = Worker(night, "w0")
         worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
