@@ -13,17 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from strategies.unpatched import UNPATCHED
-
 from mm_sim.sched import KernelBug
 from mm_sim.series.delay_rmap import DelayRmap
 from mm_sim.series.mremap_anon_vma import MremapAnonVma
 from mm_sim.series.swapin_race import SwapinRace
 from mm_sim.series.swapoff_retry import SwapoffRetry
-from mm_sim.system import Loss
 from strategies.corpus import Store
 from strategies.finds import Finds
-from strategies.plan import WALKED, Job, kernel_of, plan
+from strategies.plan import UNPATCHED, WALKED, Job, kernel_of, plan
 from strategies.tally import Tally, total
 from strategies.walk import Walk
 
@@ -89,13 +86,12 @@ def walk(which: tuple[str, str, int]) -> Tally:
         finds = Finds(night, store, tally, time.monotonic() + DAY)
         walk = Walk(kernel_of(UNPATCHED), ARCH, scope, seed, length, novelty=kind == "novelty")
         while walk.calls < size:
-            error: Loss | KernelBug | None
             try:
-                error = walk.run()
-            except KernelBug as bug:
-                error = bug
-            if error is not None:
-                finds.failed(job, scope, walk.trace, error)
+                failed = walk.run() is not None
+            except KernelBug:
+                failed = True
+            if failed:
+                finds.failed(job, scope, walk.trace)
         store.close()
     done = tally.of(job)
     done["runs"], done["calls"], done["steps"] = walk.runs, walk.calls, walk.steps

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, PrimitiveProvider
 
 from mm_sim.loss import Step
+from mm_sim.sched import KernelBug
 from strategies.machine import Machine
 from strategies.rules import domains, stops
 from strategies.walk import Walk
@@ -111,8 +112,16 @@ def walking(
     """Within it the backend walks `machine` from `seed`, `runs` runs for each test case until it is `enough`."""
     walk = Walk(machine.kernel, machine.arch, machine.scope, seed, marks=machine.marks)
 
+    def loses() -> bool:
+        try:
+            return walk.run() is not None and machine.adds(walk.trace)
+        except KernelBug:
+            if machine.adds(walk.trace):
+                raise
+            return False
+
     def next_loss() -> list[Step] | None:
-        lost = not enough(walk) and any(walk.run() is not None for _ in range(runs))
+        lost = not enough(walk) and any(loses() for _ in range(runs))
         return machine.certify(walk.trace).steps if lost else None
 
     with _from(machine, next_loss):

@@ -105,15 +105,16 @@ class Base:
                 for point in points(task):
                     if point not in found:
                         step = Step(rule, arguments, point)
-                        found[point] = self._state(origin, (*way, step), (*path, step))
+                        found[point] = self.state(origin, (*way, step), (*path, step))
         except (Loss, KernelBug):
             found[None] = None
             return found
         step = Step(rule, arguments, None)
-        found[None] = self._state(origin, (*way, step), (*path, step))
+        found[None] = self.state(origin, (*way, step), (*path, step))
         return found
 
-    def _state(self, origin: Saved, way: tuple[Step, ...], path: tuple[Step, ...]) -> bytes | None:
+    def state(self, origin: Saved, way: tuple[Step, ...], path: tuple[Step, ...]) -> bytes | None:
+        """The state that the system has come to, by `way` from `origin`, or by `path`; None if it fails there."""
         try:
             self.system.after()
         except (Loss, KernelBug):
@@ -129,6 +130,16 @@ class Base:
 
     def _key(self) -> bytes:
         return canonical(self.system, symmetric=False)[0]
+
+
+#: States that a base may know of before `renewed` forgets them.
+_MOST = 50_000
+
+
+def renewed(base: Base) -> Base:
+    """The base, without the states of earlier runs if they are many: for who looks at one run after the other."""
+    system = base.system
+    return base if len(base.ways) <= _MOST else Base(base.kernel, system.kernel.arch.name, system.scope)
 
 
 def failure(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> Loss | KernelBug | None:

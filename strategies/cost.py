@@ -8,7 +8,7 @@ place they went to held the same content already.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Any
 from mm_sim import series as all_series
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
-from mm_sim.loss import NotPossible, replay
+from mm_sim.loss import Step
 from mm_sim.names import BY_NAME, EXT2, PAGES, TMPFS
 from mm_sim.page import Page
-from mm_sim.system import Rule, Scope, System
-from strategies.reproducer import FOLDER, Replay, Reproducer, StaleReproducer, read
+from mm_sim.system import Loss, Rule, Scope, System
+from strategies.comparison import Base, failure
+from strategies.reproducer import stored_runs
 from strategies.rules import table
 
 BASE = "linux_2_6_26"
@@ -265,23 +266,17 @@ def all_costs(names: Iterable[str], arch: str = "s390") -> dict[str, list[Cost]]
 
 
 def known_losses(names: Iterable[str]) -> dict[str, int]:
-    """How many stored runs lose a page on each series, not counting those that do so on 2.6.26, too."""
-    found = dict.fromkeys(names, 0)
-    for path in sorted(FOLDER.glob("test_*.py")):
-        what, steps = read(path)
-        if not _loses(BASE, what, steps):
-            for name in found:
-                found[name] += _loses(name, what, steps)
+    """How many stored runs lose a page on each series, not counting those in which 2.6.26 fails, too."""
+    kernels = {name: all_series.load(name) for name in names}
+    found = dict.fromkeys(kernels, 0)
+    for arch, scope, calls in stored_runs():
+        base = Base(all_series.load(BASE), arch, scope)
+        for name, kernel in kernels.items():
+            rules = {rule.name: rule for rule in table(kernel)}
+            if rules.keys() >= {rule for rule, *_ in calls}:
+                steps = [Step(rules[rule], arguments, stop) for rule, arguments, stop in calls]
+                found[name] += isinstance(failure(kernel, arch, scope, steps), Loss) and not base.fails(steps)
     return found
-
-
-def _loses(name: str, what: Reproducer, steps: Callable[[Replay], None]) -> bool:
-    recorded = Replay(all_series.load(name))
-    try:
-        steps(recorded)
-        return replay(recorded.kernel, what.arch, what.scope, recorded.steps) is not None
-    except (NotPossible, StaleReproducer):
-        return False
 
 
 def as_json(costs: dict[str, list[Cost]], losses: dict[str, int]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mm_sim.sched import KernelBug
 from strategies.corpus import Store
 from strategies.explore import CheckpointError, Search
 from strategies.finds import Finds
@@ -39,26 +38,26 @@ def deepen(job: Job, night: Night, store: Store, tally: Tally, finds: Finds, end
             return CLOSED
         bounds = SEARCHED[of][name]
         checkpoint = folder / f"{job.name}-{job.arch}-{name.replace(',', '').replace(' ', '-')}.jsonl"
-        searching = Search(kernel, job.arch, bounds)
+        searching = Search(kernel, job.arch, bounds, base=finds.base(kernel, job.arch, bounds.scope))
         try:
             if checkpoint.exists():
                 searching.load(checkpoint)
         except CheckpointError:
             tally.say(f"{job}: a checkpoint that does not fit was dropped")
-            searching = Search(kernel, job.arch, bounds)
+            searching = Search(kernel, job.arch, bounds, base=finds.base(kernel, job.arch, bounds.scope))
         try:
             result = searching.run(end, STATES, checkpoint=checkpoint)
         except CheckpointError as error:
             tally.say(str(error))
             return OPEN
-        except KernelBug as error:
-            finds.failed(job, bounds.scope, searching.broken, error)
-            return CLOSED
-        if result.ended == "loss":
-            steps, report = result.loss
-            finds.failed(job, bounds.scope, steps, report.loss)
+        if result.bug is not None and not tally.of(job)["bugs"]:  # a checkpoint has it, too
+            finds.failed(job, bounds.scope, result.bug)
+        if result.loss is not None:
+            finds.failed(job, bounds.scope, result.loss)
             return CLOSED
         if result.ended in ("complete", "out of memory"):
+            if result.bug is not None:  # which the next night is to meet again
+                return CLOSED
             record = {"series": job.name, "arch": job.arch, "name": name, "scope": str(bounds), "source": source}
             done = {"ended": result.ended, "states": result.states, "depth": result.depth}
             store.put(PROOFS, {**record, **done})

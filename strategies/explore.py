@@ -541,11 +541,15 @@ class Search:
             self.save(checkpoint)
         return result
 
+    def failure(self, path: list[Step]) -> Failure | None:
+        """What goes wrong in a run that has failed once."""
+        return failure(self.kernel, self.arch, self.bounds.scope, path)
+
     def look_at_failures(self) -> None:
         """The first loss that is wanted ends the search; the first bug is kept. Both only if the base has neither."""
         for found in self.found:
             path = self.concrete(found) if self.free else found
-            failed = None if path is None else failure(self.kernel, self.arch, self.bounds.scope, path)
+            failed = None if path is None else self.failure(path)
             if path is None or failed is None:
                 if not self.forms:
                     raise NotDeterministic(self.kernel, found)
@@ -677,7 +681,9 @@ class Search:
         """What a checkpoint must have in common with the search that goes on with it."""
         calls = [f"{rule.name}{arguments!r}" for rule, arguments in self.calls]
         source = hashlib.sha256()
-        files = {Path(getsourcefile(cls) or __file__) for cls in self.kernel.__mro__[:-1]}
+        base = None if self.base is None else self.base.kernel
+        classes = (*self.kernel.__mro__, *(() if base is None else base.__mro__))
+        files = {Path(getsourcefile(cls) or __file__) for cls in classes if cls is not object}
         for file in sorted(
             files
             | {
@@ -690,6 +696,7 @@ class Search:
             source.update(file.read_bytes())
         return {
             "kernel": self.kernel.title,
+            "base": base and f"{base.__module__}.{base.__qualname__}",
             "arch": self.arch,
             "bounds": str(self.bounds),
             "calls": calls,
@@ -742,12 +749,13 @@ class Search:
                 f"{path}: is of another search or another model ({what}); delete it or name another"
             )
         try:
-            self.result.transitions, self.result.depth, self.result.seconds, forms = progress
+            *done, forms = progress
             if beside and self.base is not None:
                 self.compare()
                 self.base.go_on({bytes.fromhex(key): tuple(self.decode(way)) for key, way in beside.items()})
             elif not forms and self.forms:
                 self.begin(reduce=True, forms=False)
+            self.result.transitions, self.result.depth, self.result.seconds = done
             self.seen = {bytes.fromhex(key): value for key, value in seen.items()}
             self.layer, self.next = self._nodes(layer), self._nodes(following)
             self.result.bug, self.result.base_fails = (None if run is None else self.decode(run) for run in met)

@@ -6,7 +6,7 @@ May use all of `strategies` but the command.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,15 +15,18 @@ from typing import Any, Final
 from mm_sim.arch import ARCHES, Arch
 from mm_sim.bookkeeping import recount_fixed
 from mm_sim.kernel import Kernel
-from mm_sim.loss import NotPossible, Step, replay
-from mm_sim.snapshot import few_collections, is_quiet
+from mm_sim.loss import Step, explain
+from mm_sim.sched import Failure, KernelBug
+from mm_sim.snapshot import Saved, few_collections, is_quiet
 from mm_sim.system import Loss, Scope, System
 from strategies import reproducer
-from strategies.explore import Base, Node, Search
+from strategies.comparison import Base
+from strategies.explore import Node, Origin, Search
 from strategies.minimise import minimise
 from strategies.mutants import RAN, REACHED, Mutant
 from strategies.places import BASES, CORNERS, PLACES, bases_of, called
 from strategies.reasons import REASONS
+from strategies.rules import table
 from strategies.walk import Walk
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "mutants.md"
@@ -72,12 +75,17 @@ class Killed(Exception):
 def stored_runs() -> dict[tuple[Scope, str], list[list[Step]]]:
     """The runs that stored tests have, by machine and architecture."""
     runs: dict[tuple[Scope, str], list[list[Step]]] = {}
-    for path in sorted(reproducer.FOLDER.glob("test_*.py")):
-        stored, steps = reproducer.read(path)
-        run = reproducer.Replay(Kernel)
-        steps(run)
-        runs.setdefault((stored.scope, stored.arch), []).append(run.steps)
+    rules = {rule.name: rule for rule in table(Kernel)}
+    for arch, scope, calls in reproducer.stored_runs():
+        if rules.keys() >= {name for name, *_ in calls}:
+            steps = [Step(rules[name], arguments, stop) for name, arguments, stop in calls]
+            runs.setdefault((scope, arch), []).append(steps)
     return runs
+
+
+def count(system: System, steps: Sequence[Step]) -> None:
+    """Look in a quiet state, after these steps, whether rmap finds everything. Raises KernelBug."""
+    recount_fixed(system.kernel, system.ghost, steps)
 
 
 class CountingWalk(Walk):
@@ -92,7 +100,7 @@ class CountingWalk(Walk):
         return None
 
     def look(self, steps: list[Step]) -> None:
-        recount_fixed(self.system.kernel, self.system.ghost, steps)
+        count(self.system, steps)
         super().look(steps)
 
 
@@ -103,18 +111,46 @@ MOST: Final = 3
 BUDGET: Final = 250_000
 
 
-class CountingSearch(Search):
-    """A search that looks in each quiet state whether rmap finds everything."""
+class CountingBase(Base):
+    """A base that fails, too, where a count of a quiet state is wrong."""
 
-    def keep(self, base: Base) -> None:
-        recount_fixed(self.system.kernel, self.system.ghost, base.path)
-        super().keep(base)
+    def state(self, origin: Saved, way: tuple[Step, ...], path: tuple[Step, ...]) -> bytes | None:
+        try:
+            if is_quiet(self.system):
+                count(self.system, path)
+        except KernelBug:
+            return None
+        return super().state(origin, way, path)
+
+
+class CountingSearch(Search):
+    """A search that counts everything in each quiet state, and ends where a count is wrong."""
+
+    def keep(self, origin: Origin) -> None:
+        count(self.system, origin.path)
+        super().keep(origin)
 
     def visit(self, node: Node, step: Step, *rest: Any) -> bool:
         known = super().visit(node, step, *rest)
         if self.result.depth == self.bounds.steps and is_quiet(self.system):  # which is not kept
-            recount_fixed(self.system.kernel, self.system.ghost, (step,))
+            count(self.system, (step,))
         return known
+
+    def failure(self, path: list[Step]) -> Failure | None:
+        system = System(self.kernel, self.arch, self.bounds.scope)
+        try:
+            for step in path:
+                system.step(*step)
+                if is_quiet(system):
+                    count(system, (step,))
+        except Failure as error:
+            return error
+        return None
+
+    def look_at_failures(self) -> None:
+        super().look_at_failures()
+        if self.result.bug is not None:
+            self.result.ended = self.result.ended or "bug"
 
 
 class Judge:
@@ -127,6 +163,7 @@ class Judge:
         self.mutant, self.quick = mutant, quick
         self.fate = Fate(mutant.name)
         self.walks: dict[tuple[Scope, str], CountingWalk] = {}  # by machine: places may have one in common
+        self.bases: dict[tuple[type[Kernel], Scope, str], Base] = {}
         kernels = {base: mutant.on(base) for base in BASES if any(mutant.fits(base, arch) for arch in ARCHES)}
         self.places = {
             (name, arch): (base, kernels[base], bounds)
@@ -190,10 +227,10 @@ class Judge:
                 try:
                     lost = walk.set_out(adopt.pop()) if adopt else walk.run()
                 except Exception as error:
-                    self.broke(place, walk.trace, error)
+                    self.failed(place, walk.trace, error)
                 else:
                     if lost is not None:
-                        self.lost(place, walk.trace)
+                        self.failed(place, walk.trace, lost)
         finally:
             self.fate.steps += walk.steps - before
         return 1 if issubclass(self.mutant.owner, Arch) else walk.marks.get(REACHED, 0)
@@ -203,41 +240,37 @@ class Judge:
         _, kernel, bounds = self.places[place]
         self.fate.where, self.fate.how = " on ".join(place), "search"
         marks = {REACHED: 1} if issubclass(self.mutant.owner, Arch) else {}
-        search = CountingSearch(kernel, place[1], bounds, reduce=False, marks=marks)
-        try:
-            result = search.run()
-        except Exception as error:
-            self.broke(place, search.broken, error)
-            return True
-        finally:
-            self.fate.steps += search.result.transitions
-        if result.ended == "loss":
-            self.lost(place, result.losses[-1][0])
+        search = CountingSearch(kernel, place[1], bounds, reduce=False, marks=marks, base=self.base(place))
+        result = search.run()
+        self.fate.steps += result.transitions
+        for run in (result.loss, result.bug):
+            if run is not None:
+                self.failed(place, run, search.failure(run))
         if REACHED in marks and result.ended == "complete":
             self.fate.proven += (self.fate.where,)
         return REACHED in marks or RAN not in marks
 
-    def broke(self, place: tuple[str, str], steps: list[Step], error: Exception) -> None:
-        """A check that fires kills, unless it fires with the base, too."""
-        base, _, bounds = self.places[place]
-        system = System(base, place[1], bounds.scope)
-        try:
-            for step in steps:
-                system.step(*step)
-                if is_quiet(system):
-                    recount_fixed(system.kernel, system.ghost, [step])
-        except AssertionError:
-            return
-        raise Killed("check", f"{type(error).__name__}: {error}") from error
+    def base(self, place: tuple[str, str]) -> Base:
+        """What the mutant is made of: what fails there, too, kills no mutant."""
+        of, _, bounds = self.places[place]
+        key = of, bounds.scope, place[1]
+        if key not in self.bases:
+            self.bases[key] = CountingBase(of, place[1], bounds.scope)
+        return self.bases[key]
 
-    def lost(self, place: tuple[str, str], steps: list[Step]) -> None:
-        """A loss kills, unless the base loses the page, too."""
-        base, kernel, bounds = self.places[place]
+    def failed(self, place: tuple[str, str], steps: list[Step], error: Exception | None) -> None:
+        """A loss, or a check that fires, kills, unless the base fails, too."""
+        _, kernel, bounds = self.places[place]
         scope = bounds.scope
-        with suppress(NotPossible):
-            if replay(base, place[1], scope, steps) is not None:
-                return
-        short, report = minimise(kernel, place[1], scope, steps)
+        base = self.base(place)
+        if base.fails(steps):
+            return
+        if not isinstance(error, Loss):
+            raise Killed("check", f"{type(error).__name__}: {error}") from error
+        lost = lambda run, other: isinstance(other, Loss) and not base.fails(run)  # noqa: E731
+        short = minimise(kernel, place[1], scope, steps, lost)
+        report = explain(kernel, place[1], scope, short)
+        assert report is not None
         raise Killed("loss", str(report.forgotten_by), len(short))
 
 

@@ -21,9 +21,9 @@ from socket import gethostname
 from typing import Any
 
 from strategies.corpus import Folder, Store
-from strategies.plan import WALKED, Job, Night, judged_as, kernel_of
+from strategies.plan import WALKED, Job, Night, expected, judged_as, kernel_of
 from strategies.tally import Tally, add, compact, first_reached, nothing, tallies, tonight
-from strategies.verdict_text import REQUIRED, declares
+from strategies.verdict_text import REQUIRED
 from strategies.worker import Outcome, Worker
 
 #: Seconds after its end for which a night waits for workers that are late.
@@ -90,7 +90,8 @@ class NightVerdict:
         done = self.done
         losses = ", ".join(f"{times} in {where}()" for where, times in sorted(done["losses"].items()))
         of = f", {self.scope}" if self.scope != "anon" else ""
-        said = f"{Path(self.series).stem} on {self.arch}{of}: losses: {losses or 'none'}; "
+        base = f"; {sum(done['of the base'].values())} more of its base" if done["of the base"] else ""
+        said = f"{Path(self.series).stem} on {self.arch}{of}: losses: {losses or 'none'}{base}; "
         if not self.walked:
             return f"{said}searched for {done['seconds']:.0f} s"
         required = len(REQUIRED[self.scope])
@@ -113,9 +114,9 @@ def verdicts_of(night: Night, all_: Tally, series: str, arch: str) -> list[Night
             of = all_.of(Job(series, arch, scope))
             add(done, of)
             states += of["states"]
-        expected = "loses" if declares(kernel_of(series), judged_by, arch) else "safe"
+        word = expected(kernel_of(series), judged_by, arch)
         walked = not WALKED.keys().isdisjoint(scopes)
-        verdicts.append(NightVerdict(series, arch, judged_by, expected, walked, {**done, "states": states}))
+        verdicts.append(NightVerdict(series, arch, judged_by, word, walked, {**done, "states": states}))
     return verdicts
 
 

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 from mm_sim import series as all_series
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
 from mm_sim.names import DIRECT, EXT2, KSWAPD, TMPFS
 from mm_sim.series import SeriesError
 from mm_sim.system import SMALL, Scope
 from strategies import reproducer
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
-from strategies.verdict_text import REQUIRED
+from strategies.verdict_text import REQUIRED, declares
 
 #: The kernel that is no patch.
 UNPATCHED = "linux_2_6_26"
@@ -175,6 +175,19 @@ class Night:
 def kernel_of(series: str) -> type[Kernel]:
     """The kernel of a series as it was when this process first asked: a night outlasts an edit of the file."""
     return all_series.load(series)
+
+
+def expected(kernel: type[Kernel], machine: str, arch: str) -> str:
+    """What is expected of a kernel in a machine: "loses", "safe", "loses somewhere" or "unknown".
+
+    A word in the place of a table does not say where. 2.6.26, which is no patch, is to lose in no new way.
+    """
+    if base_of(kernel) is None:
+        return "safe"
+    if vars(kernel).get("loses_in"):
+        return "loses" if declares(kernel, machine, arch) else "safe"
+    word: str = vars(kernel).get("expected", "unknown")
+    return "loses somewhere" if word == "loses" else word
 
 
 def called(series: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mm_sim.arch import ARCHES
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
+from strategies.comparison import Base
 from strategies.corpus import Corpus, Store, key
 from strategies.explore import SCOPES, Search
 from strategies.plan import SEARCHED, WALKED, Job, Night
@@ -20,9 +21,9 @@ TALLIES, LOSSES, BUGS, PROOFS = map(key, ("tallies", "losses", "bugs", "proofs")
 #: Seconds after its end in which a night may still be written to; nights whose tallies are kept.
 _OVER, _NIGHTS = 3600, 200
 #: What is added up for a job, and what is counted by name. `steps` of the rule `calls` could happen, `new` of the
-#: `states` no night had reached before; `bad` is not as expected.
+#: `states` no night had reached before; what the base fails in, too, is `of the base`; `bad` is not as expected.
 _SUMS = ("seconds", "runs", "calls", "steps", "new")
-_COUNTS = ("situations", "losses", "bugs", "bad")
+_COUNTS = ("situations", "losses", "bugs", "of the base", "bad")
 
 
 def nothing() -> dict[str, Any]:
@@ -40,7 +41,7 @@ def add(into: dict[str, Any], other: dict[str, Any]) -> None:
         into[name] += other.get(name, 0)
     into["states"] = max(into["states"], other["states"])
     for name in _COUNTS:
-        for what, times in other[name].items():
+        for what, times in other.get(name, {}).items():
             count(into[name], what, times)
 
 
@@ -183,7 +184,9 @@ def plot(store: Store, path: Path) -> None:
 
 def source_of(kernel: type[Kernel], arch: str) -> str:
     """A digest of all that a proof rests on."""
-    return str(Search(kernel, arch, SCOPES["anon"]).header()["source"])
+    bounds, of = SCOPES["anon"], base_of(kernel)
+    base = None if of is None else Base(of, arch, bounds.scope)
+    return str(Search(kernel, arch, bounds, base=base).header()["source"])
 
 
 def proofs(store: Store, source: str, job: Job) -> dict[str, dict[str, Any]]:

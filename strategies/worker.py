@@ -179,15 +179,15 @@ class Worker:
         last = end - _KEEPING * (end - start)
         while time.monotonic() < last:
             try:
-                lost: Loss | KernelBug | None = walk.run()
-            except KernelBug as error:
-                lost = error
+                failed = walk.run() is not None
+            except KernelBug:
+                failed = True
             if len(walk.marks) > len(known):
                 for name in walk.marks.keys() - known:
                     known.add(name)
                     fresh[name] = list(walk.trace)
-            if lost is not None:
-                self.finds.failed(job, scope, walk.trace, lost)
+            if failed:
+                self.finds.failed(job, scope, walk.trace)
         for name, steps in fresh.items():
             corpus.keep(steps, name, reaches_situation(name))
         states = sorted((rank(state_name(abstract)), abstract, path) for abstract, path in walk.first)
@@ -214,8 +214,8 @@ class Worker:
             try:
                 if not walk.adopt(steps):
                     stale.append(entry)
-            except (Loss, KernelBug) as error:
-                self.finds.failed(job, WALKED[job.scope], list(walk.trace), error)
+            except (Loss, KernelBug):
+                self.finds.failed(job, WALKED[job.scope], walk.trace)
         seen = {*walk.marks, *map(state_name, walk.seen)}
         stale += [entry for entry, _ in runs if entry not in stale and entry.reached not in seen]
         for entry in stale:

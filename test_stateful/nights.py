@@ -11,6 +11,8 @@ from strategies.plan import Night, plan
 from strategies.tally import tonight
 from strategies.worker import Outcome, Worker
 
+#: What it says of itself.
+TABLE = 'loses_in = {"anon": ("s390",)}'
 FORGETFUL = '''
 from mm_sim.kernel import Kernel
 from mm_sim.page import Page
@@ -25,7 +27,7 @@ class Forgetful(Kernel):
     title = "forgets"
     posted = "nowhere"
     applies_to = "2.6.26"
-    expected = "loses"
+    loses_in = {"anon": ("s390",)}
 
     def page_remove_rmap(self, page: Page) -> Steps[None]:
         page.mapcount -= 1
@@ -37,7 +39,34 @@ class Forgetful(Kernel):
 def forgetful(folder: Path, expected: str = "loses") -> str:
     """A series file that loses a page within a few steps."""
     file = folder / "forgetful.py"
-    file.write_text(FORGETFUL.replace('"loses"', f'"{expected}"'))
+    file.write_text(FORGETFUL.replace(TABLE, TABLE if expected == "loses" else f'expected = "{expected}"'))
+    return str(file)
+
+
+ONE_POINT_MORE = """
+from mm_sim.kernel import Kernel
+from mm_sim.mm import Mm
+from mm_sim.sched import Steps
+
+
+class OnePointMore(Kernel):
+    __slots__ = ()
+
+    title = "one preemption point more"
+    posted = "nowhere"
+    applies_to = "2.6.26"
+    expected = "safe"
+
+    def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[int]:
+        yield "do_page_fault: entered"
+        return (yield from super().do_page_fault(mm, address, write))
+"""
+
+
+def one_point_more(folder: Path) -> str:
+    """A series file that adds nothing: a fault can be preempted before it has begun."""
+    file = folder / "one_point_more.py"
+    file.write_text(ONE_POINT_MORE)
     return str(file)
 
 

@@ -19,7 +19,7 @@ from strategies.targets import MACHINES
 from strategies.verdict import FOUND, PROVEN, judge
 
 HEAD = """
-from mm_sim.kernel import Kernel
+from mm_sim.kernel import Kernel, base_of
 
 class Mine(Kernel):
     __slots__ = ()
@@ -169,7 +169,7 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
         Step(rule["exit"], (P2,), None),
         Step(rule["resume"], (kswapd,), None),
     ]
-    found = certify(load("page_zap_rmap"), "s390", Bounds(SMALL), run, states=1)
+    found = certify(load("page_zap_rmap"), "s390", Bounds(SMALL), run, states=1, deadline=0.0)
     path = store("page_zap_rmap", "s390", SMALL, found, tmp_path)
     assert path is not None
     replay = Replay(load("page_zap_rmap"))

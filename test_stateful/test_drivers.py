@@ -1,5 +1,6 @@
 """The state machine, the walk as a backend, and the minimiser, on a kernel that loses quickly."""
 
+from contextlib import nullcontext
 from math import inf
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from mm_sim.kernel import Kernel
 from mm_sim.labels import labels
 from mm_sim.loss import Step, explain
+from mm_sim.mm import Mm
 from mm_sim.names import EXT2, NOBODY, P1, P2, RW, SHM, TMPFS, XFS, A, R, kswapd
 from mm_sim.page import Page
 from mm_sim.sched import Steps
@@ -20,8 +22,8 @@ from strategies.backend import NAME, WalkProvider, walking
 from strategies.bench import TARGETS, Way, hypothesis_to_a_loss, walk_to_a_loss
 from strategies.explore import SCOPES
 from strategies.machine import Machine, machine
-from strategies.minimise import minimise, shorter_end
-from strategies.reproducer import Live, StaleReproducer, call
+from strategies.minimise import EXCHANGE, minimise
+from strategies.reproducer import Live, Replay, StaleReproducer, call
 from strategies.rules import RULES, instances, reclaim, stops
 from strategies.walk import Walk
 
@@ -42,6 +44,18 @@ class Forgetful(Kernel):
         page.mapcount -= 1
         page.PG_dirty = False
         yield "page_remove_rmap: forgotten"
+
+
+class OnePointMore(Kernel):
+    """A fault can be preempted before it has begun: adds nothing to what 2.6.26 loses."""
+
+    __slots__ = ()
+
+    title = "one preemption point more"
+
+    def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[int]:
+        yield "do_page_fault: entered"
+        return (yield from super().do_page_fault(mm, address, write))
 
 
 SHORTEST = [
@@ -94,6 +108,42 @@ def test_backend_says_so_when_hypothesis_draws_other_choices(monkeypatch: pytest
     assert "Hypothesis draws other choices than backend.py plays" in str(caught.value.exceptions[0])
 
 
+@pytest.mark.parametrize(("kernel", "loses"), [(load("linux_2_6_26"), True), (OnePointMore, False)])
+def test_a_run_in_which_the_base_fails_is_over_and_no_failure(kernel: type[Kernel], loses: bool) -> None:
+    """fsync() does not find the page: PG_dirty is set, its tag is not."""
+    state = machine(kernel, "any", "s390", SCOPES["file"].scope)()
+    state.do(RULE["fork"], {"process": P1, "child": P2})
+    state.do(RULE["store"], {"process": P1, "page": A, "stop": "set_page_dirty: PG_dirty set"})
+    state.do(RULE["store"], {"process": P2, "page": A})
+    with pytest.raises(Loss) if loses else nullcontext():
+        state.do(RULE["fsync"], {"process": P2, "file": EXT2})
+    assert state.lost is loses
+    steps = len(state.trace)
+    if not loses:
+        state.do(RULE["load"], {"process": P1, "page": A})
+    assert len(state.trace) == steps == 4
+
+
+def test_a_walk_passes_over_what_the_base_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = machine(OnePointMore, "any", "s390", SCOPES["file"].scope)
+    run = Replay(OnePointMore)
+    run.fork(process=P1, child=P2)
+    run.store(process=P1, page=A, stop="set_page_dirty: PG_dirty set")
+    run.store(process=P2, page=A)
+    run.fsync(process=P2, file=EXT2)
+
+    def loses(self: Walk) -> Loss:
+        self.runs += 1
+        self.trace = run.steps
+        return Loss(EXT2, A, 2, 0, disk=True)
+
+    monkeypatch.setattr(Walk, "run", loses)
+    with walking(tested, seed=0, runs=3) as walk:
+        assert WalkProvider.target is not None
+        assert WalkProvider.target[1]() is None
+    assert walk.runs == 3
+
+
 def test_each_machine_has_a_database_key_of_its_own() -> None:
     made = [machine(load(name), name, arch) for name in ("page_zap_rmap", "zap_only") for arch in ("s390", "x86")]
     digests = {cls.TestCase.__name__ for cls in made}
@@ -106,8 +156,10 @@ def test_minimiser_finds_the_shortest_run_of_the_same_kind() -> None:
         walk = Walk(Forgetful, "s390", SMALL, seed)
         while walk.run() is None:
             pass
-        steps, report = minimise(Forgetful, "s390", SMALL, walk.trace)
+        steps = minimise(Forgetful, "s390", SMALL, walk.trace)
+        report = explain(Forgetful, "s390", SMALL, steps)
         assert len(steps) == 2, steps
+        assert report is not None
         assert report.forgotten_by.function == "page_remove_rmap"
 
 
@@ -127,32 +179,9 @@ def test_thorough_minimiser_leaves_a_step_out_where_another_changes() -> None:
     with pytest.raises(Loss):
         state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
     kernel = load("page_zap_rmap")
-    assert len(minimise(kernel, "s390", SMALL, state.steps)[0]) == 11
-    assert len(minimise(kernel, "s390", SMALL, state.steps, thorough=True)[0]) == 10
-    assert len(minimise(kernel, "s390", SMALL, state.steps, thorough=True, deadline=0.0)[0]) == 11
-
-
-def test_a_shorter_end_is_searched_for_where_no_small_change_helps() -> None:
-    """From the fork on, two operations that meet make do with one stop and three steps, others need four."""
-    kernel, scope = load("page_zap_rmap"), SCOPES["tmpfs"].scope
-    state = Live(kernel, "s390", scope)
-    state.munmap(process=P1, page=A)
-    state.mmap(process=P1, page=A)
-    state.store(process=P1, page=A)
-    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
-    state.store(process=P1, page=A)
-    state.pageout_done(holder=P1, page=A)
-    state.fork(process=P1, child=P2)
-    state.mlock(process=P2, page=A, stop="do_wp_page: ptl dropped")
-    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
-    state.resume(task=P2)
-    with pytest.raises(Loss):
-        state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
-    assert len(minimise(kernel, "s390", scope, state.steps, thorough=True)[0]) == 11
-    found = shorter_end(kernel, "s390", scope, state.steps, "page_zap_rmap", 10_000, deadline=None)
-    assert found is not None
-    assert len(found) == 10
-    assert found[:7] == state.steps[:7]
+    assert len(minimise(kernel, "s390", SMALL, state.steps)) == 11
+    assert len(minimise(kernel, "s390", SMALL, state.steps, effort=EXCHANGE)) == 10
+    assert len(minimise(kernel, "s390", SMALL, state.steps, effort=EXCHANGE, deadline=0.0)) == 11
 
 
 def test_report_names_the_statements() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mm_sim.kernel import Kernel
-from mm_sim.loss import Step, replay
+from mm_sim.loss import Step, explain, replay
 from mm_sim.names import DIRECT, KSWAPD, P1, P2, A
 from mm_sim.sched import points
 from mm_sim.series import load, names
@@ -19,6 +19,7 @@ from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
 from strategies.reduce import COMMUTES, FREE, LOCK, PRIVATE, Normal, argued, forget, lock, normal, undo
 from strategies.rules import RULES, stops
+from strategies.verdict_text import declares
 from strategies.walk import Walk
 
 RACE = SCOPES["race"].rules
@@ -143,15 +144,15 @@ def test_a_walk_comes_to_no_normal_form_that_a_search_without_bounds_has_not() -
     [
         name if name in ("easy_mprotect", "zap_only") else pytest.param(name, marks=pytest.mark.nightly)
         for name in names()
-        if load(name).expected == "loses"
+        if declares(load(name), "anon", "s390")
     ],
 )
 def test_a_series_that_loses_does_so_in_a_search_without_bounds(name: str) -> None:
     search = Search(load(name), "s390", SCOPES["race"])
     assert search.run().ended == "loss"
     assert search.free
-    steps, report = search.result.losses[-1]
-    assert replay(load(name), "s390", SMALL, steps) is not None
+    report = explain(load(name), "s390", SMALL, search.result.loss or [])
+    assert report is not None
     assert report.forgotten_by.function in ("page_zap_rmap", "zap_remove_rmap")
 
 
@@ -179,8 +180,8 @@ def test_what_is_lost_in_a_normal_form_is_lost_in_the_kernel() -> None:
         load("page_zap_rmap"), "s390", Bounds(rules=("store", "fork", "reclaim", "pageout_done"), only=LUMPY)
     ).run()
     assert result.ended == "loss"
-    steps, report = result.losses[-1]
-    assert replay(load("page_zap_rmap"), "s390", SMALL, steps) is not None
+    report = explain(load("page_zap_rmap"), "s390", SMALL, result.loss or [])
+    assert report is not None
     assert report.forgotten_by.function == "page_zap_rmap"
 
 
@@ -219,9 +220,9 @@ def test_the_shortest_loss_is_found_with_and_without_reductions(reductions: dict
     bounds = Bounds(rules=("store", "fork", "reclaim", "pageout_done"), only=LUMPY, stops=1)
     result = Search(load("page_zap_rmap"), "s390", bounds, **reductions).run()
     assert result.ended == "loss"
-    steps, _ = result.losses[-1]
-    assert len(steps) == 8
-    assert replay(load("page_zap_rmap"), "s390", SMALL, steps) is not None
+    assert result.loss is not None
+    assert len(result.loss) == 8
+    assert replay(load("page_zap_rmap"), "s390", SMALL, result.loss) is not None
 
 
 @pytest.mark.nightly
@@ -233,7 +234,7 @@ def test_the_shortest_loss_by_a_lock_is_as_short_without_normal_forms(name: str)
         search = Search(load(name), "s390", bounds)
         search.begin(reduce=True, forms=forms)
         assert search.run().ended == "loss"
-        lengths.append(len(search.result.losses[-1][0]))
+        lengths.append(len(search.result.loss or []))
     assert lengths[0] == lengths[1]
 
 
@@ -332,10 +333,10 @@ def test_certificate_finds_what_deleting_steps_does_not() -> None:
     """From a race with locks in it, from which nothing can be deleted, to the race in eight steps."""
     kernel = load("page_zap_rmap")
     walk = Walk(kernel, "s390", SMALL, seed=3)
-    while walk.run() is None or not any(step.stop for step in minimise(kernel, "s390", SMALL, walk.trace)[0]):
+    while walk.run() is None or not any(step.stop for step in minimise(kernel, "s390", SMALL, walk.trace)):
         pass
-    assert len(minimise(kernel, "s390", SMALL, walk.trace)[0]) > 8
-    found = certify(kernel, "s390", SMALL, walk.trace)
+    assert len(minimise(kernel, "s390", SMALL, walk.trace)) > 8
+    found = certify(kernel, "s390", SCOPES["race"], walk.trace)
     assert found.proven
     assert str(found).startswith(f"shortest, proven over {found.states} states: 2 processes")
     assert len(found.steps) == 8
@@ -346,7 +347,7 @@ def test_certificate_that_was_cut_off_says_so() -> None:
     walk = Walk(load("page_zap_rmap"), "s390", SMALL, seed=0)
     while walk.run() is None:
         pass
-    found = certify(load("page_zap_rmap"), "s390", SMALL, walk.trace, states=1)
+    found = certify(load("page_zap_rmap"), "s390", SCOPES["race"], walk.trace, states=1, deadline=0.0)
     assert not found.proven
     assert "cut off" in str(found)
     assert all(isinstance(step, Step) and step.rule in rule.values() for step in found.steps)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from mm_sim.loss import explain
+from mm_sim.kernel import Kernel
+from mm_sim.loss import Step, explain
 from mm_sim.names import P1, P2, A, ext2
 from mm_sim.series import SeriesError, load
-from mm_sim.system import Loss
+from mm_sim.system import SMALL, Loss
 from strategies import deepen, plan
 from strategies.corpus import Store
 from strategies.explore import SCOPES, Search
@@ -20,11 +21,11 @@ from strategies.finds import Finds
 from strategies.machine import machine
 from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
-from strategies.reproducer import Live
-from strategies.tally import TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
-from strategies.verdict import REQUIRED
+from strategies.reproducer import Live, Replay
+from strategies.tally import BUGS, TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
+from strategies.verdict_text import REQUIRED
 from strategies.worker import Worker
-from test_stateful.nights import checkout, forgetful, fuzz, kept, pytest_night, small_night, work
+from test_stateful.nights import checkout, forgetful, fuzz, kept, one_point_more, pytest_night, small_night, work
 
 
 def test_night_ends_on_time_and_says_what_it_reached(tmp_path: Path) -> None:
@@ -62,6 +63,93 @@ def test_loss_of_a_series_that_should_be_safe_makes_the_night_red(tmp_path: Path
     lines, good = report(night, store, [outcome])
     assert not good
     assert any("is expected to be safe, and loses" in line for line in lines)
+
+
+def loss_of_2_6_26(kernel: type[Kernel]) -> list[Step]:
+    """fsync() does not find the page: PG_dirty is set, its tag is not."""
+    run = Replay(kernel)
+    run.fork(process=P1, child=P2)
+    run.store(process=P1, page=A, stop="set_page_dirty: PG_dirty set")
+    run.store(process=P2, page=A)
+    run.fsync(process=P2, file=ext2)
+    return run.steps
+
+
+def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
+    series = one_point_more(tmp_path)
+    night = small_night(tmp_path, series, scopes=("file",), budget=600)
+    (job,) = night.jobs()
+    worker = Worker(night, "w0")
+    worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
+    done = worker.tally.of(job)
+    assert not done["losses"]
+    assert sum(done["of the base"].values()) == 1
+    (test,) = worker.tally.new
+    assert test.startswith("test_linux_2_6_26_")
+    assert [file.name for file in (tmp_path / "tests").iterdir()] == [test]
+
+
+def test_known_loss_of_the_base_is_no_surprise(tmp_path: Path) -> None:
+    series = one_point_more(tmp_path)
+    for new in (True, False):
+        night = small_night(tmp_path, series, scopes=("file",), budget=600)
+        (job,) = night.jobs()
+        worker = Worker(night, "w0")
+        worker.finds.failed(job, SCOPES["file"].scope, loss_of_2_6_26(load(series)))
+        assert bool(worker.tally.new) is new
+        assert bool(worker.tally.of(job)["bad"]) is new
+        (verdict,) = verdicts_of(night, worker.tally, series, "s390")
+        assert "losses: none; 1 more of its base" in str(verdict)
+
+
+def test_search_goes_on_past_broken_bookkeeping_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched(monkeypatch, a=3)
+    series = Path(forgetful(tmp_path, expected="safe"))
+    series.write_text(series.read_text().replace("page.PG_dirty = False", 'raise KernelBug("broken")'))
+    series.write_text(series.read_text().replace("import Steps", "import KernelBug, Steps"))
+    night = small_night(tmp_path, str(series), scopes=("search anon",))
+    (job,) = night.jobs()
+    worker = Worker(night, "w0")
+    state = deepen.deepen(job, night, worker.store, worker.tally, worker.finds, time.monotonic() + 60)
+    assert state == deepen.CLOSED
+    assert worker.tally.of(job)["bugs"] == {"page_remove_rmap": 1}
+    assert worker.tally.of(job)["bad"] == {"forgetful breaks the kernel's bookkeeping in page_remove_rmap()": 1}
+    assert not proofs(worker.store, source_of(load(str(series)), "s390"), job)
+    (bug,) = worker.store.all(BUGS)
+    assert len(bug.data["steps"]) == 2
+
+
+def test_misuse_of_a_lock_is_said_of_the_function_that_takes_it(tmp_path: Path) -> None:
+    series = Path(forgetful(tmp_path))
+    series.write_text(series.read_text().replace("page.PG_dirty = False", "page.lock.release(self.current)"))
+    kernel = load(str(series))
+    run = Replay(kernel)
+    run.store(process=P1, page=A)
+    run.munmap(process=P1, page=A)
+    night = small_night(tmp_path, str(series))
+    worker = Worker(night, "w0")
+    worker.finds.failed(night.jobs()[0], SMALL, run.steps)
+    assert worker.tally.of(night.jobs()[0])["bugs"] == {"page_remove_rmap": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "machine", "word"),
+    [
+        ('loses_in = {"file": ("x86",)}', "file", "loses"),
+        ('loses_in = {"file": ("x86",)}', "anon", "safe"),
+        ('expected = "safe"', "file", "safe"),
+        ('expected = "loses"', "file", "loses somewhere"),
+        ("", "file", "unknown"),
+    ],
+)
+def test_what_is_expected_is_what_a_patch_says_of_itself(tmp_path: Path, said: str, machine: str, word: str) -> None:
+    series = Path(one_point_more(tmp_path))
+    series.write_text(series.read_text().replace('expected = "safe"', said))
+    assert plan.expected(load(str(series)), machine, "x86") == word
+
+
+def test_2_6_26_is_to_lose_in_no_new_way() -> None:
+    assert plan.expected(load("linux_2_6_26"), "file", "x86") == "safe"
 
 
 def test_safe_series_that_reached_nothing_makes_the_night_red(tmp_path: Path) -> None:
@@ -304,4 +392,4 @@ def test_losses_with_one_function_to_blame_and_the_same_rules_are_of_one_kind(tm
     assert found.forgotten_by.function == "do_linear_fault"
     night = plan.plan(["linux_2_6_26"], 60, 0, 1, [str(tmp_path)])
     finds = Finds(night, Store(night.databases), Tally("a night", "a worker", 0.0), stop=0.0)
-    assert finds.known("linux_2_6_26", "s390", state.steps, found) == "test_linux_2_6_26_fc6a0bcceb.py"
+    assert finds.known("linux_2_6_26", "s390", state.steps, scope) == "test_linux_2_6_26_fc6a0bcceb.py"

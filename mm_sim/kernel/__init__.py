@@ -40,6 +40,8 @@ def base_of(kernel: type[Kernel]) -> type[Kernel] | None:
     if "base" in vars(kernel):
         named: type[Kernel] | None = vars(kernel)["base"]
         return named
+    if kernel is Kernel:
+        return None
     first, *more = kernel.__bases__
     return type(first.__name__, kernel.__bases__, {"__slots__": ()}) if more else first
 
