@@ -1,6 +1,7 @@
 """The `mm-sim` command: a thin face on the functions that pytest uses.
 
-Exit status: 0 no loss is added and something is known, 1 one is, 2 bad input, 3 undecided, 130 interrupted.
+Exit status: 0 no loss is added and something is known, 1 a loss or a bug is added, 2 bad input, 3 undecided, 130
+interrupted. Of several patches the worst counts: 130, 2, 1, 3, 0.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +35,7 @@ from strategies.comparison import Base
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs
-from strategies.rules import stops, table
+from strategies.rules import check_rules, stops, table
 from strategies.targets import MACHINES, Machine, custom
 from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Verdict
 from strategies.verdict import judge as judge_
@@ -49,24 +51,26 @@ class BadInput(click.ClickException):
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Errors that are the caller's to mend, as one line."""
+    """Errors that the caller can correct, as one line."""
     try:
         yield
     except (SeriesError, CheckpointError, DatabaseError, BadReproducer, StaleReproducer, cost.CannotRun) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
-        raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
+        raise BadInput(f"the patch has a bug, which is not a loss: {error}") from error
     except OSError as error:
         raise BadInput(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
 def _load(name: str) -> tuple[str, type[Kernel]]:
     with _one_line():
-        return (Path(name).stem if name.endswith(".py") else name), all_series.load(name)
+        kernel = all_series.load(name)
+        check_rules(kernel)
+        return (Path(name).stem if name.endswith(".py") else name), kernel
 
 
 class _Progress:
-    """A line on the terminal that says what goes on; nothing where the output is not a terminal."""
+    """One line of progress on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.status = console.status("")
@@ -93,7 +97,17 @@ def _console() -> Console:
     return out if out.is_terminal or "COLUMNS" in os.environ else Console(width=timeline.WIDTH)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Ends with 130 on Ctrl-C, where click would end with 1, which is the status of a loss."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mm_sim")
 def main() -> None:
     """Does a patch to Linux memory management lose a modified page?"""
@@ -117,7 +131,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     for name in filter(None, value.split(",")):
         if name not in known:
             raise BadInput(f"--files: no file is called {name!r}; there are: {', '.join(known)}")
-    return tuple(known[name] for name in value.split(",") if name)
+    return tuple(dict.fromkeys(known[name] for name in value.split(",") if name))
 
 
 def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -152,15 +166,32 @@ def _machines(machines: tuple[str, ...], **size: Any) -> dict[str, Machine]:
         return {name: MACHINES[name] for name in machines or MACHINES}
     if len(machines) > 1:
         raise BadInput("--machine: name one machine, or none, with options that change it")
-    return dict([custom(machines[0] if machines else "anon", **size)])
+    name, machine = custom(machines[0] if machines else "anon", **size)
+    if machine.scope.processes == 1 and "threads" in machine.scope.also:
+        raise BadInput("--processes 1: a machine with threads needs two, P1 and its thread P2")
+    return {name: machine}
+
+
+def _arches(arch: str, machines: dict[str, Machine]) -> list[str]:
+    """The architectures that are meant. One that none of the machines can have is bad input."""
+    if arch == "all":
+        return list(ARCHES)
+    if all(arch not in machine.arches for machine in machines.values()):
+        (can,) = {name for machine in machines.values() for name in machine.arches}
+        raise BadInput(f"--arch {arch}: pages migrate on {can} only; say --arch {can}, or --no-migration")
+    return [arch]
 
 
 def _base(kernel: type[Kernel], named: str | None) -> tuple[type[Kernel] | None, str | None]:
     """The base of a patch, and its name."""
-    if named == "none":
-        return None, None
-    if named is not None:
-        return _load(named)[::-1]
+    return _own_base(kernel) if named is None else _named_base(named)
+
+
+def _named_base(named: str) -> tuple[type[Kernel] | None, str | None]:
+    return (None, None) if named == "none" else _load(named)[::-1]
+
+
+def _own_base(kernel: type[Kernel]) -> tuple[type[Kernel] | None, str | None]:
     base = base_of(kernel)
     return base, name_of(base)
 
@@ -190,6 +221,13 @@ _arch = click.option(
     show_default=True,
     help="Where a run that loses a page is stored.",
 )
+@click.option(
+    "--report",
+    "pages",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write an index of the verdicts, and a page for each loss and each bug, for a browser.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each patch.")
 def judge(
     series: tuple[str, ...],
@@ -199,36 +237,69 @@ def judge(
     budget: float,
     jobs: int,
     folder: Path,
+    pages: Path | None,
     as_json: bool,
     **size: Any,
 ) -> None:
     """The verdict on each PATCH or patch FILE, compared with its base; on all patches if none is named.
 
-    Exit status: 0 no loss added and something proven, 1 a loss or a bug added, 2 bad input, 3 undecided.
+    Exit status: 0 no loss added and something proven, 1 a loss or a bug added, 2 bad input, 3 undecided, 130
+    interrupted. Of several patches the worst counts, in the order 130, 2, 1, 3, 0. A patch that cannot be loaded
+    gets one line, and the others are judged.
     """
-    chosen, of = _machines(machines, **size), list(ARCHES) if arch == "all" else [arch]
-    patches = [(*_load(name), name) for name in series or all_series.names()]
+    chosen = _machines(machines, **size)
+    of = _arches(arch, chosen)
+    given = None if base is None else _named_base(base)
+    if pages is not None:
+        with _one_line():  # before the budget is spent
+            report.write_all(pages, [])
+    options = _spelled(machines, size)
     runs = stored_runs()
     out = Console()
-    verdicts = []
-    for name, kernel, given in patches:
-        against, called = _base(kernel, base)
+    done: list[dict[str, Any]] = []
+    each: list[int] = []
+    patches = {}
+    for patch in dict.fromkeys(series or all_series.names()):
+        try:
+            patches[patch] = _load(patch)[1]
+        except BadInput as error:
+            error.show()
+            done.append({"version": verdict_text.JSON_VERSION, "patch": patch, "error": error.message})
+            each.append(error.exit_code)
+    for patch, kernel in patches.items():
+        against, called = given or _own_base(kernel)
         with _Progress(Console(stderr=True)) as progress, _one_line():
-            verdict = judge_(kernel, given, against, called, chosen, of, budget, jobs, runs, progress)
-        verdicts.append(verdict)
+            verdict = judge_(kernel, patch, against, called, chosen, of, budget, jobs, runs, progress)
+        done.append(verdict_text.as_json(verdict))
+        each.append(verdict_text.status(verdict))
         stored = _store(kernel, verdict, folder)
         if not as_json:
-            _show(out, kernel, verdict, stored)
+            _show(out, kernel, verdict, stored, options if base is None else [*options, "--base", base])
         if verdict.interrupted:
             break
     if as_json:
-        click.echo(json.dumps([verdict_text.as_json(verdict) for verdict in verdicts], indent=2))
-    raise SystemExit(_status([verdict_text.status(verdict) for verdict in verdicts]))
+        click.echo(json.dumps(done, indent=2))
+    if pages is not None:
+        with _one_line():
+            report.write_all(pages, [verdict for verdict in done if "error" not in verdict])
+        click.echo(f"Report: {pages / 'index.html'}", err=as_json)
+    raise SystemExit(worst(each))
 
 
-def _status(each: list[int]) -> int:
-    """The worst of several: an interrupt, a loss, undecided."""
-    return next((status for status in (130, 1, 3) if status in each), 0)
+def worst(each: list[int]) -> int:
+    """The exit status of several patches: an interrupt, bad input, a loss or a bug, undecided."""
+    return next((status for status in (130, 2, 1, 3) if status in each), 0)
+
+
+def _spelled(machines: tuple[str, ...], size: dict[str, Any]) -> list[str]:
+    """The options that name a machine, as they are typed; none where --machine is enough."""
+    words = []
+    for name, value in size.items():
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{name}")
+        elif value is not None:
+            words += [f"--{name}", ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)]
+    return [*(part for name in machines if words for part in ("--machine", name)), *words]
 
 
 def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
@@ -241,17 +312,22 @@ def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
         return reproducer.keep(kernel, verdict.patch, found.arch, found.finding.certificate, folder)
 
 
-def _show(out: Console, kernel: type[Kernel], verdict: Verdict, stored: Path | None) -> None:
+def _show(out: Console, kernel: type[Kernel], verdict: Verdict, stored: Path | None, options: Sequence[str]) -> None:
     colour = _COLOURS[verdict.word]
     first, *rest = verdict_text.text(verdict, kernel).splitlines()
     out.print(f"[bold {colour}]{escape(first)}[/]", highlight=False, soft_wrap=True)
     out.print("\n".join(rest), highlight=False, markup=False, soft_wrap=True)
     for line in verdict_text.unexpected(verdict, kernel):
         out.print(f"[bold]UNEXPECTED: {escape(line)}[/]", highlight=False, soft_wrap=True)
-    if stored is not None:
-        out.print(
-            f"\nStored: {stored}\nState after each step: mm-sim explain {stored}", highlight=False, markup=False
-        )
+    if verdict.found is not None:
+        found = verdict.found
+        target = [*([] if {*options} - {"--base"} else ["--machine", found.machine]), "--arch", found.arch]
+        out.print()
+        if stored is not None:
+            out.print(f"Stored: {stored}", highlight=False, markup=False, soft_wrap=True)
+        what = [str(stored)] if stored is not None else [verdict.patch, *target, *options]
+        said = f"State after each step: mm-sim explain {shlex.join(what)}"
+        out.print(said, highlight=False, markup=False, soft_wrap=True)
     out.print()
 
 
@@ -427,8 +503,8 @@ def explain_(
     """
     out = _console()
     with _one_line():
-        arches = list(ARCHES) if arch == "all" else [arch]
-        name, run, proof = _run_of(what, budget, _machines(machines, **size), arches, base)
+        chosen = _machines(machines, **size)
+        name, run, proof = _run_of(what, budget, chosen, _arches(arch, chosen), base)
         if run is None:
             out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
             return
