@@ -37,7 +37,7 @@ from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search
 from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs
 from strategies.rules import check_rules, stops, table
 from strategies.targets import MACHINES, Machine, custom
-from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Verdict
+from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Outcome, Verdict
 from strategies.verdict import judge as judge_
 
 _COLOURS = {ADDS: "red", BUG: "red", FOUND: "yellow", NOT_REACHED: "yellow", PROVEN: "green"}
@@ -223,7 +223,7 @@ _arch = click.option(
 )
 @click.option(
     "--report",
-    "pages",
+    "report_folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write an index of the verdicts, and a page for each loss and each bug, for a browser.",
@@ -237,7 +237,7 @@ def judge(
     budget: float,
     jobs: int,
     folder: Path,
-    pages: Path | None,
+    report_folder: Path | None,
     as_json: bool,
     **size: Any,
 ) -> None:
@@ -250,9 +250,9 @@ def judge(
     chosen = _machines(machines, **size)
     of = _arches(arch, chosen)
     given = None if base is None else _named_base(base)
-    if pages is not None:
+    if report_folder is not None:
         with _one_line():  # before the budget is spent
-            report.write_all(pages, [])
+            report.write_all(report_folder, [])
     options = _spelled(machines, size)
     runs = stored_runs()
     out = Console()
@@ -274,15 +274,18 @@ def judge(
         each.append(verdict_text.status(verdict))
         stored = _store(kernel, verdict, folder)
         if not as_json:
-            _show(out, kernel, verdict, stored, options if base is None else [*options, "--base", base])
+            _show(out, kernel, verdict)
+            if verdict.found is not None:
+                _show_stored(out, verdict.patch, verdict.found, stored, options, base)
+            out.print()
         if verdict.interrupted:
             break
     if as_json:
         click.echo(json.dumps(done, indent=2))
-    if pages is not None:
+    if report_folder is not None:
         with _one_line():
-            report.write_all(pages, [verdict for verdict in done if "error" not in verdict])
-        click.echo(f"Report: {pages / 'index.html'}", err=as_json)
+            report.write_all(report_folder, [verdict for verdict in done if "error" not in verdict])
+        click.echo(f"Report: {report_folder / 'index.html'}", err=as_json)
     raise SystemExit(worst(each))
 
 
@@ -312,23 +315,28 @@ def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
         return reproducer.keep(kernel, verdict.patch, found.arch, found.finding.certificate, folder)
 
 
-def _show(out: Console, kernel: type[Kernel], verdict: Verdict, stored: Path | None, options: Sequence[str]) -> None:
+def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
     colour = _COLOURS[verdict.word]
     first, *rest = verdict_text.text(verdict, kernel).splitlines()
     out.print(f"[bold {colour}]{escape(first)}[/]", highlight=False, soft_wrap=True)
     out.print("\n".join(rest), highlight=False, markup=False, soft_wrap=True)
     for line in verdict_text.unexpected(verdict, kernel):
         out.print(f"[bold]UNEXPECTED: {escape(line)}[/]", highlight=False, soft_wrap=True)
-    if verdict.found is not None:
-        found = verdict.found
-        target = [*([] if {*options} - {"--base"} else ["--machine", found.machine]), "--arch", found.arch]
-        out.print()
-        if stored is not None:
-            out.print(f"Stored: {stored}", highlight=False, markup=False, soft_wrap=True)
-        what = [str(stored)] if stored is not None else [verdict.patch, *target, *options]
-        said = f"State after each step: mm-sim explain {shlex.join(what)}"
-        out.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_stored(
+    out: Console, patch: str, found: Outcome, stored: Path | None, options: list[str], base: str | None
+) -> None:
+    """Where the run is stored, and the command that shows it in full; a bug is not stored, but found again."""
     out.print()
+    if stored is not None:
+        out.print(f"Stored: {stored}", highlight=False, markup=False, soft_wrap=True)
+        command = [str(stored)]
+    else:
+        against = [] if base is None else ["--base", base]
+        command = [patch, *(options or ["--machine", found.machine]), "--arch", found.arch, *against]
+    shown = f"State after each step: mm-sim explain {shlex.join(command)}"
+    out.print(shown, highlight=False, markup=False, soft_wrap=True)
 
 
 _databases = click.option(
@@ -506,7 +514,7 @@ def explain_(
         chosen = _machines(machines, **size)
         name, run, proof = _run_of(what, budget, chosen, _arches(arch, chosen), base)
         if run is None:
-            out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
+            out.print(f"{name}: no run with a loss or a bug of it is known, and none was found.", highlight=False)
             return
         other_name, other_kernel = _load(compare) if compare else ("", None)
         other = explain.same_steps(run, other_kernel) if other_kernel else None

@@ -234,9 +234,10 @@ def unexpected(verdict: Verdict, kernel: type[Kernel]) -> list[str]:
     adds = [one for one in verdict.outcomes if one.finding is not None]
     lines = []
     more = [one.name for one in adds if not declares(kernel, one.machine, one.arch)]
-    if more and not table and expected == "safe":
-        lines.append(f"declared safe, but {word(verdict, ADDS)}")
-    if adds and table and all(one.name in more for one in adds):
+    bugs = [one for one in verdict.outcomes if one.bug is not None]
+    if (more or bugs) and not table and expected == "safe":
+        lines.append(f"declared safe, but {word(verdict, verdict.word)}")
+    if adds and table and expected != "loses" and all(one.name in more for one in adds):
         lines.append(f"not declared to lose in {'; '.join(more)}")
     less = [one.name for one in verdict.outcomes if one.finding is None and declares(kernel, one.machine, one.arch)]
     if less and not verdict.interrupted:
