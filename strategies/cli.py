@@ -686,8 +686,11 @@ def search(
     size = {option: options[option] for option in (*_SIZES, "files", "threads", "pins", "migration")}
     bounds = SCOPES[scope]
     if machines or any(value is not None for value in size.values()):
-        (of,) = _machines(machines or (_machine_of(scope),), **size).values()
-        bounds = replace(bounds, scope=of.scope)
+        chosen = _machines(machines or (_machine_of(scope),), **size)
+        if len(chosen) > 1:
+            raise BadInput("--machine: a search is of one machine")
+        _arches(arch, chosen)
+        bounds = replace(bounds, scope=next(iter(chosen.values())).scope)
     bounds = _bounds(kernel, bounds, options)
     against, called = _base(kernel, base)
 
