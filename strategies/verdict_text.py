@@ -147,7 +147,11 @@ def text(verdict: Verdict, kernel: type[Kernel]) -> str:
 
 
 def scope_as_json(scope: Scope) -> dict[str, Any]:
-    return {**asdict(replace(scope, files=())), "files": [repr(file) for file in scope.files]}
+    return {
+        **asdict(replace(scope, files=())),
+        "files": [repr(file) for file in scope.files],
+        "also": list(scope.also),
+    }
 
 
 def calls(steps: Sequence[Step] | None) -> list[str] | None:
