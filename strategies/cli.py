@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -350,11 +350,18 @@ _databases = click.option(
 )
 
 
+def _declared(kernel: type[Kernel]) -> str:
+    """Where a patch adds a loss by its own account."""
+    table = vars(kernel).get("loses_in", {})
+    lines = [f"{machine} ({', '.join(arches)})" for machine, arches in table.items()]
+    return f"loses in {', '.join(lines)}" if lines else kernel.expected
+
+
 @main.command("list")
 @_databases
 def list_(databases: tuple[str, ...]) -> None:
-    """The series, what is expected of each, and what nights have proven of this version of it."""
-    shown = Table("series", "expected on s390", "applies to", "posted", "what it changes", "proven at night")
+    """The patches, what each declares of itself, and what nights have proven of this version of it."""
+    shown = Table("patch", "declared", "applies to", "posted", "what it changes", "proven at night")
     with _one_line():
         store = Store.open(databases)
         for name in all_series.names():
@@ -364,7 +371,7 @@ def list_(databases: tuple[str, ...]) -> None:
                 records = tally.proofs(store, tally.source_of(kernel, arch), plan.Job(name, arch, plan.SEARCH))
                 done = [f"{r['name']} ({r['states']} states)" for r in records.values() if r["ended"] == "complete"]
                 proven += [f"{arch}: {', '.join(done)}"] if done else []
-            of = (name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
+            of = (name, _declared(kernel), kernel.applies_to, kernel.posted, kernel.title)
             shown.add_row(*of, "; ".join(proven))
     Console().print(shown)
 

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import SeriesError, load
 from mm_sim.system import SMALL
+from strategies.explore import Bounds
 from strategies.minimise import certify
 from strategies.reproducer import BadReproducer, Replay, Reproducer, StaleReproducer, read, store
 from strategies.rules import RULES
-from strategies.verdict import judge
+from strategies.targets import MACHINES
+from strategies.verdict import ADDS, judge
 
 HEAD = """
 from mm_sim.kernel import Kernel
@@ -167,7 +170,7 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
         Step(rule["exit"], (P2,), None),
         Step(rule["resume"], (kswapd,), None),
     ]
-    found = certify(load("page_zap_rmap"), "s390", SMALL, run, states=1)
+    found = certify(load("page_zap_rmap"), "s390", Bounds(SMALL), run, states=1)
     path = store("page_zap_rmap", "s390", SMALL, found, tmp_path)
     assert path is not None
     replay = Replay(load("page_zap_rmap"))
@@ -176,10 +179,12 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
     assert store("page_zap_rmap", "s390", SMALL, found, tmp_path) is None
 
 
-def test_example_series_is_judged() -> None:
+def test_example_patch_is_judged() -> None:
     path = str(ROOT / "docs" / "example_pageout.py")
-    verdict = judge(load(path), path, "s390")
-    assert not verdict.losses
+    verdict = judge(load(path), path, Kernel, "linux_2_6_26", {"anon": MACHINES["anon"]}, ["s390"], 5.0, first=True)
+    assert verdict.word != ADDS
+    assert all(function.lines for function in verdict.functions)
+    assert verdict.outcomes[0].reached
 
 
 @pytest.mark.parametrize(

@@ -323,7 +323,7 @@ def test_report_has_the_coverage_marks_and_the_required_ones_that_were_not_reach
     first, *others = REQUIRED["anon"]
     of = (
         Outcome("anon", "s390", SMALL, marks={first: 2, "swap full": 1}, reached=ran),
-        Outcome("anon", "x86", SMALL, marks={mark: 1 for mark in REQUIRED["anon"]}, reached=ran),
+        Outcome("anon", "x86", SMALL, marks=dict.fromkeys(REQUIRED["anon"], 1), reached=ran),
         Outcome("file", "x86", SMALL),
     )
     index = written(tmp_path, verdict("zap_only", "linux_2_6_26", *of))
