@@ -19,7 +19,7 @@ from strategies import fates as the_fates
 from strategies import night, places, plan, report, verdict_text
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.profiles import register_profiles
-from strategies.reproducer import Told
+from strategies.reproducer import StaleReproducer, Told
 from strategies.tally import Tally
 from strategies.verdict import Verdict
 from strategies.worker import Outcome, Worker
@@ -265,10 +265,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     try:
         report.write_all(folder, _recorded(reporter, "judged"))
-    except OSError as error:
-        reporter.write_line(
-            f"\n--mm-report: {error.filename}: {error.strerror}; the report is not complete", red=True
-        )
+    except (OSError, SeriesError, StaleReproducer) as error:
+        wrong = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reporter.write_line(f"\n--mm-report: {wrong}; the report is not complete", red=True)
         session.exitstatus = pytest.ExitCode.INTERRUPTED
 
 

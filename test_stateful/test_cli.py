@@ -67,7 +67,7 @@ def _runs_are_stored_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Keeps the arguments of each call in place of judging: proven, unless the file name says found or interrupted."""
+    """Keeps the arguments of each call and does not judge: proven, or what the file name says."""
     seen: list[dict[str, Any]] = []
 
     def judge(
@@ -113,7 +113,7 @@ def test_judge_shows_the_loss_and_its_certificate_and_stores_the_run(tmp_path: P
     result = mm_sim("judge", forgetful(tmp_path), *SMALL)
     assert result.exit_code == 1, result.output
     assert "forgetful.py, compared with linux_2_6_26: adds a loss\n" in result.output
-    assert "page_remove_rmap() (forgetful.py:19) ran in anon s390" in result.output
+    assert "page_remove_rmap() (forgetful.py:18) ran in anon s390" in result.output
     assert "<-- lost" in result.output
     assert "shortest, proven over" in result.output
     assert "UNEXPECTED" not in result.output

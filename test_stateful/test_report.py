@@ -1,7 +1,10 @@
 """The pages for a browser, read by one: what they show, and that they can be used with keys alone."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from inspect import getsourcefile
 from pathlib import Path
@@ -39,6 +42,7 @@ class Raises(Kernel):
         return {}["x"]
 """
 
+ROOT = Path(__file__).parent.parent
 stored, steps = read(FOLDER / "test_zap_only_1321f6851a.py")
 
 
@@ -331,6 +335,41 @@ def test_report_has_the_coverage_marks_and_the_required_ones_that_were_not_reach
     assert where == ["zap_only", "anon", "s390"]
     assert missing.replace("&#39;", "'") == "; ".join(others)
     assert [first, "3"] in cells(index, "marks")
+
+
+#: What a test that judges does, without judging.
+RECORDS = """
+from mm_sim.series import load
+from mm_sim.system import SMALL
+from strategies.coverage import Function
+from strategies.verdict import Outcome, Verdict
+
+
+def test_verdict(record_verdict):
+    reached = Outcome("anon", "s390", SMALL, reached={("easy.py", 5)})
+    not_reached = Outcome("pins", "s390", SMALL)
+    functions = (Function("zap", "easy.py", (5,)),)
+    record_verdict(Verdict("easy", "linux_2_6_26", [reached, not_reached], functions), load("easy"))
+"""
+
+
+def test_pytest_prints_the_verdicts_and_writes_the_report(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(RECORDS)
+    options = ["-p", "conftest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "--mm-report", "report", "test_mine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "easy anon s390: adds no loss found\n" in ran.stdout
+    assert "easy UNEXPECTED: declared to lose in anon s390, where no loss was found\n" in ran.stdout
+    assert "pins" not in ran.stdout
+    assert "report: report/index.html" in ran.stdout
+    assert "adds no loss found" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_text_of_a_series_cannot_break_the_page() -> None:

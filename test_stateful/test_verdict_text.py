@@ -114,7 +114,8 @@ def test_exit_status_of_an_interrupt_is_130_whatever_is_known() -> None:
 def test_headline_names_the_base_and_where_it_is_fixed() -> None:
     fixes = outcome(PROVEN, "file, two pages", "x86", fixes=RUN)
     assert headline(verdict(fixes)) == (
-        "mine.py, compared with linux_2_6_26: adds no loss: proven; fixes a loss of linux_2_6_26 in file, two pages x86"
+        "mine.py, compared with linux_2_6_26: adds no loss: proven; "
+        "fixes a loss of linux_2_6_26 in file, two pages x86"
     )
     assert headline(verdict(outcome(FOUND), interrupted=True)).endswith("adds no loss found; interrupted")
 
