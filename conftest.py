@@ -17,7 +17,7 @@ from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
 from strategies import fates as the_fates
-from strategies import night, places, plan, report
+from strategies import night, places, plan, report, verdict_text
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.profiles import register_profiles
 from strategies.reproducer import (
@@ -31,6 +31,7 @@ from strategies.reproducer import (
     CannotReplay,
     Check,
     Reproducer,
+    StaleReproducer,
     Told,
 )
 from strategies.tally import Tally
@@ -69,7 +70,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"where a night keeps runs, losses and proofs (default: {DEFAULT}); may be given more than once",
     )
     group.addoption(
-        "--mm-report", type=Path, metavar="DIR", help="write a page for each loss, and an index of all verdicts"
+        "--mm-report",
+        type=Path,
+        metavar="DIR",
+        help="write a page for each loss and each bug, and an index of all verdicts",
     )
 
 
@@ -263,13 +267,16 @@ def tonight(request: pytest.FixtureRequest) -> tuple[plan.Night, Tally]:
 @pytest.fixture
 def record_verdict(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Callable[[Verdict], None]:
+) -> Callable[[Verdict, type[Kernel]], None]:
     """Keeps a verdict for the end of the run, which may be in another process."""
 
-    def record(verdict: Verdict) -> None:
-        record_property("verdict", str(verdict))
+    def record(verdict: Verdict, kernel: type[Kernel]) -> None:
+        for name, word, behind in verdict_text.rows(verdict):
+            record_property("verdict", f"{Path(verdict.patch).stem} {name}: {word}; {behind}".removesuffix("; "))
+        for line in verdict_text.unexpected(verdict, kernel):
+            record_property("verdict", f"{Path(verdict.patch).stem} UNEXPECTED: {line}")
         if request.config.getoption("--mm-report") is not None:
-            record_property("judged", verdict.as_json())
+            record_property("judged", verdict_text.as_json(verdict))
 
     return record
 
@@ -292,10 +299,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     try:
         report.write_all(folder, _recorded(reporter, "judged"))
-    except OSError as error:
-        reporter.write_line(
-            f"\n--mm-report: {error.filename}: {error.strerror}; the report is not complete", red=True
-        )
+    except (OSError, SeriesError, StaleReproducer) as error:
+        wrong = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reporter.write_line(f"\n--mm-report: {wrong}; the report is not complete", red=True)
         session.exitstatus = pytest.ExitCode.INTERRUPTED
 
 

@@ -1,6 +1,7 @@
 """The `mm-sim` command: a thin face on the functions that pytest uses.
 
-Exit status: 0 no loss is added and something is known, 1 one is, 2 bad input, 3 undecided, 130 interrupted.
+Exit status: 0 no loss is added and something is known, 1 a loss or a bug is added, 2 bad input, 3 undecided, 130
+interrupted. Of several patches the worst counts: 130, 2, 1, 3, 0.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,9 +35,9 @@ from strategies.comparison import Base
 from strategies.corpus import DEFAULT, Corpus, DatabaseError, Store
 from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search, WorkerDied
 from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs
-from strategies.rules import stops, table
+from strategies.rules import check_rules, stops, table
 from strategies.targets import MACHINES, Machine, custom
-from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Verdict
+from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Outcome, Verdict
 from strategies.verdict import judge as judge_
 
 _COLOURS = {ADDS: "red", BUG: "red", FOUND: "yellow", NOT_REACHED: "yellow", PROVEN: "green"}
@@ -49,7 +51,7 @@ class BadInput(click.ClickException):
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Errors that are the caller's to mend, as one line."""
+    """Errors that the caller can correct, as one line."""
     try:
         yield
     except (
@@ -63,18 +65,20 @@ def _one_line() -> Iterator[None]:
     ) as error:
         raise BadInput(str(error)) from error
     except KernelBug as error:
-        raise BadInput(f"the series breaks the kernel's bookkeeping, which is no loss but a bug: {error}") from error
+        raise BadInput(f"the patch has a bug, which is not a loss: {error}") from error
     except OSError as error:
         raise BadInput(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
 def _load(name: str) -> tuple[str, type[Kernel]]:
     with _one_line():
-        return (Path(name).stem if name.endswith(".py") else name), all_series.load(name)
+        kernel = all_series.load(name)
+        check_rules(kernel)
+        return (Path(name).stem if name.endswith(".py") else name), kernel
 
 
 class _Progress:
-    """A line on the terminal that says what goes on; nothing where the output is not a terminal."""
+    """One line of progress on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.status = console.status("")
@@ -101,7 +105,17 @@ def _console() -> Console:
     return out if out.is_terminal or "COLUMNS" in os.environ else Console(width=timeline.WIDTH)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Ends with 130 on Ctrl-C, where click would end with 1, which is the status of a loss."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mm_sim")
 def main() -> None:
     """Does a patch to Linux memory management lose a modified page?"""
@@ -125,7 +139,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     for name in filter(None, value.split(",")):
         if name not in known:
             raise BadInput(f"--files: no file is called {name!r}; there are: {', '.join(known)}")
-    return tuple(known[name] for name in value.split(",") if name)
+    return tuple(dict.fromkeys(known[name] for name in value.split(",") if name))
 
 
 def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -160,15 +174,32 @@ def _machines(machines: tuple[str, ...], **size: Any) -> dict[str, Machine]:
         return {name: MACHINES[name] for name in machines or MACHINES}
     if len(machines) > 1:
         raise BadInput("--machine: name one machine, or none, with options that change it")
-    return dict([custom(machines[0] if machines else "anon", **size)])
+    name, machine = custom(machines[0] if machines else "anon", **size)
+    if machine.scope.processes == 1 and "threads" in machine.scope.also:
+        raise BadInput("--processes 1: a machine with threads needs two, P1 and its thread P2")
+    return {name: machine}
+
+
+def _arches(arch: str, machines: dict[str, Machine]) -> list[str]:
+    """The architectures that are meant. One that none of the machines can have is bad input."""
+    if arch == "all":
+        return list(ARCHES)
+    if all(arch not in machine.arches for machine in machines.values()):
+        (can,) = {name for machine in machines.values() for name in machine.arches}
+        raise BadInput(f"--arch {arch}: pages migrate on {can} only; say --arch {can}, or --no-migration")
+    return [arch]
 
 
 def _base(kernel: type[Kernel], named: str | None) -> tuple[type[Kernel] | None, str | None]:
     """The base of a patch, and its name."""
-    if named == "none":
-        return None, None
-    if named is not None:
-        return _load(named)[::-1]
+    return _own_base(kernel) if named is None else _named_base(named)
+
+
+def _named_base(named: str) -> tuple[type[Kernel] | None, str | None]:
+    return (None, None) if named == "none" else _load(named)[::-1]
+
+
+def _own_base(kernel: type[Kernel]) -> tuple[type[Kernel] | None, str | None]:
     base = base_of(kernel)
     return base, name_of(base)
 
@@ -198,6 +229,13 @@ _arch = click.option(
     show_default=True,
     help="Where a run that loses a page is stored.",
 )
+@click.option(
+    "--report",
+    "report_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write an index of the verdicts, and a page for each loss and each bug, for a browser.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a list with one object for each patch.")
 def judge(
     series: tuple[str, ...],
@@ -207,36 +245,72 @@ def judge(
     budget: float,
     jobs: int,
     folder: Path,
+    report_folder: Path | None,
     as_json: bool,
     **size: Any,
 ) -> None:
     """The verdict on each PATCH or patch FILE, compared with its base; on all patches if none is named.
 
-    Exit status: 0 no loss added and something proven, 1 a loss or a bug added, 2 bad input, 3 undecided.
+    Exit status: 0 no loss added and something proven, 1 a loss or a bug added, 2 bad input, 3 undecided, 130
+    interrupted. Of several patches the worst counts, in the order 130, 2, 1, 3, 0. A patch that cannot be loaded
+    gets one line, and the others are judged.
     """
-    chosen, of = _machines(machines, **size), list(ARCHES) if arch == "all" else [arch]
-    patches = [(*_load(name), name) for name in series or all_series.names()]
+    chosen = _machines(machines, **size)
+    of = _arches(arch, chosen)
+    given = None if base is None else _named_base(base)
+    if report_folder is not None:
+        with _one_line():  # before the budget is spent
+            report.write_all(report_folder, [])
+    options = _spelled(machines, size)
     runs = stored_runs()
     out = Console()
-    verdicts = []
-    for name, kernel, given in patches:
-        against, called = _base(kernel, base)
+    done: list[dict[str, Any]] = []
+    each: list[int] = []
+    patches = {}
+    for patch in dict.fromkeys(series or all_series.names()):
+        try:
+            patches[patch] = _load(patch)[1]
+        except BadInput as error:
+            error.show()
+            done.append({"version": verdict_text.JSON_VERSION, "patch": patch, "error": error.message})
+            each.append(error.exit_code)
+    for patch, kernel in patches.items():
+        against, called = given or _own_base(kernel)
         with _Progress(Console(stderr=True)) as progress, _one_line():
-            verdict = judge_(kernel, given, against, called, chosen, of, budget, jobs, runs, progress)
-        verdicts.append(verdict)
+            verdict = judge_(kernel, patch, against, called, chosen, of, budget, jobs, runs, progress)
+        done.append(verdict_text.as_json(verdict))
+        each.append(verdict_text.status(verdict))
         stored = _store(kernel, verdict, folder)
         if not as_json:
-            _show(out, kernel, verdict, stored)
+            _show(out, kernel, verdict)
+            if verdict.found is not None:
+                _show_stored(out, verdict.patch, verdict.found, stored, options, base)
+            out.print()
         if verdict.interrupted:
             break
     if as_json:
-        click.echo(json.dumps([verdict_text.as_json(verdict) for verdict in verdicts], indent=2))
-    raise SystemExit(_status([verdict_text.status(verdict) for verdict in verdicts]))
+        click.echo(json.dumps(done, indent=2))
+    if report_folder is not None:
+        with _one_line():
+            report.write_all(report_folder, [verdict for verdict in done if "error" not in verdict])
+        click.echo(f"Report: {report_folder / 'index.html'}", err=as_json)
+    raise SystemExit(worst(each))
 
 
-def _status(each: list[int]) -> int:
-    """The worst of several: an interrupt, a loss, undecided."""
-    return next((status for status in (130, 1, 3) if status in each), 0)
+def worst(each: list[int]) -> int:
+    """The exit status of several patches: an interrupt, bad input, a loss or a bug, undecided."""
+    return next((status for status in (130, 2, 1, 3) if status in each), 0)
+
+
+def _spelled(machines: tuple[str, ...], size: dict[str, Any]) -> list[str]:
+    """The options that name a machine, as they are typed; none where --machine is enough."""
+    words = []
+    for name, value in size.items():
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{name}")
+        elif value is not None:
+            words += [f"--{name}", ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)]
+    return [*(part for name in machines if words for part in ("--machine", name)), *words]
 
 
 def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
@@ -251,18 +325,28 @@ def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
         return reproducer.keep(kernel, verdict.patch, found.arch, finding.certificate, folder)
 
 
-def _show(out: Console, kernel: type[Kernel], verdict: Verdict, stored: Path | None) -> None:
+def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
     colour = _COLOURS[verdict.word]
     first, *rest = verdict_text.text(verdict, kernel).splitlines()
     out.print(f"[bold {colour}]{escape(first)}[/]", highlight=False, soft_wrap=True)
     out.print("\n".join(rest), highlight=False, markup=False, soft_wrap=True)
     for line in verdict_text.unexpected(verdict, kernel):
         out.print(f"[bold]UNEXPECTED: {escape(line)}[/]", highlight=False, soft_wrap=True)
-    if stored is not None:
-        out.print(
-            f"\nStored: {stored}\nState after each step: mm-sim explain {stored}", highlight=False, markup=False
-        )
+
+
+def _show_stored(
+    out: Console, patch: str, found: Outcome, stored: Path | None, options: list[str], base: str | None
+) -> None:
+    """Where the run is stored, and the command that shows it in full; a bug is not stored, but found again."""
     out.print()
+    if stored is not None:
+        out.print(f"Stored: {stored}", highlight=False, markup=False, soft_wrap=True)
+        command = [str(stored)]
+    else:
+        against = [] if base is None else ["--base", base]
+        command = [patch, *(options or ["--machine", found.machine]), "--arch", found.arch, *against]
+    shown = f"State after each step: mm-sim explain {shlex.join(command)}"
+    out.print(shown, highlight=False, markup=False, soft_wrap=True)
 
 
 _databases = click.option(
@@ -276,11 +360,18 @@ _databases = click.option(
 )
 
 
+def _declared(kernel: type[Kernel]) -> str:
+    """Where a patch adds a loss by its own account."""
+    table = vars(kernel).get("loses_in", {})
+    lines = [f"{machine} ({', '.join(arches)})" for machine, arches in table.items()]
+    return f"loses in {', '.join(lines)}" if lines else kernel.expected
+
+
 @main.command("list")
 @_databases
 def list_(databases: tuple[str, ...]) -> None:
-    """The series, what is expected of each, and what nights have proven of this version of it."""
-    shown = Table("series", "expected on s390", "applies to", "posted", "what it changes", "proven at night")
+    """The patches, what each declares of itself, and what nights have proven of this version of it."""
+    shown = Table("patch", "declared", "applies to", "posted", "what it changes", "proven at night")
     with _one_line():
         store = Store.open(databases)
         for name in all_series.names():
@@ -290,7 +381,7 @@ def list_(databases: tuple[str, ...]) -> None:
                 records = tally.proofs(store, tally.source_of(kernel, arch), plan.Job(name, arch, plan.SEARCH))
                 done = [f"{r['name']} ({r['states']} states)" for r in records.values() if r["ended"] == "complete"]
                 proven += [f"{arch}: {', '.join(done)}"] if done else []
-            of = (name, kernel.expected, kernel.applies_to, kernel.posted, kernel.title)
+            of = (name, _declared(kernel), kernel.applies_to, kernel.posted, kernel.title)
             shown.add_row(*of, "; ".join(proven))
     Console().print(shown)
 
@@ -439,10 +530,10 @@ def explain_(
     """
     out = _console()
     with _one_line():
-        arches = list(ARCHES) if arch == "all" else [arch]
-        name, run, proof = _run_of(what, on, budget, _machines(machines, **size), arches, base)
+        chosen = _machines(machines, **size)
+        name, run, proof = _run_of(what, on, budget, chosen, _arches(arch, chosen), base)
         if run is None:
-            out.print(f"{name}: no run is known, nor was one found, that loses a page of it.", highlight=False)
+            out.print(f"{name}: no run with a loss or a bug of it is known, and none was found.", highlight=False)
             return
         other_name, other_kernel = _load(compare) if compare else ("", None)
         other = explain.same_steps(run, other_kernel) if other_kernel else None
@@ -618,8 +709,11 @@ def search(
     size = {option: options[option] for option in (*_SIZES, "files", "threads", "pins", "migration")}
     bounds = SCOPES[scope]
     if machines or any(value is not None for value in size.values()):
-        (of,) = _machines(machines or (_machine_of(scope),), **size).values()
-        bounds = replace(bounds, scope=of.scope)
+        chosen = _machines(machines or (_machine_of(scope),), **size)
+        if len(chosen) > 1:
+            raise BadInput("--machine: a search is of one machine")
+        _arches(arch, chosen)
+        bounds = replace(bounds, scope=next(iter(chosen.values())).scope)
     bounds = _bounds(kernel, bounds, options)
     against, called = _base(kernel, base)
 

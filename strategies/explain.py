@@ -180,7 +180,7 @@ def show_difference(out: Console, one: Run, other: Run, name: str, other_name: s
 
 
 def stored(series: str) -> Iterator[tuple[Reproducer, Run]]:
-    """The stored runs that lose a page of a patch of the project: the shortest first, and those that are shown on it."""
+    """The stored runs that lose a page of a patch of the project: those that are shown on it, the shortest first."""
     kernel = all_series.load(series)
     found = []
     for path in sorted(FOLDER.glob("test_*.py")):

@@ -280,7 +280,10 @@ def certify(
         return failure is not None and lost(run, failure)
 
     def search(some: Bounds, most: int) -> Result:
-        return Search(kernel, arch, some, wanted, reduce=False, base=base).run(deadline, most)
+        result = Search(kernel, arch, some, wanted, reduce=False, base=base).run(deadline, most)
+        if result.ended == "interrupted":
+            raise KeyboardInterrupt
+        return result
 
     def all_of(run: list[Step], most: int) -> tuple[Bounds, Result]:
         full = within(scope, run, rules, dict(bounds.only))

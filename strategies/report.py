@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mm_sim.view import ASIDE, TLB, View
 from strategies.explain import Shown, first_difference, tables
 from strategies.reproducer import recorded
 from strategies.timeline import Run, named, trace, words
+from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN
 
 _PAGES = Environment(
     loader=PackageLoader("strategies"),
@@ -162,21 +164,73 @@ def page(run: Run, name: str, proof: str, other: Run | None = None, other_name: 
     )
 
 
+#: How a word is shown, by what is compared with a base and by what is judged by itself.
+_CLASSES = {ADDS: "lost", BUG: "lost", FOUND: "found", PROVEN: "good", NOT_REACHED: "unreached"}
+_CLASSES |= {ALONE[word]: shown for word, shown in _CLASSES.items()}
+
+
 def write_all(folder: Path, verdicts: Sequence[Mapping[str, Any]]) -> None:
-    """A page for each loss of some verdicts (`Verdict.as_json()`), and an index of all. Raises OSError."""
+    """A page for each loss and each bug of some verdicts (`verdict_text.as_json()`), and an index of all.
+
+    Raises OSError; SeriesError or StaleReproducer if a patch is not any more what was judged.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for verdict in sorted(verdicts, key=lambda v: (v["series"], v["arch"], v["scope"])):
-        pages = []
-        for loss in verdict["losses"]:
-            file = f"{Path(verdict['series']).stem}_{verdict['arch']}_{verdict['scope']}_{loss['kind']}.html"
-            kernel = all_series.load(verdict["series"])
-            files = tuple(BY_NAME[name] for name in loss["scope"]["files"])
-            scope = Scope(**{**loss["scope"], "files": files, "also": tuple(loss["scope"]["also"])})
-            run = trace(kernel, verdict["arch"], scope, recorded(kernel, loss["steps"]))
-            (folder / file).write_text(page(run, verdict["series"], loss["proof"]), encoding="utf-8")
-            pages.append((file, loss))
-        shown.append((verdict, pages))
-    situations = sorted({name for verdict, _ in shown for name in verdict["situations"]})
-    index = _PAGES.get_template("index.html").render(verdicts=shown, situations=situations)
+    verdicts = sorted(verdicts, key=lambda verdict: str(verdict["patch"]))
+    files: set[str] = set()
+    rows = []
+    for verdict in verdicts:
+        for target in verdict["targets"]:
+            found = target["loss"] or target["bug"]
+            file = None
+            if found is not None:
+                file = _file_name(verdict, target, files)
+                (folder / file).write_text(_page_of(verdict["patch"], target["arch"], found), encoding="utf-8")
+            rows.append((verdict, target, file))
+    index = _PAGES.get_template("index.html").render(
+        rows=rows,
+        verdicts=verdicts,
+        classes=_CLASSES,
+        base_fails=_base_fails(verdicts),
+        marks=_marks(verdicts),
+    )
     (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _file_name(verdict: Mapping[str, Any], target: Mapping[str, Any], taken: set[str]) -> str:
+    """The name of the page of a target; patches of one name are numbered."""
+    kind = "loss" if target["loss"] else "bug"
+    parts = (Path(verdict["patch"]).stem, target["machine"], target["arch"], kind)
+    name = re.sub(r"[^0-9A-Za-z_]+", "_", "_".join(parts))
+    number = 1
+    while (file := f"{name}.html" if number == 1 else f"{name}_{number}.html") in taken:
+        number += 1
+    taken.add(file)
+    return file
+
+
+def _page_of(patch: str, arch: str, found: Mapping[str, Any]) -> str:
+    kernel = all_series.load(patch)
+    size = found["machine"]
+    files = tuple(BY_NAME[name] for name in size["files"])
+    scope = Scope(**{**size, "files": files, "also": tuple(size["also"])})
+    run = trace(kernel, arch, scope, recorded(kernel, found["steps"]))
+    return page(run, patch, found["proof"])
+
+
+def _marks(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[int]]]:
+    """Each coverage mark that was reached, and how often by each patch."""
+    by_patch = [[target["marks"] for target in verdict["targets"]] for verdict in verdicts]
+    names = sorted({mark for marks in by_patch for reached in marks for mark in reached})
+    return [(mark, [sum(reached.get(mark, 0) for reached in marks) for marks in by_patch]) for mark in names]
+
+
+def _base_fails(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, list[str]]]:
+    """Where a base loses by itself, once: base, machine, architecture, and the shortest run that is known."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for verdict in verdicts:
+        for target in verdict["targets"] if verdict["base"] is not None else ():
+            for run in (target["base fails"], target["fixes"]):
+                where = verdict["base"], target["machine"], target["arch"]
+                if run is not None and (where not in found or len(run) < len(found[where])):
+                    found[where] = run
+    return [(*where, run) for where, run in sorted(found.items())]

@@ -26,8 +26,8 @@ from strategies.rules import domains, table
 class Machine:
     """A machine by name: its size, the rules without which little happens in it, and values that are enough there.
 
-    `core` has what takes a page away by another party where there is one: it reaches nothing that is changed. A machine
-    with more `weight` has longer slices, and the first turns.
+    `core` has what takes a page away by another party where there is one: it reaches nothing that is changed. One with
+    more `weight` has longer slices, and the first turns.
     """
 
     scope: Scope

@@ -242,6 +242,8 @@ class Work:
         before = search.result.states if search.result.transitions else 0
         result = search.run(deadline, before + states)
         self.take()
+        if result.ended == "interrupted":
+            raise KeyboardInterrupt
         self.outcome.states += result.states - before
         self.outcome.base_fails = self.outcome.base_fails or result.base_fails
         if result.bug is not None and self.outcome.bug is None:
@@ -278,6 +280,8 @@ class Work:
         if self.of_base is None:
             self.of_base = Search(self.base.kernel, self.row.arch, bounds, reduce=False)
         result = self.of_base.run(states=self.of_base.result.states + states)
+        if result.ended == "interrupted":
+            raise KeyboardInterrupt
         if result.loss is not None:
             self.outcome.base_fails = self.outcome.base_fails or result.loss
             self.fix(result.loss)

@@ -54,9 +54,9 @@ def headline(verdict: Verdict) -> str:
     """The verdict in one line."""
     against = "" if verdict.base is None else f", compared with {verdict.base}"
     fixes = [outcome.name for outcome in verdict.outcomes if outcome.fixes is not None]
-    fixed = f"; fixes a loss of {verdict.base} in {', '.join(fixes)}" if fixes else ""
+    fixed = f"; fixes a loss of {verdict.base} in {'; '.join(fixes)}" if fixes else ""
     cut = "; interrupted" if verdict.interrupted else ""
-    return f"{Path(verdict.patch).stem}{against}: {word(verdict, verdict.word)}{fixed}{cut}"
+    return f"{verdict.patch}{against}: {word(verdict, verdict.word)}{fixed}{cut}"
 
 
 def rows(verdict: Verdict) -> list[tuple[str, str, str]]:
@@ -76,7 +76,8 @@ def _behind(verdict: Verdict, outcome: Outcome) -> Iterable[str]:
     else:
         for bounds, states in outcome.widest:
             rules = len(bounds.rules or ()) - 1
-            yield f"every run of {rules} rules up to {bounds.steps} steps, {_preempted(bounds.stops)}: {states} states"
+            steps = f"up to {bounds.steps} steps, {_preempted(bounds.stops)}"
+            yield f"every run of {rules} rules {steps}: {states} states"
     if finding is None and outcome.open is not None:
         bounds, depth = outcome.open
         yield f"{'beyond that ' if outcome.complete else ''}cut off after {depth} steps, {_preempted(bounds.stops)}"
@@ -105,9 +106,9 @@ def uncovered(verdict: Verdict) -> list[str]:
         if not where:
             lines.append(f"{name} never ran")
         else:
-            more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-            never = f"; lines that never ran: {_ranges(missing)}" if missing else ""
-            lines.append(f"{name} ran in {', '.join(where[:3])}{more}{never}")
+            more = f"; and {len(where) - 3} more" if len(where) > 3 else ""
+            never = f". Lines that never ran: {_ranges(missing)}" if missing else ""
+            lines.append(f"{name} ran in {'; '.join(where[:3])}{more}{never}")
     return lines
 
 
@@ -135,7 +136,7 @@ def text(verdict: Verdict, kernel: type[Kernel]) -> str:
     if left and verdict.base is not None:
         parts += [
             "",
-            wrapped(f"Not reached, no function that the patch changes was called there: {', '.join(left)}."),
+            wrapped(f"Not reached, no function that the patch changes was called there: {'; '.join(left)}."),
         ]
     if verdict.functions:
         parts += ["", "Changed functions:", *(f"  {line}" for line in uncovered(verdict))]
@@ -148,7 +149,11 @@ def text(verdict: Verdict, kernel: type[Kernel]) -> str:
 
 
 def scope_as_json(scope: Scope) -> dict[str, Any]:
-    return {**asdict(replace(scope, files=())), "files": [repr(file) for file in scope.files]}
+    return {
+        **asdict(replace(scope, files=())),
+        "files": [repr(file) for file in scope.files],
+        "also": list(scope.also),
+    }
 
 
 def calls(steps: Sequence[Step] | None) -> list[str] | None:
@@ -181,6 +186,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "machine": outcome.machine,
                 "arch": outcome.arch,
                 "verdict": word(verdict, outcome.word),
+                "known": list(_behind(verdict, outcome)),
                 "size": scope_as_json(outcome.scope),
                 "complete": [{"bounds": str(bounds), "states": states} for bounds, states in outcome.complete],
                 "cut off": outcome.open and {"bounds": str(outcome.open[0]), "steps": outcome.open[1]},
@@ -219,10 +225,10 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 def status(verdict: Verdict) -> int:
     """The exit status: 0 nothing added and something known, 1 a loss or a bug added, 3 undecided, 130 interrupted."""
-    if verdict.word in (ADDS, BUG):
-        return 1
     if verdict.interrupted:
         return 130
+    if verdict.word in (ADDS, BUG):
+        return 1
     decided = any(outcome.word == PROVEN for outcome in verdict.outcomes)
     return 0 if decided or (verdict.word == FOUND and any(outcome.complete for outcome in verdict.outcomes)) else 3
 
@@ -234,13 +240,14 @@ def unexpected(verdict: Verdict, kernel: type[Kernel]) -> list[str]:
     adds = [one for one in verdict.outcomes if one.finding is not None]
     lines = []
     more = [one.name for one in adds if not declares(kernel, one.machine, one.arch)]
-    if more and not table and expected == "safe":
-        lines.append(f"declared safe, but {word(verdict, ADDS)}")
-    if adds and table and all(one.name in more for one in adds):
-        lines.append(f"not declared to lose in {', '.join(more)}")
+    bugs = [one for one in verdict.outcomes if one.bug is not None]
+    if (more or bugs) and not table and expected == "safe":
+        lines.append(f"declared safe, but {word(verdict, verdict.word)}")
+    if adds and table and expected != "loses" and all(one.name in more for one in adds):
+        lines.append(f"not declared to lose in {'; '.join(more)}")
     less = [one.name for one in verdict.outcomes if one.finding is None and declares(kernel, one.machine, one.arch)]
     if less and not verdict.interrupted:
-        lines.append(f"declared to lose in {', '.join(less)}, where no loss was found")
-    if not adds and not table and expected == "loses":
+        lines.append(f"declared to lose in {'; '.join(less)}, where no loss was found")
+    if not adds and not table and expected == "loses" and not verdict.interrupted:
         lines.append("declared to lose, and no loss was found")
     return lines

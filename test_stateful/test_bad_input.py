@@ -16,7 +16,7 @@ from strategies.minimise import certify
 from strategies.reproducer import BadReproducer, Replay, Reproducer, StaleReproducer, read, store
 from strategies.rules import RULES
 from strategies.targets import MACHINES
-from strategies.verdict import FOUND, PROVEN, judge
+from strategies.verdict import ADDS, judge
 
 HEAD = """
 from mm_sim.kernel import Kernel, base_of
@@ -178,10 +178,12 @@ def test_a_kind_of_loss_is_stored_once_and_reads_back(tmp_path: Path) -> None:
     assert store("page_zap_rmap", "s390", SMALL, found, tmp_path) is None
 
 
-def test_example_series_is_judged() -> None:
+def test_example_patch_is_judged() -> None:
     path = str(ROOT / "docs" / "example_pageout.py")
-    verdict = judge(load(path), path, Kernel, machines={"anon": MACHINES["anon"]}, arches=("s390",), budget=2)
-    assert verdict.word in (FOUND, PROVEN)
+    verdict = judge(load(path), path, Kernel, "linux_2_6_26", {"anon": MACHINES["anon"]}, ["s390"], 5.0, first=True)
+    assert verdict.word != ADDS
+    assert all(function.lines for function in verdict.functions)
+    assert verdict.outcomes[0].reached
 
 
 @pytest.mark.parametrize(

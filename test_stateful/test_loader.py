@@ -10,8 +10,8 @@ from textwrap import dedent, indent
 import pytest
 
 import mm_sim
+from mm_sim.blame import code_of
 from mm_sim.labels import labels
-from mm_sim.loss import code_of
 from mm_sim.names import P1, P2, A
 from mm_sim.patch_check import dropped_steps, is_interruptible
 from mm_sim.series import SeriesError, load, names

@@ -1,22 +1,48 @@
 """The pages for a browser, read by one: what they show, and that they can be used with keys alone."""
 
-import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from inspect import getsourcefile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mm_sim.series import load
+from mm_sim.system import SMALL
+from strategies.coverage import Function
 from strategies.explain import same_steps, tables
-from strategies.minimise import certify
+from strategies.explore import Bounds
+from strategies.minimise import Certificate
 from strategies.report import Picture, page, picture, write_all
 from strategies.reproducer import FOLDER, Replay, read
 from strategies.timeline import Run, trace
-from strategies.verdict import Verdict, judge_scope
+from strategies.verdict import Finding, Outcome, Verdict
+from strategies.verdict_text import REQUIRED, as_json
 
+RAISES = """
+from mm_sim.kernel import Kernel
+from mm_sim.page import Page
+from mm_sim.sched import Steps
+
+
+class Raises(Kernel):
+    __slots__ = ()
+
+    title = "raises"
+    posted = "nowhere"
+    applies_to = "2.6.26"
+
+    def add_to_swap(self, page: Page) -> Steps[bool]:
+        yield "add_to_swap: before"
+        return {}["x"]
+"""
+
+ROOT = Path(__file__).parent.parent
 stored, steps = read(FOLDER / "test_zap_only_1321f6851a.py")
 
 
@@ -178,21 +204,172 @@ def test_states_of_files_leave_out_what_says_nothing() -> None:
     assert "tag_dirty" not in shown["frames"].columns
 
 
-def test_report_has_a_page_for_each_loss_and_an_index(run: Run, tmp_path: Path) -> None:
-    found = certify(load("zap_only"), "s390", stored.scope, run.steps, states=1)
-    loses = Verdict(
-        "zap_only", "s390", "loses", [found], (1, 8, 0.1), {"swap full": 2}, {"iske": 1, "sske": 2, "rrbe": 3}
+def verdict(patch: str, base: str | None, *outcomes: Outcome) -> dict[str, Any]:
+    functions = (Function("zap", "mine.py", (5, 6)), Function("never_called", "mine.py", (9,)))
+    made: dict[str, Any] = as_json(Verdict(patch, base, list(outcomes), functions))
+    return made
+
+
+def lost(run: Run) -> Finding:
+    return Finding(run.scope, Certificate(list(run.steps), True, 99, Bounds(run.scope, steps=7, stops=1)))
+
+
+def cells(html: str, table: str) -> list[list[str]]:
+    """The text of a table of the index, by row."""
+    (body,) = re.findall(rf'<table id="{table}">(.*?)</table>', html, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)[1:]
+    return [
+        [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)] for row in rows
+    ]
+
+
+def written(folder: Path, *verdicts: dict[str, Any]) -> str:
+    write_all(folder, verdicts)
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_report_has_a_row_for_each_target_with_what_is_known(run: Run, tmp_path: Path) -> None:
+    ran = {("mine.py", 5)}
+    bounds = Bounds(SMALL, ("store", "resume"), steps=7, stops=1)
+    index = written(
+        tmp_path,
+        verdict(
+            "zap_only",
+            "linux_2_6_26",
+            Outcome("anon", "s390", run.scope, finding=lost(run), reached=ran),
+            Outcome("file", "x86", SMALL, complete=[(bounds, 1234)], fixes=list(run.steps[:1]), reached=ran),
+        ),
     )
-    safe = Verdict("easy", "x86", "safe", [], (1, 8, 0.1), {}, {"iske": 0, "sske": 0, "rrbe": 0})
-    disk = judge_scope(load("linux_2_6_26"), "linux_2_6_26", "x86", "threads")
-    verdicts = [json.loads(json.dumps(verdict.as_json())) for verdict in (loses, safe, disk)]
-    write_all(tmp_path / "report", verdicts)
-    index = (tmp_path / "report" / "index.html").read_text()
-    assert "swap full" in index
-    assert "<td>linux_2_6_26</td><td>x86</td><td>threads</td>" in index
-    broken, lost = re.findall(r'href="([^"]+)"', index)
-    assert "&lt;-- lost" in (tmp_path / "report" / lost).read_text()
-    assert "newer on its disk" in (tmp_path / "report" / broken).read_text()
+    (first, second) = cells(index, "verdicts")
+    assert first[:5] == ["zap_only", "linux_2_6_26", "anon", "s390", "adds a loss"]
+    assert first[-1] == "8 steps"
+    assert second[4] == "adds no loss: proven"
+    assert second[5] == "every run of 1 rules up to 7 steps, at most 1 preemption: 1234 states"
+    assert second[6:] == ["a loss of linux_2_6_26", ""]
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "shown"),
+    [
+        ({"reached": set()}, "not reached", "unreached"),
+        ({}, "adds no loss found", "found"),
+        ({"complete": [(Bounds(SMALL, (), steps=7, stops=1), 9)]}, "adds no loss: proven", "good"),
+    ],
+)
+def test_report_is_green_only_where_something_is_proven(
+    change: dict[str, Any], said: str, shown: str, tmp_path: Path
+) -> None:
+    of = Outcome("anon", "s390", SMALL, **{"reached": {("mine.py", 5)}, **change})
+    assert f'<td class="{shown}">{said}</td>' in written(tmp_path, verdict("zap_only", "linux_2_6_26", of))
+    of_itself = said.replace("adds no", "no")
+    assert f'<td class="{shown}">{of_itself}</td>' in written(tmp_path, verdict("linux_2_6_26", None, of))
+
+
+def test_report_has_a_page_for_each_loss(run: Run, tmp_path: Path) -> None:
+    of = Outcome("file, two pages", "s390", run.scope, finding=lost(run), reached={("mine.py", 5)})
+    index = written(tmp_path, verdict("zap_only", "linux_2_6_26", of))
+    assert re.findall(r'href="([^"]+)"', index) == ["zap_only_file_two_pages_s390_loss.html"]
+    html = (tmp_path / "zap_only_file_two_pages_s390_loss.html").read_text()
+    assert "loses a modified page" in html
+    assert "&lt;-- lost" in html
+
+
+def test_report_has_a_page_for_each_bug(run: Run, tmp_path: Path) -> None:
+    patch = tmp_path / "raises.py"
+    patch.write_text(RAISES)
+    broken = Certificate(list(run.steps[:2]), False, 0, Bounds(run.scope))
+    of = Outcome("anon", "s390", run.scope, bug=Finding(run.scope, broken, "KeyError"), reached={("mine.py", 5)})
+    index = written(tmp_path / "report", verdict(str(patch), "linux_2_6_26", of))
+    assert '<td class="lost">adds a bug</td>' in index
+    html = (tmp_path / "report" / "raises_anon_s390_bug.html").read_text()
+    assert "has a bug" in html
+    assert "&lt;-- bug" in html
+
+
+def test_report_keeps_the_pages_of_two_files_of_one_name_apart(run: Run, tmp_path: Path) -> None:
+    verdicts = []
+    for folder in ("v1", "v2"):
+        (tmp_path / folder).mkdir()
+        patch = tmp_path / folder / "zap_only.py"
+        patch.write_text(Path(getsourcefile(load("zap_only")) or "").read_text())
+        of = Outcome("anon", "s390", run.scope, finding=lost(run), reached={("mine.py", 5)})
+        verdicts.append(verdict(str(patch), "linux_2_6_26", of))
+    linked = re.findall(r'href="([^"]+)"', written(tmp_path / "report", *verdicts))
+    assert [
+        f"{folder}/zap_only.py" in (tmp_path / "report" / linked[n]).read_text()
+        for n, folder in enumerate(("v1", "v2"))
+    ] == [True, True]
+
+
+def test_report_says_once_what_the_base_loses(run: Run, tmp_path: Path) -> None:
+    ran = {("mine.py", 5)}
+    long, short = list(run.steps), list(run.steps[:2])
+    one = Outcome("anon", "s390", SMALL, base_fails=long, reached=ran)
+    other = Outcome("anon", "s390", SMALL, base_fails=short, reached=ran)
+    index = written(tmp_path, verdict("easy", "linux_2_6_26", one), verdict("zap_only", "linux_2_6_26", other))
+    ((base, machine, arch, steps),) = cells(index, "base")
+    assert (base, machine, arch) == ("linux_2_6_26", "anon", "s390")
+    assert steps.count("stop=") == 2
+
+
+def test_report_has_the_coverage_of_the_patch(tmp_path: Path) -> None:
+    of = Outcome("anon", "s390", SMALL, reached={("mine.py", 5)})
+    index = written(tmp_path, verdict("zap_only", "linux_2_6_26", of))
+    assert cells(index, "functions") == [
+        ["zap_only", "zap()", "anon s390", "6"],
+        ["zap_only", "never_called()", "nowhere", "9"],
+    ]
+    assert '<td class="unreached">nowhere</td>' in index
+
+
+def test_report_has_the_coverage_marks_and_the_required_ones_that_were_not_reached(tmp_path: Path) -> None:
+    ran = {("mine.py", 5)}
+    first, *others = REQUIRED["anon"]
+    of = (
+        Outcome("anon", "s390", SMALL, marks={first: 2, "swap full": 1}, reached=ran),
+        Outcome("anon", "x86", SMALL, marks=dict.fromkeys(REQUIRED["anon"], 1), reached=ran),
+        Outcome("file", "x86", SMALL),
+    )
+    index = written(tmp_path, verdict("zap_only", "linux_2_6_26", *of))
+    ((*where, missing),) = cells(index, "required")
+    assert where == ["zap_only", "anon", "s390"]
+    assert missing.replace("&#39;", "'") == "; ".join(others)
+    assert [first, "3"] in cells(index, "marks")
+
+
+#: What a test that judges does, without judging.
+RECORDS = """
+from mm_sim.series import load
+from mm_sim.system import SMALL
+from strategies.coverage import Function
+from strategies.verdict import Outcome, Verdict
+
+
+def test_verdict(record_verdict):
+    reached = Outcome("anon", "s390", SMALL, reached={("easy.py", 5)})
+    not_reached = Outcome("pins", "s390", SMALL)
+    functions = (Function("zap", "easy.py", (5,)),)
+    record_verdict(Verdict("easy", "linux_2_6_26", [reached, not_reached], functions), load("easy"))
+"""
+
+
+def test_pytest_prints_the_verdicts_and_writes_the_report(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(RECORDS)
+    options = ["-p", "conftest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "--mm-report", "report", "test_mine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "easy anon s390: adds no loss found\n" in ran.stdout
+    assert "easy UNEXPECTED: declared to lose in anon s390, where no loss was found\n" in ran.stdout
+    assert "pins" not in ran.stdout
+    assert "report: report/index.html" in ran.stdout
+    assert "adds no loss found" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_text_of_a_series_cannot_break_the_page() -> None:
