@@ -26,7 +26,7 @@ from strategies.rules import domains, table
 class Machine:
     """A machine by name: its size, the rules without which little happens in it, and values that are enough there.
 
-    `core` has what takes a page away by another party where there is one: it reaches nothing that is changed. One with
+    `core` has what takes a page away by another party where there is one, which reaches nothing of the change. One with
     more `weight` has longer slices, and the first turns.
     """
 
@@ -37,7 +37,7 @@ class Machine:
     weight: int = 1
 
 
-_SWAPPED = ("store", "fork", "reclaim", "pageout_done", "pageout_failed")
+_SWAPPED = ("store", "load", "fork", "reclaim", "pageout_done", "pageout_failed")
 _WRITTEN = ("store", "writeback", "fsync", "pageout_done")
 _FILE: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 
