@@ -38,7 +38,7 @@ from mm_sim.loss import Step
 from mm_sim.names import EXT2, KSWAPD, PAGES, PRIVATE, TASKS, TMPFS
 from mm_sim.sched import Failure, KernelBug, Task, points, run, watchdog
 from mm_sim.snapshot import Saved, canonical, few_collections, is_quiet, restore, save, stack
-from mm_sim.system import SMALL, Rule, Scope, System
+from mm_sim.system import SMALL, Loss, Rule, Scope, System
 from strategies import rules as the_rules
 from strategies.comparison import Base, States, failure
 from strategies.reduce import (
@@ -196,9 +196,9 @@ class Node(NamedTuple):
 class Result:
     """What a search has done so far.
 
-    `ended` is "complete" when every state within the bounds was visited, "loss" when a wanted loss ended the
-    search, else what stopped it. `loss` is the run that did, `bug` the first that breaks the kernel: a search goes on
-    past it. `base_fails` has the first run in which the base fails as well.
+    `ended` is "complete" when every state within the bounds was visited, "loss" or "bug" when a wanted failure ended
+    the search, else what stopped it. `loss` is the run that did, `bug` the first that breaks the kernel: a search
+    goes on past it unless it is wanted. `base_fails` has the first run in which the base fails as well.
     """
 
     states: int = 1
@@ -210,6 +210,11 @@ class Result:
     bug: list[Step] | None = None
     base_fails: list[Step] | None = None
 
+    @property
+    def found(self) -> list[Step] | None:
+        """The run that is wanted."""
+        return self.bug if self.ended == "bug" else self.loss
+
 
 # What is known of a state, in one number: tasks that were run on from it (by position in its key), depth, stops.
 _DEPTH, _STOPS = 16, 32
@@ -218,9 +223,10 @@ _DEPTH, _STOPS = 16, 32
 class Search:
     """A search of one kernel on one architecture.
 
-    A loss that `wanted` accepts ends it. It sets out from the quiet state after the steps of `start`, which count for
-    no bound. Without `reduce` other tasks run at every point; unless `symmetric`, processes keep their names. `forms`
-    says that states are put in a normal form, `free` that it is one for searches without bounds.
+    A failure that `wanted` accepts ends it, by default any loss. It sets out from the quiet state after the steps of
+    `start`, which count for no bound. Without `reduce` other tasks run at every point; unless `symmetric`, processes
+    keep their names. `forms` says that states are put in a normal form, `free` that it is one for searches without
+    bounds.
 
     With `base` a run in which that kernel fails, too, counts for nothing and is not followed. As long as none does,
     the search is one of `kernel` alone. From then on a state is one of both (`beside`): another run may come to the
@@ -232,7 +238,7 @@ class Search:
         kernel: type[Kernel],
         arch: str,
         bounds: Bounds,
-        wanted: Callable[[list[Step]], bool] = lambda steps: True,
+        wanted: Callable[[list[Step], Loss | KernelBug], bool] = lambda steps, failed: isinstance(failed, Loss),
         reduce: bool = True,
         symmetric: bool = True,
         marks: dict[str, int] | None = None,
@@ -537,7 +543,7 @@ class Search:
                 progress(result)
         finally:
             signal.signal(signal.SIGINT, handler)
-        if checkpoint is not None and result.ended not in ("complete", "loss"):
+        if checkpoint is not None and result.ended not in ("complete", "loss", "bug"):
             self.save(checkpoint)
         return result
 
@@ -561,8 +567,11 @@ class Search:
                 return
             if isinstance(failed, KernelBug):
                 self.result.bug = self.result.bug or path
-            elif self.wanted(path):
+            elif isinstance(failed, Loss) and self.wanted(path, failed):
                 self.result.loss, self.result.ended = path, "loss"
+                break
+            if isinstance(failed, KernelBug) and self.wanted(path, failed):
+                self.result.ended = "bug"
                 break
         self.found = []
 

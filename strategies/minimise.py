@@ -20,7 +20,6 @@ from mm_sim.sched import KernelBug
 from mm_sim.snapshot import Saved, is_quiet, restore, save
 from mm_sim.system import Loss, Scope, System
 from strategies.comparison import Base
-from strategies.comparison import failure as failed
 from strategies.explore import Bounds, Result, Search
 from strategies.rules import domains, instances, table
 
@@ -249,6 +248,8 @@ def within(
     )
 
 
+#: How a search ends that says that nothing is shorter.
+_ENDS = ("complete", "loss", "bug")
 #: States after which a search gives way to one of fewer rules.
 _FIRST = 6_000
 
@@ -262,25 +263,23 @@ def certify(
     base: Base | None = None,
     states: int = 100_000,
     deadline: float | None = None,
+    kind: type[Loss] | type[KernelBug] = Loss,
 ) -> Certificate:
-    """The shortest run within `bounds` that loses a page and `counts`; `steps` is a run that does.
+    """The shortest run within `bounds` that fails, by a failure of a `kind`, and `counts`; `steps` is one that does.
 
-    All runs within `bounds` are searched that are no longer and have no more preemptions, until so many states are
-    seen or `deadline` (of time.monotonic()) has come. What that finds first is the same whatever run it was given. A
-    long run is first made shorter: by searches of its own rules, those first that come first in the table.
+    All runs of the rules of `bounds` and of this run are searched that are no longer and have no more preemptions,
+    until so many states are seen or `deadline` (of time.monotonic()) has come. What that finds first is the same
+    whatever run it was given. A long run is first made shorter: by searches of its own rules, those first that come
+    first in the table.
     """
     scope = bounds.scope
     rules = bounds.rules or [rule.name for rule in table(kernel)]
 
     def lost(run: list[Step], failure: Loss | KernelBug) -> bool:
-        return isinstance(failure, Loss) and counts(run, failure)
-
-    def wanted(run: list[Step]) -> bool:
-        failure = failed(kernel, arch, scope, run)
-        return failure is not None and lost(run, failure)
+        return isinstance(failure, kind) and counts(run, failure)
 
     def search(some: Bounds, most: int) -> Result:
-        result = Search(kernel, arch, some, wanted, reduce=False, base=base).run(deadline, most)
+        result = Search(kernel, arch, some, lost, reduce=False, base=base).run(deadline, most)
         if result.ended == "interrupted":
             raise KeyboardInterrupt
         return result
@@ -291,13 +290,13 @@ def certify(
 
     best = minimise(kernel, arch, scope, steps, lost, DELETE)
     full, result = all_of(best, min(_FIRST, states))
-    if result.ended not in ("complete", "loss"):
+    if result.ended not in _ENDS and (deadline is None or time.monotonic() < deadline):
         best = _shorter(kernel, arch, scope, minimise(kernel, arch, scope, best, lost), lost, search)
         full, result = all_of(best, states)
-    if result.ended not in ("complete", "loss"):
+    if result.ended not in _ENDS:
         best = minimise(kernel, arch, scope, best, lost, EXCHANGE, deadline)
         return Certificate(best, False, result.states, replace(full, steps=len(best) - 1))
-    best = minimise(kernel, arch, scope, result.loss or best, lost)
+    best = minimise(kernel, arch, scope, result.found or best, lost)
     return Certificate(best, True, result.states, replace(full, steps=len(best) - 1))
 
 
@@ -314,7 +313,7 @@ def _shorter(
         own = within(scope, best)
         used = [rule.name for rule in table(kernel) if rule.name in (own.rules or ()) and rule.name != "resume"]
         for n in range(1, len(used) + 1):
-            found = search(replace(own, rules=(*used[:n], "resume"), steps=len(best) - 1), _FIRST).loss
+            found = search(replace(own, rules=(*used[:n], "resume"), steps=len(best) - 1), _FIRST).found
             if found is not None:
                 best = minimise(kernel, arch, scope, found, lost)
                 break

@@ -26,8 +26,8 @@ from strategies.rules import domains, table
 class Machine:
     """A machine by name: its size, the rules without which little happens in it, and values that are enough there.
 
-    `core` has what takes a page away by another party where there is one, which reaches nothing of the change. One with
-    more `weight` has longer slices, and the first turns.
+    `core` has what takes a page away by another party where there is one, which reaches nothing of the change; `more`
+    has what is cheap to try beside it. A machine with more `weight` has longer slices, and the first turns.
     """
 
     scope: Scope
@@ -35,15 +35,17 @@ class Machine:
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     arches: tuple[str, ...] = tuple(ARCHES)
     weight: int = 1
+    more: tuple[str, ...] = ()
 
 
-_SWAPPED = ("store", "load", "fork", "reclaim", "pageout_done", "pageout_failed")
+_SWAPPED = ("store", "fork", "reclaim", "pageout_done")
+_MORE = ("load", "pageout_failed")
 _WRITTEN = ("store", "writeback", "fsync", "pageout_done")
 _FILE: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 
 #: The machines, cheap ones first.
 MACHINES: Final[dict[str, Machine]] = {
-    "anon": Machine(Scope(), _SWAPPED, weight=3),
+    "anon": Machine(Scope(), _SWAPPED, weight=3, more=_MORE),
     "file": Machine(Scope(**_FILE), (*_WRITTEN, "fork"), weight=3),
     "tmpfs": Machine(
         Scope(files=(TMPFS,), slots=1),
@@ -55,7 +57,7 @@ MACHINES: Final[dict[str, Machine]] = {
     "anon threads": Machine(
         Scope(also=("threads",), slots=1), ("store", "reclaim", "pageout_done", "madvise_dontneed"), weight=3
     ),
-    "swap full": Machine(Scope(slots=1), _SWAPPED),
+    "swap full": Machine(Scope(slots=1), _SWAPPED, more=_MORE),
     "private": Machine(
         Scope(**_FILE), ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "writeback"), {"kind": (PRIVATE,)}
     ),
@@ -142,7 +144,11 @@ def distances(kernel: type[Kernel], changed: frozenset[str]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A machine on one architecture, as a patch sees it: its rules by tier, smallest first."""
+    """A machine on one architecture, as a patch sees it: its rules by tier, smallest first.
+
+    `core` are the rules without which little happens, and those of the patch: with those of a run the bounds of a
+    certificate.
+    """
 
     machine: str
     arch: str
@@ -150,6 +156,7 @@ class Row:
     tiers: tuple[tuple[str, ...], ...]
     only: Mapping[str, tuple[Any, ...]]
     weight: int = 1
+    core: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -195,10 +202,11 @@ def row(
     """A machine with the tiers of a patch: `own` are the rules it brings, `near` the distance of each rule."""
     there = [rule.name for rule in possible(kernel, of.scope)]
     reaching = sorted((one for one in there if one in near), key=lambda one: (near[one], there.index(one)))
-    needed = {one for one in there if one in of.core or one in own}
+    core = tuple(one for one in there if one in of.core or one in own)
+    needed = {*core, *of.more}
     tiers = (needed | set(reaching[:_NEAREST]), needed | set(reaching), set(there))
     distinct = dict.fromkeys(tuple(sorted(tier)) for tier in tiers)
-    return Row(name, arch, of.scope, tuple(distinct), of.only, of.weight)
+    return Row(name, arch, of.scope, tuple(distinct), of.only, of.weight, core)
 
 
 def custom(name: str, **size: Any) -> tuple[str, Machine]:

@@ -27,7 +27,7 @@ from mm_sim.system import Loss, Rule, Scope
 from strategies.comparison import Base, failure
 from strategies.coverage import Coverage, Function, changed, functions_of, watch
 from strategies.explore import Bounds, Search
-from strategies.minimise import Certificate, certify, minimise, within
+from strategies.minimise import Certificate, certify, minimise
 from strategies.rules import table
 from strategies.targets import MACHINES, Machine, Row, distances, possible, row
 from strategies.walk import Walk
@@ -183,20 +183,15 @@ class Work:
         if failed is None or self.done or not self.counts(steps, failed):
             return
         kernel, arch, scope = self.kernel, self.row.arch, self.row.scope
-        small = self.row.within(self.row.tiers[0], 0, 0)
-        if isinstance(failed, KernelBug):
-            if self.outcome.bug is None:
-                kind = type(failed)
-                best = minimise(
-                    kernel, arch, scope, steps, lambda run, other: type(other) is kind and self.counts(run, other)
-                )
-                certificate = Certificate(best, False, 0, within(scope, best))
-                self.outcome.bug = Finding(scope, certificate, str(failed))
-        else:
-            count = lambda run, other: isinstance(other, Loss) and self.counts(run, other)  # noqa: E731
-            deadline = None if self.seconds is None else time.monotonic() + self.seconds
-            found = certify(kernel, arch, small, steps, count, self.base, _CERTIFY, deadline)
+        bounds = self.row.within(self.row.core, 0, 0)
+        deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        if not isinstance(failed, KernelBug):
+            found = certify(kernel, arch, bounds, steps, self.counts, self.base, _CERTIFY, deadline)
             self.outcome.finding = Finding(scope, found)
+        elif self.outcome.bug is None:
+            found = certify(kernel, arch, bounds, steps, self.counts, self.base, _CERTIFY, deadline, KernelBug)
+            said = failure(kernel, arch, scope, list(found.steps))
+            self.outcome.bug = Finding(scope, found, str(said or failed))
         self.take()
 
     def take(self) -> None:
