@@ -142,7 +142,9 @@ def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
             "machines",
             multiple=True,
             type=click.Choice(list(MACHINES)),
-            help="A machine by name; may be given more than once. The options below change it, or `anon`.",
+            metavar="MACHINE",
+            help="A machine by name; may be given more than once. The options below change it, or `anon`. "
+            f"Machines: {'; '.join(MACHINES)}.",
         ),
         click.option("--processes", type=click.IntRange(1, 8), help="Processes and threads."),
         click.option("--pages", type=click.IntRange(1, 32), help="Virtual pages of each process."),
@@ -201,7 +203,7 @@ _base_option = click.option(
     metavar="PATCH|FILE|none",
     help="What the patch is compared with, instead of the class it derives from; `none` for nothing.",
 )
-_jobs = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+_jobs = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Worker processes.")
 _arch = click.option(
     "--arch", type=click.Choice([*ARCHES, "all"]), default="all", show_default=True, help="The architecture."
 )

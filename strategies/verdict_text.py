@@ -73,7 +73,7 @@ def _behind(verdict: Verdict, outcome: Outcome) -> Iterable[str]:
         proof = "shortest, proven" if finding.certificate.proven else "shortest found"
         yield f"{len(finding.steps)} steps, {proof}" + (f": {finding.bug}" if outcome.finding is None else "")
     elif outcome.complete:
-        bounds, states = max(outcome.complete, key=lambda one: (one[0].stops or 0, len(one[0].rules or ()), one[1]))
+        bounds, states = max(outcome.complete, key=lambda one: (one[0].stops or 0, one[1]))
         rules = len(bounds.rules or ()) - 1
         yield f"every run of {rules} rules up to {bounds.steps} steps, {_preempted(bounds.stops)}: {states} states"
     if finding is None and outcome.open is not None:
