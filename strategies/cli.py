@@ -70,11 +70,11 @@ def _one_line() -> Iterator[None]:
         raise BadInput(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
-def _load(name: str) -> tuple[str, type[Kernel]]:
+def _load(name: str) -> type[Kernel]:
     with _one_line():
         kernel = all_series.load(name)
         check_rules(kernel)
-        return (Path(name).stem if name.endswith(".py") else name), kernel
+        return kernel
 
 
 class _Progress:
@@ -150,7 +150,9 @@ def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
             "machines",
             multiple=True,
             type=click.Choice(list(MACHINES)),
-            help="A machine by name; may be given more than once. The options below change it, or `anon`.",
+            metavar="MACHINE",
+            help="A machine by name; may be given more than once. The options below change it, or `anon`. "
+            f"Machines: {'; '.join(MACHINES)}.",
         ),
         click.option("--processes", type=click.IntRange(1, 8), help="Processes and threads."),
         click.option("--pages", type=click.IntRange(1, 32), help="Virtual pages of each process."),
@@ -196,7 +198,7 @@ def _base(kernel: type[Kernel], named: str | None) -> tuple[type[Kernel] | None,
 
 
 def _named_base(named: str) -> tuple[type[Kernel] | None, str | None]:
-    return (None, None) if named == "none" else _load(named)[::-1]
+    return (None, None) if named == "none" else (_load(named), named)
 
 
 def _own_base(kernel: type[Kernel]) -> tuple[type[Kernel] | None, str | None]:
@@ -209,7 +211,7 @@ _base_option = click.option(
     metavar="PATCH|FILE|none",
     help="What the patch is compared with, instead of the class it derives from; `none` for nothing.",
 )
-_jobs = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Processes.")
+_jobs = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Worker processes.")
 _arch = click.option(
     "--arch", type=click.Choice([*ARCHES, "all"]), default="all", show_default=True, help="The architecture."
 )
@@ -269,7 +271,7 @@ def judge(
     patches = {}
     for patch in dict.fromkeys(series or all_series.names()):
         try:
-            patches[patch] = _load(patch)[1]
+            patches[patch] = _load(patch)
         except BadInput as error:
             error.show()
             done.append({"version": verdict_text.JSON_VERSION, "patch": patch, "error": error.message})
@@ -457,7 +459,7 @@ def corpus(
         kept: dict[str, dict[str, int]] = {}
         old = 0
         for name in [show] if show is not None else all_series.names():
-            series, kernel = _load(name)
+            series, kernel = Path(name).stem if name.endswith(".py") else name, _load(name)
             if prune is not None:
                 old += tally.forget_proofs(store, series, [tally.source_of(kernel, arch) for arch in ARCHES])
             for arch in ARCHES:
@@ -499,11 +501,11 @@ def corpus(
 
 
 @main.command("explain")
-@click.argument("what", metavar="FILE|SERIES")
+@click.argument("what", metavar="PATCH|FILE")
 @click.option("--step", type=click.IntRange(min=1), help="The state after this step only.")
 @click.option("--to", "label", metavar="LABEL", help="The state where this preemption point is first passed.")
-@click.option("--on", metavar="SERIES|FILE", help="Show a stored run on this series, instead of the first it names.")
-@click.option("--compare", metavar="SERIES|FILE", help="Where the same steps first make a difference on this series.")
+@click.option("--on", metavar="PATCH|FILE", help="Show a stored run on this patch, instead of the first it names.")
+@click.option("--compare", metavar="PATCH|FILE", help="Where the same steps first make a difference on this patch.")
 @click.option("--timeline", "only", is_flag=True, help="The timeline alone, without the states.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page to read in a browser.")
 @_arch
@@ -524,9 +526,9 @@ def explain_(
     budget: float,
     **size: Any,
 ) -> None:
-    """A run that loses data, step by step: a stored one (FILE), or the shortest that is known of a SERIES.
+    """A run with a loss or a bug, step by step: that of a stored test (FILE), or of a PATCH or patch FILE.
 
-    A series without a stored run is judged first, within --budget.
+    A patch without a stored run, or with options that name a machine or a base, is judged first, within --budget.
     """
     out = _console()
     with _one_line():
@@ -535,8 +537,8 @@ def explain_(
         if run is None:
             out.print(f"{name}: no run with a loss or a bug of it is known, and none was found.", highlight=False)
             return
-        other_name, other_kernel = _load(compare) if compare else ("", None)
-        other = explain.same_steps(run, other_kernel) if other_kernel else None
+        other_name = compare or ""
+        other = explain.same_steps(run, _load(compare)) if compare else None
         if step is not None and step > len(run.done):
             raise BadInput(f"--step {step}: the run has {len(run.done)} steps")
         if label is not None:
@@ -565,12 +567,12 @@ def _run_of(
         stored, steps = reproducer.read(path)
         name = on or stored.series
         ends = f"The run ends in a bug: {stored.ends}; " if stored.ends and name in stored.loses else ""
-        return name, stored.replay(_load(name)[1], steps), ends + stored.proof
+        return name, stored.replay(_load(name), steps), ends + stored.proof
     if on is not None:
         raise BadInput(f"--on: {what} is no stored run")
-    name, kernel = _load(what)
-    name = kernel.__module__.rpartition(".")[2] if path.suffix != ".py" else name
-    if path.suffix != ".py" and len(machines) == len(MACHINES):
+    kernel = _load(what)
+    name = what if path.suffix == ".py" else kernel.__module__.rpartition(".")[2]
+    if path.suffix != ".py" and len(machines) == len(MACHINES) and base is None:
         for stored, run in explain.stored(name):
             if stored.arch in arches:
                 return name, run, stored.proof
@@ -658,7 +660,7 @@ def _plot(costs: dict[str, list[cost.Cost]], losses: dict[str, int], file: Path)
 
 
 @main.command()
-@click.argument("series", metavar="SERIES|FILE")
+@click.argument("series", metavar="PATCH|FILE")
 @click.option("--arch", type=click.Choice(list(ARCHES)), default="s390", show_default=True)
 @click.option(
     "--scope",
@@ -701,11 +703,11 @@ def search(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Visit every interleaving of a scope; Ctrl-C stops it, and --checkpoint lets it go on another time.
+    """Search every run of one machine within bounds; Ctrl-C ends it, and --checkpoint continues it another time.
 
-    Exit status as that of `judge`.
+    The exit status is that of `judge`.
     """
-    name, kernel = _load(series)
+    kernel = _load(series)
     size = {option: options[option] for option in (*_SIZES, "files", "threads", "pins", "migration")}
     bounds = SCOPES[scope]
     if machines or any(value is not None for value in size.values()):
@@ -732,13 +734,15 @@ def search(
         )
     word = ADDS if result.loss else BUG if result.bug else PROVEN if result.ended == "complete" else FOUND
     if as_json:
-        click.echo(json.dumps(_search_as_json(name, called, arch, bounds, result, word), indent=2))
+        click.echo(json.dumps(_search_as_json(series, called, arch, bounds, result, word), indent=2))
     else:
         out = Console()
         said = word if called else ALONE[word]
         against_ = f", compared with {called}" if called else ""
         out.print(
-            f"[bold {_COLOURS[word]}]{said}[/]: {name} on {arch}{against_}; {bounds}", highlight=False, soft_wrap=True
+            f"[bold {_COLOURS[word]}]{said}[/]: {escape(series)} on {arch}{against_}; {bounds}",
+            highlight=False,
+            soft_wrap=True,
         )
         out.print(
             f"{result.ended}; {result.states} states, {result.transitions} transitions, {result.depth} steps deep, "

@@ -405,6 +405,10 @@ class _Judge:
     def outcomes(self) -> list[Outcome]:
         return [work.outcome for work in self.works]
 
+    @property
+    def bugs(self) -> bool:
+        return any(outcome.bug is not None for outcome in self.outcomes)
+
     def run(self, deadline: float, stop: Callable[[int, bool], float | None]) -> None:
         """Work until `deadline`, or what `stop` says of the phase and of whether a loss was found."""
         with watchdog():
@@ -445,7 +449,7 @@ def judge(
 
         def stop(phase: int, lost: bool) -> float | None:
             progress(_told(name, one.outcomes))
-            if lost and not since and not first:
+            if (lost or (phase == _LAST and one.bugs)) and not since and not first:
                 since.append(time.monotonic())
             if phase == _LAST and (first or since):
                 return 0.0
@@ -566,6 +570,8 @@ def _work(
             heard = pipe.recv()
             since.append(0.0 if heard is None else heard + _AFTER)
         done = sum(work.done for work in one.works)
+        if phase == _LAST and one.bugs and not since:  # it hides no loss that the first slices find
+            since.append(time.monotonic() + _AFTER)
         if time.monotonic() > told[0] + 0.5 or done > told[1]:
             told[:] = time.monotonic(), done
             pipe.send_bytes(_packed((False, one.outcomes)))

@@ -16,7 +16,7 @@ from mm_sim.system import Scope
 from strategies import reproducer
 from strategies.comparison import declares as declares
 from strategies.timeline import wrapped
-from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Finding, Outcome, Verdict
+from strategies.verdict import ADDS, ALONE, BUG, NOT_REACHED, PROVEN, Finding, Outcome, Verdict
 
 #: The version of the JSON form.
 JSON_VERSION = 1
@@ -224,13 +224,12 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def status(verdict: Verdict) -> int:
-    """The exit status: 0 nothing added and something known, 1 a loss or a bug added, 3 undecided, 130 interrupted."""
+    """The exit status: 0 nothing added and something proven, 1 a loss or a bug added, 3 undecided, 130 interrupted."""
     if verdict.interrupted:
         return 130
     if verdict.word in (ADDS, BUG):
         return 1
-    decided = any(outcome.word == PROVEN for outcome in verdict.outcomes)
-    return 0 if decided or (verdict.word == FOUND and any(outcome.complete for outcome in verdict.outcomes)) else 3
+    return 0 if any(outcome.word == PROVEN for outcome in verdict.outcomes) else 3
 
 
 def unexpected(verdict: Verdict, kernel: type[Kernel]) -> list[str]:

@@ -298,7 +298,8 @@ def test_a_scope_is_searched_whole_if_no_option_changes_it(name: str) -> None:
 def test_search_that_finds_an_added_loss_is_status_1(tmp_path: Path) -> None:
     result = mm_sim("search", forgetful(tmp_path), "--jobs", "1")
     assert result.exit_code == 1, result.output
-    assert "adds a loss: forgetful on s390, compared with linux_2_6_26" in result.output
+    assert result.output.startswith("adds a loss: ")
+    assert "forgetful.py on s390, compared with linux_2_6_26" in result.output
     assert "<-- lost" in result.output
 
 
@@ -360,6 +361,11 @@ def test_explain_judges_a_patch_of_which_no_run_is_stored(tmp_path: Path) -> Non
     assert "<-- lost" in result.output
     safe = mm_sim("explain", "a4b526b3ba63", "--budget", "0.2", *SMALL[:4])
     assert "no run with a loss or a bug of it is known, and none was found" in safe.output
+
+
+def test_explain_takes_no_stored_run_of_another_patch_of_the_same_name() -> None:
+    result = mm_sim("explain", patch("zap_only.py"), "--budget", "0.2", "--arch", "s390")
+    assert result.output == "zap_only.py: no run with a loss or a bug of it is known, and none was found.\n"
 
 
 def test_cost_names_series_that_are_no_different_in_a_line() -> None:

@@ -1,6 +1,7 @@
 """The words of a verdict, its JSON form and its exit status, of outcomes that are made by hand."""
 
 import json
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -144,6 +145,12 @@ def test_a_row_says_within_which_bounds_every_run_was_searched() -> None:
         "every run of 2 rules up to 7 steps, at most 1 preemption: 500 states; "
         "beyond that cut off after 9 steps, no preemption",
     )
+
+
+def test_a_row_names_the_largest_of_the_searches_with_most_preemptions() -> None:
+    wide = replace(NO_PREEMPTION, rules=("exit", "fork", *(NO_PREEMPTION.rules or ())), steps=4)
+    of = Outcome("anon", "s390", SMALL, [(NO_PREEMPTION, 400), (wide, 90)], reached={("", 0)})
+    assert rows(verdict(of))[0][2] == "every run of 2 rules up to 8 steps, no preemption: 400 states"
 
 
 def test_a_row_of_a_bug_says_what_it_is() -> None:
