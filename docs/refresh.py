@@ -21,6 +21,8 @@ from pathlib import Path
 from click.testing import CliRunner
 from cogapp import Cog
 
+from mm_sim import series as all_series
+from mm_sim.kernel import base_of, name_of
 from strategies import cost, reproducer
 from strategies.cli import main
 
@@ -183,6 +185,20 @@ def walk(mails: Sequence[Mail]) -> str:
         said = "\n".join(textwrap.wrap(" ".join(mail.said.split()), 100))
         parts += [f"## {n}. {mail.title}", said, *map(mm_sim, mail.commands)]
     return "\n\n".join(parts)
+
+
+def adds_table() -> str:
+    """Which patch adds a loss where, as the patches say."""
+    lines = ["| patch | what changes | compared with | adds a loss in |", "|---|---|---|---|"]
+    for name in all_series.names():
+        kernel = all_series.load(name)
+        base = name_of(base_of(kernel))
+        if base is not None:
+            where = [
+                f"`{machine}` {' '.join(arches)}" for machine, arches in vars(kernel).get("loses_in", {}).items()
+            ]
+            lines.append(f"| `{name}` | {kernel.title} | `{base}` | {', '.join(where)} |")
+    return "\n".join(lines)
 
 
 def figures() -> str:

@@ -37,7 +37,7 @@ from strategies.explore import SCOPES, Bounds, CheckpointError, Result, Search, 
 from strategies.reproducer import BadReproducer, StaleReproducer, stored_runs
 from strategies.rules import check_rules, stops, table
 from strategies.targets import MACHINES, Machine, custom
-from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Outcome, Verdict
+from strategies.verdict import ADDS, ALONE, BUG, FOUND, NOT_REACHED, PROVEN, Verdict
 from strategies.verdict import judge as judge_
 
 _COLOURS = {ADDS: "red", BUG: "red", FOUND: "yellow", NOT_REACHED: "yellow", PROVEN: "green"}
@@ -263,7 +263,6 @@ def judge(
     if report_folder is not None:
         with _one_line():  # before the budget is spent
             report.write_all(report_folder, [])
-    options = _spelled(machines, size)
     runs = stored_runs()
     out = Console()
     done: list[dict[str, Any]] = []
@@ -285,8 +284,10 @@ def judge(
         stored = _store(kernel, verdict, folder)
         if not as_json:
             _show(out, kernel, verdict)
-            if verdict.found is not None:
-                _show_stored(out, verdict.patch, verdict.found, stored, options, base)
+            if stored is not None:
+                explained = f"mm-sim explain {shlex.quote(str(stored))}"
+                said = f"\nStored: {stored}\nState after each step: {explained}"
+                out.print(said, highlight=False, markup=False, soft_wrap=True)
             out.print()
         if verdict.interrupted:
             break
@@ -302,17 +303,6 @@ def judge(
 def worst(each: list[int]) -> int:
     """The exit status of several patches: an interrupt, bad input, a loss or a bug, undecided."""
     return next((status for status in (130, 2, 1, 3) if status in each), 0)
-
-
-def _spelled(machines: tuple[str, ...], size: dict[str, Any]) -> list[str]:
-    """The options that name a machine, as they are typed; none where --machine is enough."""
-    words = []
-    for name, value in size.items():
-        if isinstance(value, bool):
-            words.append(f"--{'' if value else 'no-'}{name}")
-        elif value is not None:
-            words += [f"--{name}", ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)]
-    return [*(part for name in machines if words for part in ("--machine", name)), *words]
 
 
 def _store(kernel: type[Kernel], verdict: Verdict, folder: Path) -> Path | None:
@@ -334,21 +324,6 @@ def _show(out: Console, kernel: type[Kernel], verdict: Verdict) -> None:
     out.print("\n".join(rest), highlight=False, markup=False, soft_wrap=True)
     for line in verdict_text.unexpected(verdict, kernel):
         out.print(f"[bold]UNEXPECTED: {escape(line)}[/]", highlight=False, soft_wrap=True)
-
-
-def _show_stored(
-    out: Console, patch: str, found: Outcome, stored: Path | None, options: list[str], base: str | None
-) -> None:
-    """Where the run is stored, and the command that shows it in full; a bug is not stored, but found again."""
-    out.print()
-    if stored is not None:
-        out.print(f"Stored: {stored}", highlight=False, markup=False, soft_wrap=True)
-        command = [str(stored)]
-    else:
-        against = [] if base is None else ["--base", base]
-        command = [patch, *(options or ["--machine", found.machine]), "--arch", found.arch, *against]
-    shown = f"State after each step: mm-sim explain {shlex.join(command)}"
-    out.print(shown, highlight=False, markup=False, soft_wrap=True)
 
 
 _databases = click.option(

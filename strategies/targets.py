@@ -67,6 +67,11 @@ MACHINES: Final[dict[str, Machine]] = {
         Scope(also=("threads", "pins"), processes=3, slots=1, frames=4),
         ("store", "fork", "reclaim", "pageout_done", "madvise_dontneed", "read_direct", "ptrace"),
     ),
+    "private pins": Machine(
+        Scope(also=("threads", "pins"), **_FILE),
+        ("load", "store", "mmap_file", "munmap", "madvise_dontneed", "read_direct"),
+        {"kind": (PRIVATE,)},
+    ),
     "child": Machine(
         Scope(also=("threads",), processes=3, slots=1, frames=4),
         ("store", "fork", "load", "exit", "madvise_dontneed"),
@@ -81,6 +86,9 @@ MACHINES: Final[dict[str, Machine]] = {
     "two pages": Machine(Scope(pages=2, frames=5, slots=2), ("store", "reclaim", "pageout_done", "fork", "mmap")),
     "three pages": Machine(Scope(pages=3, frames=7, slots=1), ("store", "fork", "mremap", "mmap", "munmap")),
     "file, two pages": Machine(Scope(pages=2, frames=4, **_FILE), (*_WRITTEN, "mremap")),
+    "threads, two pages": Machine(
+        Scope(pages=2, frames=3, also=("threads",), **_FILE), (*_WRITTEN, "mremap"), arches=("x86",)
+    ),
     "processes": Machine(Scope(processes=3, frames=4, slots=2), (*_SWAPPED, "exit", "load")),
     "xfs": Machine(Scope(files=(XFS,), slots=0), _WRITTEN),
     "shm": Machine(Scope(files=(SHM,), slots=1), ("store", "load", "fork", "reclaim", "pageout_done")),

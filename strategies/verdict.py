@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, cast
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
-from mm_sim.sched import KernelBug, watchdog
+from mm_sim.sched import Endless, KernelBug, watchdog
 from mm_sim.system import Loss, Rule, Scope
 from strategies.comparison import Base, failure
 from strategies.coverage import Coverage, Function, changed, functions_of, watch
@@ -153,6 +153,8 @@ class Work:
         seconds: float | None = None,
     ) -> None:
         self.kernel, self.row, self.coverage, self.seconds = kernel, of, coverage, seconds
+        #: Whether a step was met that does not end: nothing else is tried then.
+        self.endless = False
         self.outcome = Outcome(of.machine, of.arch, of.scope)
         self.base = None if base is None else Base(base, of.arch, of.scope)
         self.walks: dict[int, Walk] = {}
@@ -188,11 +190,22 @@ class Work:
         if not isinstance(failed, KernelBug):
             found = certify(kernel, arch, bounds, steps, self.counts, self.base, _CERTIFY, deadline)
             self.outcome.finding = Finding(scope, found)
+        elif self.outcome.bug is None and isinstance(failed, Endless):
+            self.endless = True
+            self.outcome.bug = Finding(scope, self.until_endless(steps, bounds), str(failed))
         elif self.outcome.bug is None:
             found = certify(kernel, arch, bounds, steps, self.counts, self.base, _CERTIFY, deadline, KernelBug)
             said = failure(kernel, arch, scope, list(found.steps))
             self.outcome.bug = Finding(scope, found, str(said or failed))
         self.take()
+
+    def until_endless(self, steps: list[Step], bounds: Bounds) -> Certificate:
+        """The shortest run with a step that does not end; each try of one takes seconds, so nothing is minimised."""
+        of = within(self.row.scope, steps, bounds.rules or (), dict(bounds.only))
+        search = Search(self.kernel, self.row.arch, of, lambda run, other: isinstance(other, KernelBug), reduce=False)
+        result = search.run(None if self.seconds is None else time.monotonic() + self.seconds, _CERTIFY)
+        best = result.found or steps
+        return Certificate(best, result.found is not None, result.states, replace(of, steps=len(best) - 1))
 
     def take(self) -> None:
         if self.coverage is None:
@@ -414,6 +427,8 @@ class _Judge:
         with watchdog():
             for phase in self.slices:
                 until = stop(phase, any(work.done for work in self.works))
+                if any(work.endless for work in self.works):
+                    return
                 if time.monotonic() >= (deadline if until is None else min(until, deadline)):
                     return
 

@@ -224,7 +224,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def status(verdict: Verdict) -> int:
-    """The exit status: 0 nothing added and something proven, 1 a loss or a bug added, 3 undecided, 130 interrupted."""
+    """The exit status: 0 something proven and nothing added, 1 a loss or bug added, 3 undecided, 130 interrupted."""
     if verdict.interrupted:
         return 130
     if verdict.word in (ADDS, BUG):

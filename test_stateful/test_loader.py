@@ -409,7 +409,8 @@ def test_two_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    kernels = [load(patch(folder, f"WHERE = {folder.name!r}\n")) for folder in folders]
+    method = "def can_share_swap_page(self, page: Page) -> bool:\n    return False\n"
+    kernels = [load(patch(folder, f"WHERE = {folder.name!r}\n\n{method}")) for folder in folders]
     assert [vars(kernel)["WHERE"] for kernel in kernels] == ["one", "two"]
     assert [Path(inspect.getsourcefile(kernel) or "").parent for kernel in kernels] == folders
     assert [code_of(kernel)(str(folders[0] / "mine.py")) for kernel in kernels] == [True, False]

@@ -23,6 +23,8 @@ from strategies.targets import MACHINES, custom
 from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Verdict, judge
 from strategies.verdict_text import declares, text
 
+Record = Callable[[Verdict, type[Kernel]], None]
+
 #: What every test run judges beside the machines in which a patch declares a loss.
 SAMPLE = (("anon", "s390"), ("threads", "x86"))
 EVERYTHING = tuple((name, arch) for name, machine in MACHINES.items() for arch in machine.arches)
@@ -35,9 +37,9 @@ def judged(kernel: type[Kernel], series: str, machine: str, arch: str) -> Verdic
     return judge(kernel, series, base, name_of(base), of, (arch,), budget=600, stored=stored_runs(), first=True)
 
 
-def check(kernel: type[Kernel], series: str, machine: str, arch: str, record: Callable[[Verdict], None]) -> None:
+def check(kernel: type[Kernel], series: str, machine: str, arch: str, record: Record) -> None:
     verdict = judged(kernel, series, machine, arch)
-    record(verdict)
+    record(verdict, kernel)
     if (verdict.word == ADDS) != declares(kernel, machine, arch) or verdict.word == BUG:
         raise Told(f"{series} in {machine} {arch} is not as it declares.\n\n{text(verdict, kernel)}")
 
@@ -45,15 +47,17 @@ def check(kernel: type[Kernel], series: str, machine: str, arch: str, record: Ca
 @pytest.mark.verdict
 @pytest.mark.parametrize(("machine", "arch"), SAMPLE)
 def test_patch_adds_a_loss_where_it_declares_one(
-    kernel: type[Kernel], series: str, machine: str, arch: str, record_verdict: Callable[[Verdict], None]
+    kernel: type[Kernel],
+    series: str,
+    machine: str,
+    arch: str,
+    record_verdict: Record,
 ) -> None:
     check(kernel, series, machine, arch, record_verdict)
 
 
 @pytest.mark.verdict
-def test_patch_adds_each_loss_that_it_declares(
-    kernel: type[Kernel], series: str, record_verdict: Callable[[Verdict], None]
-) -> None:
+def test_patch_adds_each_loss_that_it_declares(kernel: type[Kernel], series: str, record_verdict: Record) -> None:
     for machine, arches in vars(kernel).get("loses_in", {}).items():
         for arch in arches:
             if (machine, arch) not in SAMPLE:
@@ -63,7 +67,11 @@ def test_patch_adds_each_loss_that_it_declares(
 @pytest.mark.nightly
 @pytest.mark.parametrize(("machine", "arch"), EVERYTHING)
 def test_patch_adds_a_loss_where_it_declares_one_in_every_machine(
-    kernel: type[Kernel], series: str, machine: str, arch: str, record_verdict: Callable[[Verdict], None]
+    kernel: type[Kernel],
+    series: str,
+    machine: str,
+    arch: str,
+    record_verdict: Record,
 ) -> None:
     check(kernel, series, machine, arch, record_verdict)
 

@@ -4,6 +4,8 @@ In between another process finds itself the last user of the page, makes it writ
 first one, which still has the old translation, sees that store. The fix is 2.6.26.
 """
 
+from typing import ClassVar
+
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault
 from mm_sim.mm import VM_SHARED, VM_WRITE, Mm, Vma
@@ -17,7 +19,9 @@ class CowRmapFirst(Kernel):
     title = "before: mm: fix race in COW logic"
     posted = "until commit 945754a1754f, 23 June 2008, Nick Piggin"
     applies_to = "2.6.26"
-    expected = "unknown"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "anon": ("s390", "x86"),
+    }
 
     def wp_may_reuse(self, old_page: Page) -> bool:
         if not old_page.PG_anon or not old_page.lock.trylock(self.current):

@@ -5,6 +5,8 @@ or by a write with O_DIRECT, finds the page clean and not mapped and removes it,
 process maps a page that no file has: what it stores with MAP_SHARED goes nowhere.
 """
 
+from typing import ClassVar
+
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault
@@ -27,7 +29,10 @@ class InvalidateUnlocked(Kernel):
     title = "before: invalidate_complete_page() race fix"
     posted = "until commit 016eb4a0ed06, 26 September 2006, Andrew Morton"
     applies_to = "2.6.18"
-    expected = "safe"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "file": ("s390", "x86"),
+        "threads": ("s390", "x86"),
+    }
     rules = (Rule("drop_caches", {"process": "process", "file": "file"}, named, drop_caches),)
 
     def do_linear_fault(self, mm: Mm, vma: Vma, address: int, write: bool) -> Steps[Fault]:

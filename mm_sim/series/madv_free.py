@@ -10,6 +10,7 @@ nothing on s390.
 
 from collections.abc import Callable
 from errno import EINVAL, ENOMEM
+from typing import ClassVar
 
 from mm_sim.ghost import either
 from mm_sim.kernel import Kernel
@@ -48,7 +49,9 @@ class MadvFree(Kernel):
     title = "mm: support madvise(MADV_FREE)"
     posted = "commit 854e9ed09ded, 15 January 2016, Minchan Kim"
     applies_to = "4.5"
-    expected = "safe"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "anon pins": ("s390", "x86"),
+    }
     rules = (Rule("madvise_free", {"process": "process", "page": "page"}, can_free, madvise_free),)
 
     def sys_madvise_free(self, addr: int) -> Steps[int]:

@@ -18,8 +18,9 @@ class MremapLateFlush(Kernel):
     title = "mremap: avoid sending one IPI per page"
     posted = "commit 7b6efc2bc4f1, 31 October 2011, Andrea Arcangeli"
     applies_to = "3.2"
-    expected = "safe"
-    loses_in: ClassVar[dict[str, tuple[str, ...]]] = Kernel.loses_in
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "threads, two pages": ("x86",),
+    }
 
     def move_ptes(self, vma: Vma, old_addr: int, new_addr: int) -> Steps[None]:
         mm = vma.vm_mm

@@ -4,6 +4,8 @@ Nothing holds the slot while it is read. If a second thread faults the page in, 
 the same slot again, the first finds its swap pte unchanged and maps what it has read before.
 """
 
+from typing import ClassVar
+
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault
 from mm_sim.mm import Mm, Vma
@@ -17,7 +19,9 @@ class SwapinSynchronous(Kernel):
     title = "mm, swap: skip swapcache for swapin of synchronous device"
     posted = "commit 0bcac06f27d7, 15 November 2017, Minchan Kim"
     applies_to = "4.15"
-    expected = "safe"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "anon threads": ("s390", "x86"),
+    }
 
     def pin_slot(self, entry: SwapSlot) -> None:
         """Where the fix holds the slot; nothing here."""

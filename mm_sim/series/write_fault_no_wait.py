@@ -4,6 +4,8 @@ clear_page_dirty_for_io() cleans the ptes and then clears PG_dirty. A fault in b
 finds PG_dirty still set: later stores leave no record, and msync() and fsync() miss them. The fix is 2.6.26.
 """
 
+from typing import ClassVar
+
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault
 from mm_sim.mm import Mm, Vma
@@ -17,7 +19,10 @@ class WriteFaultNoWait(Kernel):
     title = "before: mm: fix clear_page_dirty_for_io vs fault race"
     posted = "until commit 79352894b285, 19 July 2007, Nick Piggin"
     applies_to = "2.6.26"
-    expected = "safe"
+    loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
+        "file": ("s390", "x86"),
+        "threads": ("s390", "x86"),
+    }
 
     def wp_page_shared(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
         """As in 2.6.26, but for wait_on_page_locked()."""
