@@ -10,8 +10,10 @@ excepted.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -25,7 +27,7 @@ from mm_sim.kernel import Kernel, base_of
 from mm_sim.mm import Mm
 from mm_sim.names import FILES, PAGES, TASKS
 from mm_sim.page import DIRTY, GARBAGE, WRITE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Deadlock, KernelBug
+from mm_sim.sched import Deadlock, Endless, KernelBug
 from mm_sim.system import PAST_END, Loss, Rule, Scope, System
 
 #: Where kernel code is called from.
@@ -88,11 +90,7 @@ def statement(place: Place) -> Statement:
     return Statement(code.co_name, f"{file.parent.name}/{file.name}", line)
 
 
-class Endless(KernelBug):
-    """A step that goes round in a loop."""
-
-
-#: A step that executes more lines of kernel code is taken for endless: others execute some hundreds.
+#: A step with more lines, and ends of calls, of kernel code is taken for endless: others have some hundreds.
 LINES = 5_000
 
 
@@ -116,6 +114,20 @@ def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
 
 
 # the log
+
+
+@contextmanager
+def traced(call: Callable[[FrameType, str, object], Any]) -> Iterator[None]:
+    """Trace what is executed, and collect no garbage: closing a suspended generator of another run counts as a call."""
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()
+    sys.settrace(call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+        if collects:
+            gc.enable()
 
 
 class PageState(NamedTuple):
@@ -265,10 +277,10 @@ class Log:
         def local(frame: FrameType, event: str, argument: object) -> Any:
             nonlocal lines
             self.look()
+            lines += 1
+            if lines > LINES:
+                raise Endless
             if event == "line":
-                lines += 1
-                if lines > LINES:
-                    raise Endless
                 self.cause = (frame, frame.f_lineno)
             elif event == "return":
                 self.returned(frame, argument)
@@ -284,19 +296,16 @@ class Log:
             self.tick += 1
             return local
 
-        before = sys.gettrace()
         for self.step, step in enumerate(steps):
             self.cause = (None, 0)
             lines = 0
-            sys.settrace(call)
             try:
-                happened = self.system.step(*step)
+                with traced(call):
+                    happened = self.system.step(*step)
             except Loss as loss:
                 self.loss, happened = loss, True
             except Exception as error:  # of the patch's code
                 self.error, happened = error, True
-            finally:
-                sys.settrace(before)
             self.cause = (None, 0)
             self.look()
             if not happened:
@@ -1241,6 +1250,10 @@ class Bug:
         return isinstance(self.error, Endless)
 
 
+#: A function that is under way more often calls itself for ever.
+_RECURSIVE = 50
+
+
 def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> Bug | None:
     """The bug that the steps run into, if they do: anything that is raised and is no loss."""
     log = Log(kernel, arch, scope, None)
@@ -1259,7 +1272,8 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
     if place is None:
         place = stack[-1] if stack else log.ran[-1].place
     if isinstance(error, Endless):
-        said = "the loop does not end"
+        calls = sum(code is place[0] for code, _ in stack)
+        said = "it calls itself for ever" if calls > _RECURSIVE else "the loop does not end"
     elif isinstance(error, Deadlock):
         said = f"deadlock: {error}"
     elif isinstance(error, KernelBug):
