@@ -118,7 +118,7 @@ def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
 
 @contextmanager
 def traced(call: Callable[[FrameType, str, object], Any]) -> Iterator[None]:
-    """Trace what is executed, and collect no garbage: closing a suspended generator of another run counts as a call."""
+    """Trace what is executed, and collect no garbage: to close a generator that is under way counts as a call."""
     before, collects = sys.gettrace(), gc.isenabled()
     gc.disable()
     sys.settrace(call)
@@ -278,9 +278,9 @@ class Log:
             nonlocal lines
             self.look()
             lines += 1
-            if lines > LINES:
-                raise Endless
             if event == "line":
+                if lines > LINES:
+                    raise Endless
                 self.cause = (frame, frame.f_lineno)
             elif event == "return":
                 self.returned(frame, argument)
@@ -578,10 +578,12 @@ class _Judge:
             differ = {cell: None for cell in (*one, *two) if one.get(cell) != two.get(cell)}
             ran = self.writer(i, set(differ), finding.pfn, other) if differ else None
             if ran is not None:
-                cell = min(differ, key=lambda cell: ("pte" not in cell, "TLB" not in cell, "PG_dirty" not in cell))
+                cell = min((_rank(cell, one, two), cell) for cell in differ)[1]
                 on = "2.6.26" if base is Kernel else base.__name__
                 was, now = two.get(cell, "none"), one.get(cell, "none")
                 said = f"caused the first difference to {on}: {cell} is {now}, not {was}"
+                if OPERATION in cell and i == self.log.step and self.log.error is not None:
+                    said = "was the last function of the patch before it"
                 return Part(Spot(ran.step, (ran.place,), ran.tick), ran.place, said)
         return None
 
@@ -612,24 +614,33 @@ def _after(log: Log, step: int) -> State:
 OPERATION = "the operation"
 
 
+def _rank(cell: str, one: dict[str, str], two: dict[str, str]) -> tuple[bool, ...]:
+    """Of cells that differ the least is printed: ptes and TLBs first, then what both runs have."""
+    both = cell in one and cell in two
+    return "pte" not in cell, "TLB" not in cell, not both, "PG_dirty" not in cell, OPERATION in cell
+
+
 def _known(state: State, pfn: int | None) -> dict[str, str]:
-    """What the kernel knows of a page, comparable between two runs; of all pages for None."""
+    """What the kernel knows of a page, comparable between two runs; of all pages and slots for None."""
     found: dict[str, str] = {}
-    slots = set()
+    slots = set(range(len(state.slots))) if pfn is None else set()
     for n, page in enumerate(state.pages):
         if pfn is None or n == pfn:
-            slots.add(page.private)
+            found[f"frame{n}"] = "locked" if page.lock is not None else "in use" if page.refs else "free"
+            if not page.refs:
+                continue
+            if page.private is not None:
+                slots.add(page.private.number)
             for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate", "private"):
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
-            found[f"use of frame{n}"] = "free" if not page.refs else "locked" if page.lock is not None else "unlocked"
     for mm, kept in state.mms.items():
         found |= {
             f"{TASKS[mm.name]!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte
         }
     for task, tlb in enumerate(state.tlbs):
         found |= {f"{TASKS[task]!r}'s TLB entry {PAGES[at]!r}": entry_text(pte) for at, pte in (tlb or {}).items()}
-    found |= {f"count of {slot!r}": str(state.slots[slot.number][1]) for slot in slots if slot is not None}
+    found |= {f"count of slot{number}": str(state.slots[number][1]) for number in sorted(slots)}
     found |= {f"{OPERATION} of {TASKS[n]!r}": "under way" if busy else "done" for n, busy in enumerate(state.busy)}
     return found
 
@@ -850,10 +861,34 @@ class _Read(_Rules):
         if i is None:
             return None
         opened = self.log.since(way.is_open, t - 1)
+        miscounted = self.miscounted(pfn, i)
+        if miscounted is not None and self.entries[i].stack:
+            took = f"{{end}} took frame{pfn} for unshared and made {way} writable"
+            return miscounted._replace(story=(*miscounted.story, (self.step_of(i), took), stored), end=self.spot(i))
         said = f"{{cause}} made {way} writable while {self.loss.process!r} had the same frame{pfn}"
         if opened is not None and opened < i:
             said = f"{{cause}} gave {self.loss.process!r} the same frame{pfn} and left {way} writable"
         return Finding(self.spot(i), ((-1, said), stored), pfn)
+
+    def miscounted(self, pfn: int, i: int) -> Finding | None:
+        """Before entry `i` mapcount or swap_map of a page was too low, by which can_share_swap_page() decides."""
+
+        def few_ptes(state: State) -> bool:
+            ptes = sum(type(pte) is Pte and pte.page.pfn == pfn for mm in state.mms.values() for pte in mm.pte)
+            return state.pages[pfn].mapcount < ptes
+
+        def few_references(state: State) -> bool:
+            slot = state.pages[pfn].private
+            return slot is not None and state.slots[slot.number][1] < state.references(slot)
+
+        for few, what in (
+            (few_ptes, f"mapcount of frame{pfn} lower than the number of its ptes"),
+            (few_references, f"swap_map of the slot of frame{pfn} lower than the number of references to it"),
+        ):
+            first = self.log.since(few, i - 1) if i else None
+            if first is not None:
+                return Finding(self.spot(first), ((-1, f"{{cause}} left the {what}"),), pfn)
+        return None
 
     def copied_early(self, old: Ref, new: Ref, t: int, end: int) -> Finding | None:
         """A copy was made, then the old page was stored to, then the copy took its place."""
@@ -907,6 +942,9 @@ class _Read(_Rules):
         """The page went, and an older copy is left, as no record said that it was newer."""
         assert type(pfn) is int
         before, after = self.entries[t - 1].state, self.entries[end_at].state
+        found = self.unlocked_early(pfn, t, end_at)
+        if found is not None:
+            return found
         discarded = before.pages[pfn].PG_anon and self.slot(after) is None
         end = self.spot(t)
         known = self.records(before, pfn)
@@ -946,6 +984,26 @@ class _Read(_Rules):
         older = repr(slot) if slot is not None else "the disk" if self.loss.process < FILES[0] else "what is left"
         said = f"{{cause}} left frame{pfn} without a record that it was newer than {older}"
         return Finding(self.spot(i), ((-1, said), gone), pfn, end)
+
+    def unlocked_early(self, pfn: int, t: int, end_at: int) -> Finding | None:
+        """The page is still in the swap cache, and is not up to date: what was stored to it does not count."""
+        after = self.entries[end_at].state
+        slot = self.slot(after)
+        cached = None if slot is None else after.slots[slot.number][2]
+        if cached is None or cached.pfn != pfn or after.pages[pfn].PG_uptodate:
+            return None
+        first = t
+        for i in range(t, 0, -1):
+            page = self.entries[i].state.pages[pfn]
+            if page.PG_uptodate or page.private is None:
+                break
+            if page.lock is None:
+                first = i
+        story = (
+            (-1, f"{{cause}} unlocked frame{pfn} before its content was read in"),
+            (self.step_of(t), f"{{end}} left only {slot!r}, to which frame{pfn} is not up to date"),
+        )
+        return Finding(self.spot(first), story, pfn, self.spot(t))
 
     def copy(self, t: int, pfn: int) -> str:
         """What the page is that goes."""
@@ -1268,7 +1326,7 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
     if place is None:
         part = judge.differs(Finding(Spot(at, stack, log.tick), ()))
         if part is not None:
-            place, differs = part.place, f"; {statement(part.place)} {part.differs}, in step {part.spot.step + 1}"
+            place, differs = part.place, f" {part.differs}, in step {part.spot.step + 1}"
     if place is None:
         place = stack[-1] if stack else log.ran[-1].place
     if isinstance(error, Endless):
@@ -1281,6 +1339,8 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
     else:
         said = f"{type(error).__name__}: {error}"
     shown = statement(stack[-1] if stack else place)
+    if differs:
+        differs = f"; {'it' if statement(place) == shown else statement(place)}{differs}"
     return Bug(at, statement(place), f"{shown}: {said}{differs}", error, log.tick)
 
 

@@ -196,7 +196,7 @@ class _Recorder:
                 look(self.stack(frame))
                 self.tick += 1
             lines += 1
-            if lines > LINES and run.bug is not None and run.bug.endless:
+            if event == "line" and lines > LINES:
                 raise Endless
             return local
 
@@ -215,7 +215,9 @@ class _Recorder:
         except Exception as error:
             if not isinstance(error, Loss) and run.bug is None:
                 raise
-        if run.bug is not None and i == run.bug.at and self.marks:  # the interpreter's stack was full somewhat earlier
+        if (
+            run.bug is not None and i == run.bug.at and self.marks
+        ):  # the interpreter's stack was full somewhat earlier
             self.marks = {(i, self.tick): BUG_MARK}
         look(())
         return stop
@@ -359,6 +361,8 @@ def words(run: Run) -> str:
     found = _FOUND.get(loss.found, str(loss.found))
     must = " or ".join(map(str, value)) if isinstance(value, tuple) else _FOUND.get(value, value)
     said = [f"{who} must read {must} at page {page} and would read {found}."]
+    if loss.process >= FILES[0]:
+        said = [f"A read() of {who} must find {must} at page {page} and would find {found}."]
     if loss.disk:
         said = [f"{who} must have {value} or newer on its disk at page {page}, and has {found}."]
     for content in (value, loss.found):
