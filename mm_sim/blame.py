@@ -28,7 +28,7 @@ from mm_sim.mm import Mm
 from mm_sim.names import FILES, PAGES, TASKS
 from mm_sim.page import DIRTY, GARBAGE, WRITE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
 from mm_sim.sched import Deadlock, Endless, KernelBug
-from mm_sim.system import PAST_END, Loss, Rule, Scope, System
+from mm_sim.system import PAST_END, Loss, Rule, Scope, System, owner
 
 #: Where kernel code is called from.
 _SYSTEM = System.step.__code__.co_filename
@@ -401,13 +401,17 @@ class Log:
 
 
 class Way(NamedTuple):
-    """How a store got to a page without a fault: by a pte of `mm`, or by what the CPU of `task` has cached of it."""
+    """How a store got to a page without a fault: by a pte of `mm`, or by what the CPU of `task` has cached of it.
+
+    `owner` is by whose name the mm goes.
+    """
 
     task: int
     mm: Mm
     at: int
     pfn: int
     tlb: bool
+    owner: int
 
     def is_open(self, state: State) -> bool:
         entry: PteVal
@@ -425,7 +429,7 @@ class Way(NamedTuple):
         at = repr(PAGES[self.at])
         if self.tlb:
             return f"the TLB entry of {TASKS[self.task]!r}'s CPU for page {at}"
-        return f"{TASKS[self.mm.name]!r}'s pte of page {at}"
+        return f"{TASKS[self.owner]!r}'s pte of page {at}"
 
 
 def way_of(log: Log, i: int, step: Step) -> Way | None:
@@ -437,7 +441,7 @@ def way_of(log: Log, i: int, step: Step) -> Way | None:
     for pfn, (old, new) in enumerate(zip(before.pages, after.pages, strict=True)):
         if old.content != new.content and mm is not None:
             for at in range(len(after.mms[mm].pte)):
-                way = Way(task, mm, at, pfn, tlb=True)
+                way = Way(task, mm, at, pfn, tlb=True, owner=owner(mm, after.task_mms))
                 if way.is_open(before) and before.tlbs[task][at].bits & DIRTY and way.is_stale(before):
                     return way
                 if way._replace(tlb=False).is_open(after):
@@ -635,9 +639,8 @@ def _known(state: State, pfn: int | None) -> dict[str, str]:
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
     for mm, kept in state.mms.items():
-        found |= {
-            f"{TASKS[mm.name]!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte
-        }
+        who = TASKS[owner(mm, state.task_mms)]
+        found |= {f"{who!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte}
     for task, tlb in enumerate(state.tlbs):
         found |= {f"{TASKS[task]!r}'s TLB entry {PAGES[at]!r}": entry_text(pte) for at, pte in (tlb or {}).items()}
     found |= {f"count of slot{number}": str(state.slots[number][1]) for number in sorted(slots)}

@@ -647,6 +647,19 @@ def test_a_page_that_is_taken_for_unshared_is_explained_by_who_did_not_count_a_s
     assert "left the swap_map of the slot of frame0 lower than the number of references to it." in found
 
 
+def test_an_mm_is_called_by_a_thread_that_still_has_it() -> None:
+    calls = (STORE, "exit(process=P1, stop=None)", "fork(child=P1, process=P2, stop=None)")
+    run = Run(
+        faults.ForkLeavesParentWritable,
+        "x86",
+        Scope(slots=1, also=("threads",)),
+        "copy_one_pte",
+        "\n".join((*calls, "store(page=A, process=P2, stop=None)")),
+    )
+    assert run.report().forgotten_by.function == run.blamed
+    assert "made P2's pte of page A writable while P1 had the same frame0" in said(run)
+
+
 def test_a_store_by_a_stale_tlb_entry_is_explained_by_the_missing_flush() -> None:
     found = said(fault(faults.ForkDoesNotFlush))
     assert "changed the pte and left the TLB entry of P1's CPU for page A writable." in found
