@@ -10,8 +10,10 @@ excepted.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -25,8 +27,8 @@ from mm_sim.kernel import Kernel, base_of
 from mm_sim.mm import Mm
 from mm_sim.names import FILES, PAGES, TASKS
 from mm_sim.page import DIRTY, GARBAGE, WRITE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
-from mm_sim.sched import Deadlock, KernelBug
-from mm_sim.system import PAST_END, Loss, Rule, Scope, System
+from mm_sim.sched import Deadlock, Endless, KernelBug
+from mm_sim.system import PAST_END, Loss, Rule, Scope, System, owner
 
 #: Where kernel code is called from.
 _SYSTEM = System.step.__code__.co_filename
@@ -88,11 +90,7 @@ def statement(place: Place) -> Statement:
     return Statement(code.co_name, f"{file.parent.name}/{file.name}", line)
 
 
-class Endless(KernelBug):
-    """A step that goes round in a loop."""
-
-
-#: A step that executes more lines of kernel code is taken for endless: others execute some hundreds.
+#: A step with more lines, and ends of calls, of kernel code is taken for endless: others have some hundreds.
 LINES = 5_000
 
 
@@ -116,6 +114,20 @@ def code_of(kernel: type[Kernel]) -> Callable[[str], bool]:
 
 
 # the log
+
+
+@contextmanager
+def traced(call: Callable[[FrameType, str, object], Any]) -> Iterator[None]:
+    """Trace what is executed, and collect no garbage: to close a generator that is under way counts as a call."""
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()
+    sys.settrace(call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+        if collects:
+            gc.enable()
 
 
 class PageState(NamedTuple):
@@ -265,8 +277,8 @@ class Log:
         def local(frame: FrameType, event: str, argument: object) -> Any:
             nonlocal lines
             self.look()
+            lines += 1
             if event == "line":
-                lines += 1
                 if lines > LINES:
                     raise Endless
                 self.cause = (frame, frame.f_lineno)
@@ -284,19 +296,16 @@ class Log:
             self.tick += 1
             return local
 
-        before = sys.gettrace()
         for self.step, step in enumerate(steps):
             self.cause = (None, 0)
             lines = 0
-            sys.settrace(call)
             try:
-                happened = self.system.step(*step)
+                with traced(call):
+                    happened = self.system.step(*step)
             except Loss as loss:
                 self.loss, happened = loss, True
             except Exception as error:  # of the patch's code
                 self.error, happened = error, True
-            finally:
-                sys.settrace(before)
             self.cause = (None, 0)
             self.look()
             if not happened:
@@ -392,13 +401,17 @@ class Log:
 
 
 class Way(NamedTuple):
-    """How a store got to a page without a fault: by a pte of `mm`, or by what the CPU of `task` has cached of it."""
+    """How a store got to a page without a fault: by a pte of `mm`, or by what the CPU of `task` has cached of it.
+
+    `owner` is by whose name the mm goes.
+    """
 
     task: int
     mm: Mm
     at: int
     pfn: int
     tlb: bool
+    owner: int
 
     def is_open(self, state: State) -> bool:
         entry: PteVal
@@ -416,7 +429,7 @@ class Way(NamedTuple):
         at = repr(PAGES[self.at])
         if self.tlb:
             return f"the TLB entry of {TASKS[self.task]!r}'s CPU for page {at}"
-        return f"{TASKS[self.mm.name]!r}'s pte of page {at}"
+        return f"{TASKS[self.owner]!r}'s pte of page {at}"
 
 
 def way_of(log: Log, i: int, step: Step) -> Way | None:
@@ -428,7 +441,7 @@ def way_of(log: Log, i: int, step: Step) -> Way | None:
     for pfn, (old, new) in enumerate(zip(before.pages, after.pages, strict=True)):
         if old.content != new.content and mm is not None:
             for at in range(len(after.mms[mm].pte)):
-                way = Way(task, mm, at, pfn, tlb=True)
+                way = Way(task, mm, at, pfn, tlb=True, owner=owner(mm, after.task_mms))
                 if way.is_open(before) and before.tlbs[task][at].bits & DIRTY and way.is_stale(before):
                     return way
                 if way._replace(tlb=False).is_open(after):
@@ -569,10 +582,12 @@ class _Judge:
             differ = {cell: None for cell in (*one, *two) if one.get(cell) != two.get(cell)}
             ran = self.writer(i, set(differ), finding.pfn, other) if differ else None
             if ran is not None:
-                cell = min(differ, key=lambda cell: ("pte" not in cell, "TLB" not in cell, "PG_dirty" not in cell))
+                cell = min((_rank(cell, one, two), cell) for cell in differ)[1]
                 on = "2.6.26" if base is Kernel else base.__name__
                 was, now = two.get(cell, "none"), one.get(cell, "none")
                 said = f"caused the first difference to {on}: {cell} is {now}, not {was}"
+                if OPERATION in cell and i == self.log.step and self.log.error is not None:
+                    said = "was the last function of the patch before it"
                 return Part(Spot(ran.step, (ran.place,), ran.tick), ran.place, said)
         return None
 
@@ -603,24 +618,32 @@ def _after(log: Log, step: int) -> State:
 OPERATION = "the operation"
 
 
+def _rank(cell: str, one: dict[str, str], two: dict[str, str]) -> tuple[bool, ...]:
+    """Of cells that differ the least is printed: ptes and TLBs first, then what both runs have."""
+    both = cell in one and cell in two
+    return "pte" not in cell, "TLB" not in cell, not both, "PG_dirty" not in cell, OPERATION in cell
+
+
 def _known(state: State, pfn: int | None) -> dict[str, str]:
-    """What the kernel knows of a page, comparable between two runs; of all pages for None."""
+    """What the kernel knows of a page, comparable between two runs; of all pages and slots for None."""
     found: dict[str, str] = {}
-    slots = set()
+    slots = set(range(len(state.slots))) if pfn is None else set()
     for n, page in enumerate(state.pages):
         if pfn is None or n == pfn:
-            slots.add(page.private)
+            found[f"frame{n}"] = "locked" if page.lock is not None else "in use" if page.refs else "free"
+            if not page.refs:
+                continue
+            if page.private is not None:
+                slots.add(page.private.number)
             for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate", "private"):
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
-            found[f"use of frame{n}"] = "free" if not page.refs else "locked" if page.lock is not None else "unlocked"
     for mm, kept in state.mms.items():
-        found |= {
-            f"{TASKS[mm.name]!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte
-        }
+        who = TASKS[owner(mm, state.task_mms)]
+        found |= {f"{who!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte}
     for task, tlb in enumerate(state.tlbs):
         found |= {f"{TASKS[task]!r}'s TLB entry {PAGES[at]!r}": entry_text(pte) for at, pte in (tlb or {}).items()}
-    found |= {f"count of {slot!r}": str(state.slots[slot.number][1]) for slot in slots if slot is not None}
+    found |= {f"count of slot{number}": str(state.slots[number][1]) for number in sorted(slots)}
     found |= {f"{OPERATION} of {TASKS[n]!r}": "under way" if busy else "done" for n, busy in enumerate(state.busy)}
     return found
 
@@ -841,10 +864,34 @@ class _Read(_Rules):
         if i is None:
             return None
         opened = self.log.since(way.is_open, t - 1)
+        miscounted = self.miscounted(pfn, i)
+        if miscounted is not None and self.entries[i].stack:
+            took = f"{{end}} took frame{pfn} for unshared and made {way} writable"
+            return miscounted._replace(story=(*miscounted.story, (self.step_of(i), took), stored), end=self.spot(i))
         said = f"{{cause}} made {way} writable while {self.loss.process!r} had the same frame{pfn}"
         if opened is not None and opened < i:
             said = f"{{cause}} gave {self.loss.process!r} the same frame{pfn} and left {way} writable"
         return Finding(self.spot(i), ((-1, said), stored), pfn)
+
+    def miscounted(self, pfn: int, i: int) -> Finding | None:
+        """Before entry `i` mapcount or swap_map of a page was too low, by which can_share_swap_page() decides."""
+
+        def few_ptes(state: State) -> bool:
+            ptes = sum(type(pte) is Pte and pte.page.pfn == pfn for mm in state.mms.values() for pte in mm.pte)
+            return state.pages[pfn].mapcount < ptes
+
+        def few_references(state: State) -> bool:
+            slot = state.pages[pfn].private
+            return slot is not None and state.slots[slot.number][1] < state.references(slot)
+
+        for few, what in (
+            (few_ptes, f"mapcount of frame{pfn} lower than the number of its ptes"),
+            (few_references, f"swap_map of the slot of frame{pfn} lower than the number of references to it"),
+        ):
+            first = self.log.since(few, i - 1) if i else None
+            if first is not None:
+                return Finding(self.spot(first), ((-1, f"{{cause}} left the {what}"),), pfn)
+        return None
 
     def copied_early(self, old: Ref, new: Ref, t: int, end: int) -> Finding | None:
         """A copy was made, then the old page was stored to, then the copy took its place."""
@@ -898,6 +945,9 @@ class _Read(_Rules):
         """The page went, and an older copy is left, as no record said that it was newer."""
         assert type(pfn) is int
         before, after = self.entries[t - 1].state, self.entries[end_at].state
+        found = self.unlocked_early(pfn, t, end_at)
+        if found is not None:
+            return found
         discarded = before.pages[pfn].PG_anon and self.slot(after) is None
         end = self.spot(t)
         known = self.records(before, pfn)
@@ -937,6 +987,26 @@ class _Read(_Rules):
         older = repr(slot) if slot is not None else "the disk" if self.loss.process < FILES[0] else "what is left"
         said = f"{{cause}} left frame{pfn} without a record that it was newer than {older}"
         return Finding(self.spot(i), ((-1, said), gone), pfn, end)
+
+    def unlocked_early(self, pfn: int, t: int, end_at: int) -> Finding | None:
+        """The page is still in the swap cache, and is not up to date: what was stored to it does not count."""
+        after = self.entries[end_at].state
+        slot = self.slot(after)
+        cached = None if slot is None else after.slots[slot.number][2]
+        if cached is None or cached.pfn != pfn or after.pages[pfn].PG_uptodate:
+            return None
+        first = t
+        for i in range(t, 0, -1):
+            page = self.entries[i].state.pages[pfn]
+            if page.PG_uptodate or page.private is None:
+                break
+            if page.lock is None:
+                first = i
+        story = (
+            (-1, f"{{cause}} unlocked frame{pfn} before its content was read in"),
+            (self.step_of(t), f"{{end}} left only {slot!r}, to which frame{pfn} is not up to date"),
+        )
+        return Finding(self.spot(first), story, pfn, self.spot(t))
 
     def copy(self, t: int, pfn: int) -> str:
         """What the page is that goes."""
@@ -1241,6 +1311,10 @@ class Bug:
         return isinstance(self.error, Endless)
 
 
+#: A function that is under way more often calls itself for ever.
+_RECURSIVE = 50
+
+
 def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> Bug | None:
     """The bug that the steps run into, if they do: anything that is raised and is no loss."""
     log = Log(kernel, arch, scope, None)
@@ -1255,11 +1329,12 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
     if place is None:
         part = judge.differs(Finding(Spot(at, stack, log.tick), ()))
         if part is not None:
-            place, differs = part.place, f"; {statement(part.place)} {part.differs}, in step {part.spot.step + 1}"
+            place, differs = part.place, f" {part.differs}, in step {part.spot.step + 1}"
     if place is None:
         place = stack[-1] if stack else log.ran[-1].place
     if isinstance(error, Endless):
-        said = "the loop does not end"
+        calls = sum(code is place[0] for code, _ in stack)
+        said = "it calls itself for ever" if calls > _RECURSIVE else "the loop does not end"
     elif isinstance(error, Deadlock):
         said = f"deadlock: {error}"
     elif isinstance(error, KernelBug):
@@ -1267,6 +1342,8 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
     else:
         said = f"{type(error).__name__}: {error}"
     shown = statement(stack[-1] if stack else place)
+    if differs:
+        differs = f"; {'it' if statement(place) == shown else statement(place)}{differs}"
     return Bug(at, statement(place), f"{shown}: {said}{differs}", error, log.tick)
 
 

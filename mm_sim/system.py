@@ -6,7 +6,7 @@ modified page is lost. What can be started is a `Rule`. May import the rest of `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,13 @@ class Rule:
     action: Callable[..., object] | None = None
     weight: int = 4
     same: Callable[..., object] | None = None
+
+
+def owner(mm: Mm, mms: Sequence[Mm | None]) -> int:
+    """The task by whose name an mm goes, of the mms of all tasks: the first that had it, or a thread that is left."""
+    if mms[mm.name] is mm or mm not in mms:
+        return mm.name
+    return mms.index(mm)
 
 
 class System:
@@ -263,7 +270,8 @@ class System:
             return
         found = self.peek(pte, mm, addr)
         if found not in (expected, PAST_END) and (isinstance(expected, int) or found not in expected):
-            raise Loss(PROCESSES[mm.name - len(KERNEL_TASKS)], PAGES[addr], expected, found)
+            who = owner(mm, [task.mm for task in self.kernel.tasks])
+            raise Loss(PROCESSES[who - len(KERNEL_TASKS)], PAGES[addr], expected, found)
 
     def check_files(self) -> None:
         """Check every page of every file, and what was promised to be on its disk. Raises Loss."""

@@ -6,19 +6,18 @@ is interrupted, comes in between, or loses the page, a kernel function and what 
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from mm_sim.blame import LINES, Bug, Endless, begin, bug_of, code_of
+from mm_sim.blame import LINES, Bug, begin, bug_of, code_of, traced
 from mm_sim.kernel import Kernel
 from mm_sim.loss import NotPossible, Report, Step, explain
 from mm_sim.names import FILES, KERNEL_TASKS
 from mm_sim.page import GARBAGE, ZERO
-from mm_sim.sched import points
+from mm_sim.sched import Endless, points
 from mm_sim.snapshot import save
 from mm_sim.system import IDLE, PAST_END, Loss, Scope, System
 from mm_sim.view import ASIDE, MUST_READ, TLB, Change, View, Viewer, changes, telling
@@ -176,6 +175,7 @@ class _Recorder:
 
     def do(self, i: int, step: Step, until: str | None) -> str | None:
         """One step with its events; where it stopped."""
+        run = self.run
         lines = 0
 
         def look(stack: tuple[FrameType, ...]) -> None:
@@ -195,30 +195,30 @@ class _Recorder:
             if event == "return":
                 look(self.stack(frame))
                 self.tick += 1
-            elif event == "line":
-                lines += 1
-                if lines > LINES:
-                    raise Endless
+            lines += 1
+            if event == "line" and lines > LINES:
+                raise Endless
             return local
 
         def call(frame: FrameType, event: str, argument: object) -> Any:
             if not self.is_kernel(frame.f_code.co_filename):
                 return None
-            frame.f_trace_lines = self.run.bug is not None and self.run.bug.endless
+            frame.f_trace_lines = run.bug is not None and run.bug.endless
             look(self.stack(frame.f_back))
             self.tick += 1
             return local
 
-        before = sys.gettrace()
         stop = step.stop
-        sys.settrace(call)
         try:
-            stop = self.advance(step, until)
+            with traced(call):
+                stop = self.advance(step, until)
         except Exception as error:
-            if not isinstance(error, Loss) and self.run.bug is None:
+            if not isinstance(error, Loss) and run.bug is None:
                 raise
-        finally:
-            sys.settrace(before)
+        if (
+            run.bug is not None and i == run.bug.at and self.marks
+        ):  # the interpreter's stack was full somewhat earlier
+            self.marks = {(i, self.tick): BUG_MARK}
         look(())
         return stop
 
@@ -361,6 +361,8 @@ def words(run: Run) -> str:
     found = _FOUND.get(loss.found, str(loss.found))
     must = " or ".join(map(str, value)) if isinstance(value, tuple) else _FOUND.get(value, value)
     said = [f"{who} must read {must} at page {page} and would read {found}."]
+    if loss.process >= FILES[0]:
+        said = [f"A read() of {who} must find {must} at page {page} and would find {found}."]
     if loss.disk:
         said = [f"{who} must have {value} or newer on its disk at page {page}, and has {found}."]
     for content in (value, loss.found):

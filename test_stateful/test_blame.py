@@ -1,18 +1,21 @@
 """Blame: for each stored run, and for faults of many kinds, the function that a reviewer would mark."""
 
+import gc
 from typing import NamedTuple
 
 import pytest
 
-from mm_sim.blame import base_of
-from mm_sim.kernel import Kernel
+from mm_sim.blame import bug_of
+from mm_sim.bookkeeping import Inconsistent
+from mm_sim.kernel import Kernel, base_of
 from mm_sim.loss import Report, Step, explain
 from mm_sim.mm import VM_WRITE, Mm, Vma
 from mm_sim.names import ext2, tmpfs
 from mm_sim.page import Page, Pte
+from mm_sim.sched import Endless as EndlessStep
 from mm_sim.sched import Steps
 from mm_sim.series import load
-from mm_sim.system import SMALL, Scope
+from mm_sim.system import SMALL, Scope, System
 from strategies.reproducer import FOLDER, Replay, read, recorded
 from strategies.timeline import BLAMED_MARK, BUG_MARK, LOST_MARK, text, timeline, trace, words
 from strategies.timeline import Run as Traced
@@ -96,6 +99,11 @@ STORED: dict[str, tuple[str, ...]] = {
         "linux_2_6_26_8d60b6fe83",
         "linux_2_6_26_9de5a06752",
         "linux_2_6_26_c5072b1975",
+    ),
+    # drops the old page's mapcount, by which others reuse the page, before it switches the pte
+    "do_wp_page": (
+        "cow_rmap_first_27b0942129",
+        "cow_rmap_first_7b6917dc2a",
     ),
     # takes a pte that mprotect() has emptied for a moment for none
     "page_check_address": ("linux_2_6_26_f4d33ea8f3",),
@@ -251,6 +259,21 @@ FAULTS = [
         """,
     ),
     Run(
+        faults.UnlockedBeforeRead,
+        "s390",
+        SMALL,
+        "swap_readpage",
+        """
+        store(page=A, process=P1, stop="do_page_fault: return")
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        pageout_done(holder=P1, page=A)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        swapoff(stop="swap_readpage: reading", task=swapoff)
+        resume(stop=None, task=P1)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
         faults.WpDoesNotWait,
         "s390",
         Scope(slots=0, files=(ext2,), also=("threads",)),
@@ -336,9 +359,10 @@ FAULTS = [
         Scope(processes=3, frames=4, also=("threads",)),
         "tlb_flush",
         """
-        store(page=A, process=P1, stop=None)
-        madvise_dontneed(page=A, process=P1, stop=None)
-        store(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop="do_page_fault: mmap_sem")
+        store(page=A, process=P2, stop=None)
+        madvise_dontneed(page=A, process=P2, stop=None)
+        store(page=A, process=P2, stop=None)
         """,
     ),
     Run(
@@ -347,6 +371,7 @@ FAULTS = [
         Scope(processes=3, frames=4, also=("threads",)),
         "dup_mmap",
         """
+        load(page=A, process=P2, stop="do_page_fault: mmap_sem")
         store(page=A, process=P1, stop=None)
         fork(child=P3, process=P1, stop=None)
         store(page=A, process=P1, stop=None)
@@ -383,12 +408,9 @@ FAULTS = [
         "copy_one_pte",
         """
         load(page=A, process=P1, stop=None)
-        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
-        pageout_done(holder=P1, page=A)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop="swap_writepage: submitted")
         fork(child=P2, process=P1, stop=None)
-        store(page=A, process=P2, stop=None)
-        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
-        load(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
         """,
     ),
     Run(
@@ -408,8 +430,10 @@ FAULTS = [
         Scope(slots=0, files=(ext2,)),
         "tag_page_dirty",
         """
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P2, stop="add_to_page_cache: page allocated")
         store(page=A, process=P1, stop=None)
-        msync(page=A, process=P1, stop=None)
+        fsync(file=ext2, process=P1, stop=None)
         """,
     ),
     Run(
@@ -477,12 +501,13 @@ FAULTS = [
         """
         store(page=A, process=P1, stop=None)
         fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P2, stop="handle_pte_fault: pte read")
         reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
         pageout_done(holder=P1, page=A)
         reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
-        madvise_dontneed(page=A, process=P2, stop=None)
-        store(page=A, process=P2, stop=None)
-        reclaim(holder=P2, order=4, page=A, reclaimer=kswapd, stop=None)
+        madvise_dontneed(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
         """,
     ),
     Run(
@@ -610,6 +635,31 @@ def test_a_store_to_the_page_of_another_process_is_explained_by_the_pte() -> Non
     assert "In step 3, store(A) by P1 went by P1's pte of page A to frame0, where P2 must find 1." in found
 
 
+def test_a_page_that_is_taken_for_unshared_is_explained_by_who_lowered_its_mapcount() -> None:
+    found = said(fault(faults.CowOrder))
+    assert "left the mapcount of frame0 lower than the number of its ptes. In step 4, store(A) by P3," in found
+    assert "took frame0 for unshared and made P3's pte of page A writable." in found
+
+
+def test_a_page_that_is_taken_for_unshared_is_explained_by_who_did_not_count_a_swap_pte() -> None:
+    found = said(fault(faults.ForkForgetsSwapDuplicate))
+    assert "In step 3, fork(P2) by P1, copy_one_pte()" in found
+    assert "left the swap_map of the slot of frame0 lower than the number of references to it." in found
+
+
+def test_an_mm_is_called_by_a_thread_that_still_has_it() -> None:
+    calls = (STORE, "exit(process=P1, stop=None)", "fork(child=P1, process=P2, stop=None)")
+    run = Run(
+        faults.ForkLeavesParentWritable,
+        "x86",
+        Scope(slots=1, also=("threads",)),
+        "copy_one_pte",
+        "\n".join((*calls, "store(page=A, process=P2, stop=None)")),
+    )
+    assert run.report().forgotten_by.function == run.blamed
+    assert "made P2's pte of page A writable while P1 had the same frame0" in said(run)
+
+
 def test_a_store_by_a_stale_tlb_entry_is_explained_by_the_missing_flush() -> None:
     found = said(fault(faults.ForkDoesNotFlush))
     assert "changed the pte and left the TLB entry of P1's CPU for page A writable." in found
@@ -626,6 +676,14 @@ def test_a_page_that_is_read_before_it_is_filled_is_explained_by_who_unlocked_it
     found = said(fault(faults.UnlockedBeforeRead))
     assert "unlocked frame1 before its content was read in." in found
     assert "would read garbage" in found
+
+
+def test_a_page_that_is_stored_to_before_it_is_filled_is_explained_by_who_unlocked_it() -> None:
+    run = next(run for run in FAULTS if run.kernel is faults.UnlockedBeforeRead and run.steps[0].rule.name == "store")
+    found = said(run)
+    assert "In step 5, swapoff() by swapoff, swap_readpage()" in found
+    assert "unlocked frame0 before its content was read in. In step 7, reclaim(P1, A, 4) by kswapd," in found
+    assert "left only slot0, to which frame0 is not up to date." in found
 
 
 def test_a_slot_that_is_used_again_is_explained_by_who_gave_it_up() -> None:
@@ -699,6 +757,25 @@ class Spins(Kernel):
         return 0
 
 
+class CallsItself(Kernel):
+    """A call without an end."""
+
+    __slots__ = ()
+
+    def maybe_mkwrite(self, pte: Pte, vma: Vma) -> Pte:
+        return self.maybe_mkwrite(pte, vma)
+
+
+class CallsItselfInSteps(Kernel):
+    """A call without an end, with preemption points."""
+
+    __slots__ = ()
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        yield "page_remove_rmap: again"
+        yield from self.page_remove_rmap(page)
+
+
 class LocksTwice(Kernel):
     """The ptl is taken by a task that has it."""
 
@@ -713,12 +790,15 @@ class LocksTwice(Kernel):
 
 STORE, FORK = "store(page=A, process=P1, stop=None)", "fork(child=P2, process=P1, stop=None)"
 MUNMAP = "munmap(page=A, process=P1, stop=None)"
+RECLAIM = "reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)"
+WRITTEN = "pageout_done(holder=P1, page=A)"
+STOPPED = 'store(page=A, process=P1, stop="do_page_fault: mmap_sem")'
 BUGS = [
     (
         KeepsTheLock,
         "page_remove_rmap",
-        "BUG: Bad page state: frame0",
-        (STORE, "munmap(page=A, process=P1, stop=None)"),
+        "frame0 is locked, not free",
+        (STORE, MUNMAP),
     ),
     (Mistyped, "maybe_mkwrite", "AttributeError: 'Vma' object has no attribute 'vm_flgs'", (STORE,)),
     (Endless, "can_share_swap_page", "the loop does not end", (STORE, FORK, STORE)),
@@ -726,8 +806,10 @@ BUGS = [
         Spins,
         "page_referenced",
         "the loop does not end",
-        (STORE, "reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)"),
+        (STORE, RECLAIM),
     ),
+    (CallsItself, "maybe_mkwrite", "it calls itself for ever", (STORE,)),
+    (CallsItselfInSteps, "page_remove_rmap", "it calls itself for ever", (STORE, MUNMAP)),
     (LocksTwice, "migration_locks", "BUG: lock order", (STORE,)),
 ]
 each_bug = pytest.mark.parametrize(
@@ -753,3 +835,67 @@ def test_the_timeline_of_a_bug_ends_with_its_mark(
     assert [(row.step, row.mark) for row in run.rows if row.mark] == [(len(calls) - 1, BUG_MARK)]
     assert len(run.done) == len(calls)
     assert f"<-- {BUG_MARK}" in text(run)
+
+
+@pytest.mark.parametrize("kernel", [Endless, Spins, CallsItself, CallsItselfInSteps], ids=lambda one: one.__name__)
+def test_a_replay_of_a_step_without_an_end_ends(kernel: type[Kernel]) -> None:
+    calls = next(calls for one, _, _, calls in BUGS if one is kernel)
+    with pytest.raises(EndlessStep):
+        explain(kernel, "s390", SMALL, recorded(kernel, calls))
+
+
+INCONSISTENT = [
+    (
+        faults.NoFlushBeforeFree,
+        "tlb_flush",
+        "P1's TLB entry A is frame0 rw dirty, not none",
+        (STORE, "madvise_dontneed(page=A, process=P1, stop=None)"),
+    ),
+    (
+        faults.ForkDoesNotFlush,
+        "dup_mmap",
+        "P1's TLB entry A is frame0 rw dirty, not none",
+        (STORE, "fork(child=P3, process=P1, stop=None)"),
+    ),
+    (faults.ForkForgetsSwapDuplicate, "copy_one_pte", "count of slot0 is 2, not 3", (STORE, RECLAIM, FORK)),
+    (faults.NoTag, "tag_page_dirty", "tag_dirty of frame0 is False, not True", (STORE,)),
+    (
+        faults.ThrowsSharedSlotAway,
+        "free_swap_and_cache",
+        "count of slot0 is 0, not 1",
+        (STORE, FORK, RECLAIM, WRITTEN, RECLAIM, "madvise_dontneed(page=A, process=P2, stop=None)"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "blamed", "differs", "calls"), INCONSISTENT, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_wrong_count_is_blamed_on_the_first_difference_to_the_base(
+    kernel: type[Kernel], blamed: str, differs: str, calls: tuple[str, ...]
+) -> None:
+    of = fault(kernel)
+    bug = bug_of(kernel, of.arch, of.scope, recorded(kernel, calls))
+    assert bug is not None
+    assert isinstance(bug.error, Inconsistent)
+    assert (bug.at, bug.statement.function) == (len(calls) - 1, blamed)
+    assert differs in bug.said
+
+
+def test_a_replay_does_not_depend_on_the_garbage_collector() -> None:
+    run = fault(faults.RmapForgetsKey)
+    ticks = run.report().ticks
+    kept = gc.get_threshold()
+    try:
+        for allocations in range(200, 8_000, 200):  # until the collector closes an operation that is under way
+            gc.disable()
+            system = System(Kernel, "s390", SMALL)
+            system.step(*recorded(Kernel, [STOPPED])[0])
+            system.kernel.tasks[0].own = {"cycle": system}
+            del system
+            gc.set_threshold(gc.get_count()[0] + allocations)
+            gc.enable()
+            assert run.report().ticks == ticks
+    finally:
+        gc.set_threshold(*kept)
+        gc.enable()
