@@ -27,7 +27,7 @@ from mm_sim.system import Loss, Rule, Scope
 from strategies.comparison import Base, failure
 from strategies.coverage import Coverage, Function, changed, functions_of, watch
 from strategies.explore import Bounds, Search
-from strategies.minimise import Certificate, certify, minimise
+from strategies.minimise import Certificate, certify, minimise, within
 from strategies.rules import table
 from strategies.targets import MACHINES, Machine, Row, distances, possible, row
 from strategies.walk import Walk
@@ -522,10 +522,11 @@ def _side_by_side(
             wait([*left, *(started[n].sentinel for n in left.values())], timeout=0.5)
             for ours, n in list(left.items()):
                 ended = started[n].exitcode is not None  # before the last look at what it has sent
-                while ours in left and ours.poll():
-                    last, latest[n] = _unpacked(kernel, ours.recv_bytes())
-                    if last:
-                        del left[ours]
+                with suppress(EOFError, ConnectionResetError):
+                    while ours in left and ours.poll():
+                        last, latest[n] = _unpacked(kernel, ours.recv_bytes())
+                        if last:
+                            del left[ours]
                 if ended and ours in left:
                     del left[ours]
                     for outcome in latest[n]:

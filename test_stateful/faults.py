@@ -8,7 +8,7 @@ from mm_sim.kernel.memory import Fault, MmuGather
 from mm_sim.kernel.rmap import Swap
 from mm_sim.mm import VM_SHARED, Mm, Vma
 from mm_sim.page import DIRTY, WRITE, Page, Pte, SwapSlot
-from mm_sim.sched import Steps
+from mm_sim.sched import Steps, no_steps
 from mm_sim.series.easy_mprotect import EasyMprotect
 from mm_sim.series.easy_mprotect_fork import EasyMprotectFork
 
@@ -152,10 +152,10 @@ class WpDoesNotWait(Kernel):
 
     __slots__ = ()
 
-    def set_page_dirty(self, page: Page) -> Steps[None] | tuple[()]:
+    def set_page_dirty(self, page: Page) -> Steps[None]:
         page.PG_dirty = True
         page.tag_dirty = type(page.mapping) is AddressSpace and page.mapping.accounts_dirty
-        return ()
+        return no_steps()
 
     def wp_page_shared(self, mm: Mm, vma: Vma, address: int, orig_pte: Pte) -> Steps[Fault]:
         page = orig_pte.page
