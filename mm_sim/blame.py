@@ -44,7 +44,7 @@ HELPERS = frozenset(
         *("add_to_page_cache", "remove_from_page_cache", "remove_from_page_cache_locked"),
         *("get_swap_page", "swap_free", "swap_entry_free", "swap_duplicate", "vma_link_locked", "vma_adjust"),
         *("page_add_anon_rmap", "page_add_new_anon_rmap", "page_set_anon_rmap", "page_add_file_rmap"),
-        *("page_dup_rmap", "free_page_and_swap_cache", "free_swap_cache"),
+        *("page_dup_rmap", "free_page_and_swap_cache", "free_swap_cache", "follow_page"),
     )
 )
 
@@ -540,11 +540,11 @@ class _Judge:
         self.files = files_of(kernel)
 
     def of_patch(self, stack: Stack) -> Place | None:
-        """The innermost function of the patch; of the patches that it is made upon, if none of its own is there."""
+        """The innermost function of the patch that decides; or of the patches that it is made upon."""
         for file in self.files:
-            for place in reversed(stack):
-                if place[0].co_filename == file:
-                    return place
+            own = [place for place in reversed(stack) if place[0].co_filename == file]
+            if own:
+                return next((place for place in own if place[0].co_name not in HELPERS), own[0])
         return None
 
     def innermost(self, stack: Stack, helpers: bool = False) -> Place | None:
@@ -775,6 +775,7 @@ class _Read(_Rules):
             self.freed(old, t),
             self.slot_freed(slot, t),
             self.overwritten(old, t) if old == new else None,
+            self.pinned(old, t) if old == new else None,
             self.copied_early(old, new, t, end),
             self.unfilled(new, end) if type(new) is int and new != old else None,
             self.unrecorded(old, t, end) if type(old) is int and type(new) is not int else None,
@@ -845,6 +846,21 @@ class _Read(_Rules):
 
     def end_spot(self, t: int) -> Spot | None:
         return self.spot(t) if self.entries[t].stack else None
+
+    def pinned(self, pfn: Ref, t: int) -> Finding | None:
+        """The kernel wrote to the page by a reference that get_user_pages() had given it."""
+        stack = self.entries[t].stack
+        if type(pfn) is not int or not stack:
+            return None
+        for i in range(t - 1, 0, -1):
+            one, other = self.entries[i - 1], self.entries[i]
+            got = other.state.pages[pfn].refs > one.state.pages[pfn].refs and other.stack[:1] and other.stack
+            if got and got[0][0] is stack[0][0] and any(code.co_name == "get_user_page" for code, _ in got):
+                must = f"where {self.loss.process!r} must find {self.loss.expected}"
+                said = f"{{cause}} gave the transfer frame{pfn}, {must}"
+                went = (self.step_of(t), f"the transfer went to frame{pfn}")
+                return Finding(self.spot(i), ((-1, said), went), pfn)
+        return None
 
     def overwritten(self, pfn: Ref, t: int) -> Finding | None:
         """A store got to the page, by a pte or a TLB entry that should not let it."""

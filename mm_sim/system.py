@@ -68,6 +68,12 @@ class Scope:
     files: tuple[Name, ...] = ()
     also: tuple[str, ...] = ()
 
+    def holds(self, other: Scope) -> bool:
+        """Whether a machine of the other size can be had in this one: the same things, and no fewer of each."""
+        sizes = [(scope.processes, scope.pages, scope.frames, scope.slots) for scope in (self, other)]
+        same = (self.files, {*self.also}) == (other.files, {*other.also})
+        return same and all(mine >= theirs for mine, theirs in zip(*sizes, strict=True))
+
 
 SMALL = Scope()
 

@@ -386,11 +386,11 @@ def _steps(kernel: type[Kernel], calls: list[tuple[str, tuple[Any, ...], str | N
 
 
 def _try_stored(works: list[Work], stored: Sequence[Stored], kernel: type[Kernel]) -> Iterator[None]:
-    """Replay the stored runs of the machines that are judged, on the patch, and on the base where it may fix them."""
+    """Replay the stored runs that fit into a machine, on the patch, and on the base where it may fix them."""
     for arch, scope, calls in stored:
         steps = _steps(kernel, calls)
         for work in works if steps else ():
-            if (work.row.arch, work.row.scope) == (arch, scope) and not work.done and steps:
+            if work.row.arch == arch and work.row.scope.holds(scope) and not work.done and steps:
                 work.stored(steps)
                 if not work.done:
                     work.fix(steps)

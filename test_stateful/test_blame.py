@@ -23,6 +23,18 @@ from test_stateful import faults
 
 #: What is to blame for each stored run.
 STORED: dict[str, tuple[str, ...]] = {
+    # looks the page up as for a read after a fault that broke COW
+    "get_user_page": (
+        "linux_2_6_26_66e03488f2",
+        "linux_2_6_26_c7c251229f",
+    ),
+    # takes a page that a fault is about to map out of the page cache
+    "invalidate_complete_page": (
+        "invalidate_unlocked_946b9ef662",
+        "invalidate_unlocked_df3d60c3ca",
+    ),
+    # discards a clean page that is pinned
+    "try_to_unmap_one_lazyfree": ("madv_free_c0ea2e6bc2",),
     # clears the pte, and other CPUs keep their TLB entries until tlb_finish_mmu()
     "zap_pte_range": (
         "linux_2_6_26_31f206c58e",
@@ -50,6 +62,7 @@ STORED: dict[str, tuple[str, ...]] = {
     # sets PG_dirty before the tag by which fsync() finds the page
     "set_page_dirty": (
         "linux_2_6_26_0455beb66b",
+        "linux_2_6_26_3fde2a380d",
         "linux_2_6_26_4748a593ee",
         "linux_2_6_26_900c1722e5",
         "linux_2_6_26_c41f48bb5a",
@@ -77,6 +90,8 @@ STORED: dict[str, tuple[str, ...]] = {
         "linux_2_6_26_56c11414ab",
         "linux_2_6_26_751aabb376",
         "linux_2_6_26_7aaa63ebe6",
+        "swapin_synchronous_2d6c08855f",
+        "swapin_synchronous_c9ebb75793",
     ),
     # maps the page writable, and marks it dirty afterwards
     "do_linear_fault": (
@@ -99,11 +114,18 @@ STORED: dict[str, tuple[str, ...]] = {
         "linux_2_6_26_8d60b6fe83",
         "linux_2_6_26_9de5a06752",
         "linux_2_6_26_c5072b1975",
+        "write_fault_no_wait_014516375f",
+        "write_fault_no_wait_3c419d0beb",
     ),
     # drops the old page's mapcount, by which others reuse the page, before it switches the pte
     "do_wp_page": (
+        "cow_rmap_first_208f92f823",
         "cow_rmap_first_27b0942129",
         "cow_rmap_first_7b6917dc2a",
+        "cow_rmap_first_b55966bd2f",
+        # and copies a page that is pinned, as it cannot take its lock
+        "linux_2_6_26_c8a1cb4f8d",
+        "linux_2_6_26_dab161df75",
     ),
     # takes a pte that mprotect() has emptied for a moment for none
     "page_check_address": ("linux_2_6_26_f4d33ea8f3",),
