@@ -469,6 +469,9 @@ class _Writer:
             out.append(len(anon.head))
             for vma in anon.head:
                 self.vma(vma)
+        for at, page in enumerate(reversed(kernel.free)):  # which are handed out next, of those that somebody still has
+            if page in self.pages:
+                out += (at, self.pages[page])
         out.append(kernel.swap_on)
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
@@ -672,7 +675,10 @@ class _Writer:
             return
         self.mms[mm] = number = len(self.mms)
         sem = mm.mmap_sem
-        self.out += (number, mm.mm_users, len(mm.mmap), len(sem.readers))
+        self.out += (number, mm.mm_users, len(mm.mmap), len(sem.readers), len(mm.tlbs))
+        if mm.tlbs:
+            of = [next((t for t in self.system.kernel.tasks if t.tlb is tlb), None) for tlb in mm.tlbs]
+            self.out += sorted(~len(of) if t is None else self.position.get(t.name, ~t.name) for t in of)
         space = self.system.ghost.spaces.get(mm)
         if space is not None:
             for value in space.values:
@@ -708,6 +714,7 @@ class _Writer:
         out = self.out
         out.append("|")
         if task.tlb is not None:
+            out.append(len(task.tlb))  # an empty one is still one
             for addr, pte in sorted(task.tlb.items()):
                 out.append(int(addr))
                 self.pte(pte)
