@@ -2,7 +2,8 @@
 
 `save` remembers a state, and `restore` brings the system back to it as long as what was under way has not gone on: a
 generator cannot be copied. `state_key` names any state, so that two states get the same key if they differ only in
-the names of frames, slots and processes, or in which values were stored. May import the rest of `mm_sim`.
+the names of frames and processes, or in which values were stored; swap slots have an order. May import the rest of
+`mm_sim`.
 """
 
 from __future__ import annotations
@@ -414,7 +415,7 @@ class _Writer:
         "vmas",
     )
 
-    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]]) -> None:
+    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool) -> None:
         self.system = system
         self.out: list[object] = []
         self.position = {task: i for i, task in enumerate(order)}
@@ -472,6 +473,8 @@ class _Writer:
         for at, page in enumerate(reversed(kernel.free)):  # which are handed out next, of those that somebody still has
             if page in self.pages:
                 out += (at, self.pages[page])
+        if slots and self.slots:  # get_swap_page() and swapoff take them in order
+            out += [self.slots.get(slot) for slot in kernel.slots]
         out.append(kernel.swap_on)
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
@@ -936,22 +939,23 @@ def orders(system: System) -> Iterable[tuple[int, ...]]:
 
 
 def canonical(
-    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None
+    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None, slots: bool = True
 ) -> tuple[bytes, tuple[int, ...]]:
     """The key of a state, and the order of the tasks in which it was written.
 
     The key is 16 bytes, equal for states that differ only in the names of things and in values; unless
-    `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known.
+    `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known. Without `slots` the
+    order of the swap slots does not count: nothing that can happen may take them in order, but to find a free one.
     """
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
     if stacks is None:
         stacks = [stack(task) for task in system.kernel.tasks]
-    keys = [(_key(system, order, stacks), order + _KERNEL_TASKS) for order in tries]
+    keys = [(_key(system, order, stacks, slots), order + _KERNEL_TASKS) for order in tries]
     return keys[0] if len(keys) == 1 else min(keys)
 
 
-def _key(system: System, order: tuple[int, ...], stacks: list[list[object]]) -> bytes:
-    return blake2b(marshal.dumps(_Writer(system, order, stacks).out, 2), digest_size=16).digest()
+def _key(system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool) -> bytes:
+    return blake2b(marshal.dumps(_Writer(system, order, stacks, slots).out, 2), digest_size=16).digest()
 
 
 def state_key(system: System) -> bytes:
