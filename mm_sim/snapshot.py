@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
+from dis import get_instructions
 from enum import Enum
 from hashlib import blake2b
 from itertools import groupby, pairwise, permutations, product
@@ -252,6 +253,8 @@ class _Function(NamedTuple):
     names: tuple[str, ...]
     #: Whether its locals that hold contents are known by their names, and nothing else is a content.
     ours: bool
+    #: Whether it has a loop, which may be somewhere in a list.
+    loops: bool
 
 
 _functions: dict[int, _Function] = {}
@@ -262,7 +265,8 @@ def _function(code: CodeType) -> _Function:
     if known is None:
         names = tuple(dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars)))
         ours = code.co_filename.startswith(_PROJECT)
-        known = _functions[id(code)] = _Function(code, _code_id(code), names, ours)
+        loops = any(one.opname == "FOR_ITER" for one in get_instructions(code))
+        known = _functions[id(code)] = _Function(code, _code_id(code), names, ours, loops)
     return known
 
 
@@ -286,6 +290,8 @@ class Promise(NamedTuple):
 
 #: In place of a local that is not bound, and of steps that have ended.
 _UNBOUND, _ENDED = b"unbound", b"ended"
+#: What a loop of the project goes through; where it is in a range its variable says.
+_ITERATORS = frozenset(map(type, (iter([]), iter(()), reversed([]), enumerate(()), zip())))
 #: What holds code, with locals or cells of its own.
 _CODE = frozenset((FunctionType, GeneratorType, MethodType))
 
@@ -322,6 +328,8 @@ def _put_steps(found: list[object], steps: object, outer: list[object]) -> None:
                     _put(found, name, value, True, outer, inner)
                 else:
                     found.append(value)
+            if function.loops:  # the same thing may be in a list twice, or the list change
+                found += [one for one in gc.get_referents(steps) if type(one) in _ITERATORS]
         else:
             for name in function.names:
                 _put(found, name, values.get(name, _UNBOUND), False, outer, inner)
@@ -385,6 +393,7 @@ _PAGE = attrgetter(
     "PG_dirty",
     "PG_lru",
     "PG_referenced",
+    "PG_swapcache",
     "PG_uptodate",
     "PG_writeback",
     "key_c",
@@ -470,12 +479,14 @@ class _Writer:
             out.append(len(anon.head))
             for vma in anon.head:
                 self.vma(vma)
-        for at, page in enumerate(reversed(kernel.free)):  # which are handed out next, of those that somebody still has
+        for at, page in enumerate(
+            reversed(kernel.free)
+        ):  # which are handed out next, of those that somebody still has
             if page in self.pages:
                 out += (at, self.pages[page])
         if slots and self.slots:  # get_swap_page() and swapoff take them in order
             out += [self.slots.get(slot) for slot in kernel.slots]
-        out.append(kernel.swap_on)
+        out += (kernel.swap_on, kernel.nr_swap_pages)
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
 
@@ -648,7 +659,7 @@ class _Writer:
         mapping = page.mapping
         if type(mapping) is AddressSpace:
             self.out += (int(page.index), self.files[mapping])
-        elif type(mapping) is AnonVma and (page.mapcount or page.PG_swapcache):
+        elif type(mapping) is AnonVma:
             self.out.append(int(page.index))
             self.anon_vma(mapping)
         if page.PG_writeback:
