@@ -481,7 +481,7 @@ class _Writer:
                 self.vma(vma)
         for at, page in enumerate(
             reversed(kernel.free)
-        ):  # which are handed out next, of those that somebody still has
+        ):  # when those are handed out that somebody still has
             if page in self.pages:
                 out += (at, self.pages[page])
         if slots and self.slots:  # get_swap_page() and swapoff take them in order

@@ -5,8 +5,9 @@ itself to its end, so the states on its way cost no building. What begins there 
 goes on, as no generator can be copied, the state is built again by the steps since the nearest quiet one.
 
 The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames and values
-have one key (`snapshot`), and those that differ in the order of slots, where nothing looks at it (`argued`). *Merged steps*: a state whose task has been run on from there needs no second visit
-for it. *Partial order and normal forms*: see `reduce`. A normal form can do at least what the states of the kernel
+have one key (`snapshot`), and those that differ in the order of slots, where nothing looks at it (`argued`). *Merged
+steps*: a state whose task has been run on from there needs no second visit for it. *Partial order and normal forms*:
+see `reduce`. A normal form can do at least what the states of the kernel
 can that have it, in no more steps and stops, so "complete" is a proof; a loss is looked at again without them, and if
 it is none, the search starts anew without. A search without bounds on steps and stops has more of them, and its loss
 may be some steps longer than need be: no state says which vma is locked or read-only, so the system calls are put in

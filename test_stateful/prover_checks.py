@@ -1,0 +1,708 @@
+"""Small checks of the prover, quick ones first: each mutant of it has to fail one (test_prover.py).
+
+What they compare with is found by a naive search before a mutant changes anything. A function of the patches below is
+no code of the project; `ours` makes one that the state key takes for it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mm_sim
+from mm_sim.arch import ARCHES
+from mm_sim.kernel import Kernel
+from mm_sim.loss import Step
+from mm_sim.mm import Mm, Vma
+from mm_sim.names import EXT2, KSWAPD, P1, P2, PRIVATE, SHARED, TASKS, TMPFS, A
+from mm_sim.page import GARBAGE, Page, Pte
+from mm_sim.sched import KernelBug, Steps, points
+from mm_sim.snapshot import canonical, is_quiet, restore, save, state_key
+from mm_sim.system import Loss, Rule, Scope, System
+from strategies.comparison import Base, failure
+from strategies.explore import Bounds, Result, Search
+from strategies.minimise import certify, within
+from strategies.rules import instances, stops, table
+from test_stateful.naive import Failed, Naive, build, plain
+
+# patches
+
+
+class Forgets(Kernel):
+    """Forgets that a page is modified when reclaim has unmapped it."""
+
+    __slots__ = ()
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        page.mapcount -= 1
+        yield "page_remove_rmap: forgotten"
+        if not page.mapcount:
+            page.PG_dirty = page.key_c = False
+
+
+class ForgetsElsewhere(Forgets):
+    """The same with other labels."""
+
+    __slots__ = ()
+
+    def page_remove_rmap(self, page: Page) -> Steps[None]:
+        yield "page_remove_rmap: begins"
+        page.mapcount -= 1
+        if not page.mapcount:
+            page.PG_dirty = page.key_c = False
+        yield "page_remove_rmap: ends"
+
+
+class ForgetsAtFork(Forgets):
+    """It also leaves the parent's pte writable."""
+
+    __slots__ = ()
+
+    def copy_one_pte(self, dst_mm: Mm, src_mm: Mm, vma: Vma, addr: int) -> None:
+        before = src_mm.pte[addr]
+        super().copy_one_pte(dst_mm, src_mm, vma, addr)
+        self.set_pte_at(src_mm, addr, before)
+
+
+class Waits(Kernel):
+    """A store sees a second preemption loses what another task has stored between two points."""
+
+    __slots__ = ()
+
+    def do_anonymous_page(self, mm: Mm, vma: Vma, address: int) -> Any:
+        dirty = any(type(pte) is Pte for one in self.mms for pte in one.pte)
+        yield "do_anonymous_page: one"
+        now = any(type(pte) is Pte for one in self.mms for pte in one.pte)
+        yield "do_anonymous_page: two"
+        result = yield from super().do_anonymous_page(mm, vma, address)
+        pte = mm.pte[address]
+        if now and not dirty and type(pte) is Pte:
+            pte.page.content = GARBAGE
+            raise KernelBug("stored between two points")
+        return result
+
+
+# machines, and what a naive search finds in them
+
+
+class Case(NamedTuple):
+    kernel: type[Kernel]
+    arch: str
+    bounds: Bounds
+
+
+_LUMPY = (("reclaimer", (KSWAPD,)), ("order", (4,)))
+_ANON = ("fork", "pageout_done", "reclaim", "resume", "store")
+
+
+def _case(
+    kernel: type[Kernel], arch: str, scope: Scope, rules: tuple[str, ...], steps: int, preemptions: int | None
+) -> Case:
+    return Case(kernel, arch, Bounds(scope, tuple(sorted({*rules, "resume"})), _LUMPY, steps, preemptions))
+
+
+CASES: dict[str, Case] = {
+    "threads": _case(
+        Kernel,
+        "x86",
+        Scope(2, 1, 3, 0, (EXT2,), ("threads",)),
+        ("store", "exit", "fork", "mprotect"),
+        4,
+        0,
+    ),
+    "file": _case(
+        Kernel, "x86", Scope(1, 1, 2, 0, (EXT2,)), ("store", "fsync", "writeback", "pageout_done"), 4, 1
+    ),
+    "forgets": _case(Forgets, "s390", Scope(2, 1, 3, 1), _ANON, 4, 1),
+    "two preemptions": _case(Waits, "s390", Scope(2, 1, 2, 0), ("store", "fork"), 5, 2),
+    "anon": _case(Kernel, "s390", Scope(2, 1, 2, 1), _ANON, 4, 1),
+    "any preemption": _case(Kernel, "x86", Scope(1, 1, 2, 1), ("store", "reclaim", "pageout_done"), 4, None),
+}
+#: What takes longer: every night.
+MORE: dict[str, Case] = {
+    "two threads store": _case(
+        Kernel, "x86", Scope(2, 1, 2, 0, (), ("threads",)), ("store", "load", "munmap", "mmap"), 4, 1
+    ),
+    "file on s390": _case(
+        Kernel, "s390", Scope(1, 1, 2, 0, (EXT2,)), ("store", "read", "write", "truncate", "reclaim", "fsync"), 3, 1
+    ),
+    "tmpfs": _case(
+        Kernel, "s390", Scope(1, 1, 2, 1, (TMPFS,)), ("store", "load", "reclaim", "pageout_done", "write"), 4, 1
+    ),
+    "swapoff": _case(
+        Kernel, "s390", Scope(1, 1, 3, 1), ("store", "load", "reclaim", "pageout_done", "swapoff"), 5, 1
+    ),
+    "locked": _case(Kernel, "s390", Scope(2, 1, 3, 1), ("store", "mlock", "mprotect", "reclaim", "fork"), 4, 0),
+}
+
+
+@cache
+def naive(name: str) -> Naive:
+    return Naive(*(CASES | MORE)[name])
+
+
+def _kind(run: Failed) -> tuple[str, str, str | None]:
+    return type(run.error).__name__, run.steps[-1].rule.name, run.steps[-1].stop
+
+
+@cache
+def shortest_failures(name: str) -> dict[tuple[str, str, str | None], int]:
+    """By kind of error and last step, the fewest steps."""
+    found: dict[tuple[str, str, str | None], int] = {}
+    for run in naive(name).failed:
+        found.setdefault(_kind(run), len(run.steps))
+    return found
+
+
+def prepare() -> None:
+    """Find all that the checks compare with."""
+    for name in CASES:
+        shortest_failures(name)
+        futures(name)
+    saved_states()
+    losses_of_forgets()
+    assert len(kept_in_hand()) == len(_KINDS)
+
+
+@cache
+def futures(name: str) -> list[list[int]]:
+    return naive(name).futures()
+
+
+# the state key
+
+
+def equal_keys_have_equal_futures(name: str) -> None:
+    """States of one key, reached by as many preemptions, go on alike as far as the naive search has gone."""
+    graph, of = naive(name), futures(name)
+    same: dict[tuple[bytes, int], list[int]] = defaultdict(list)
+    for state, system in enumerate(graph.systems):
+        same[state_key(system), graph.preempted[state]].append(state)
+    for states in same.values():
+        for one, other in combinations(states, 2):
+            for known, other_known in zip(of[one], of[other], strict=False):
+                assert known == other_known, (graph.runs[one], graph.runs[other])
+
+
+def keys_follow_keys(name: str) -> None:
+    """States of one key lead by the same steps to states of the same keys."""
+    graph = naive(name)
+    keys = [state_key(system) for system in graph.systems]
+    told: dict[tuple[bytes, int], Any] = {}
+    for state, following in enumerate(graph.following):
+        steps = frozenset(
+            (rule, stop, keys[one] if isinstance(one, int) else one) for rule, stop, one in following
+        )
+        assert told.setdefault((keys[state], graph.preempted[state]), steps) == steps, graph.runs[state]
+
+
+def keys_are_few(name: str) -> None:
+    """The key has no names of processes and frames, and no values: so many states of a naive search are one."""
+    graph = naive(name)
+    assert len({state_key(system) for system in graph.systems}) <= _FEW[name], name
+
+
+_FEW = {"threads": 32, "file": 81, "forgets": 430, "two preemptions": 200, "anon": 330, "any preemption": 80}
+
+
+class _Cell:
+    """What a function keeps."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def get(self) -> int:
+        return self.value
+
+
+@dataclass
+class _Record:
+    value: int
+
+
+def _generator(value: int) -> Iterator[int]:
+    yield value
+
+
+def _closure(value: int) -> Callable[[], int]:
+    return lambda: value
+
+
+def _default(value: int) -> Callable[[], int]:
+    def get(held: int = value) -> int:
+        return held
+
+    return get
+
+
+def _keyword(value: int) -> Callable[[], int]:
+    def get(*, held: int = value) -> int:
+        return held
+
+    return get
+
+
+def _started(value: int) -> Any:
+    def steps() -> Iterator[int]:
+        for one in (4, 4, 0, 0):
+            yield one
+
+    going = steps()
+    for _ in range(1 if value else 3):
+        next(going)
+    return going
+
+
+def _loop(value: int) -> Iterator[int]:
+    going = iter([4, 4, 0, 0])
+    for _ in range(1 if value else 3):
+        next(going)
+    return going
+
+
+#: Ways to hold a number across a preemption point: how, and how to get it back.
+_KINDS: dict[str, tuple[Callable[[int], Any], Callable[[Any], int]]] = {
+    "number": (lambda value: value, lambda held: held),
+    "text": (str, int),
+    "bytes": (lambda value: bytes([value]), lambda held: held[0]),
+    "fraction": (float, int),
+    "none": (lambda value: value or None, lambda held: held or 0),
+    "flag": (bool, lambda held: 4 * held),
+    "list": (lambda value: [value, 1], lambda held: held[0]),
+    "last in a list": (lambda value: [1, value], lambda held: held[1]),
+    "length": (lambda value: [1] * value, len),
+    "tuple": (lambda value: (1, value), lambda held: held[1]),
+    "nested": (lambda value: [[1, [value]]], lambda held: held[0][1][0]),
+    "dict": (lambda value: {1: value}, lambda held: held[1]),
+    "key of a dict": (lambda value: {value: 1}, lambda held: next(iter(held))),
+    "set": (lambda value: {value, 1}, lambda held: max(held) if len(held) == 2 and 4 in held else 0),
+    "frozenset": (lambda value: frozenset((value,)), lambda held: next(iter(held))),
+    "dataclass": (_Record, lambda held: held.value),
+    "exception": (lambda value: ValueError(value), lambda held: held.args[0]),
+    "name": (lambda value: P2 if value else P1, lambda held: 4 * (held == P2)),
+    "range": (range, len),
+    "closure": (_closure, lambda held: held()),
+    "default": (_default, lambda held: held()),
+    "keyword": (_keyword, lambda held: held()),
+    "function": (lambda value: max if value else min, lambda held: held(0, 4)),
+    "generator": (_generator, next),
+    "generator under way": (_started, next),
+    "in a list": (lambda value: [_closure(value)], lambda held: held[0]()),
+    "iterator": (_loop, next),
+    "same list": (
+        lambda value: (one := [1], one if value else [1]),
+        lambda held: 4 * (held[0] is held[1]),
+    ),
+}
+
+
+def _hold(kind: str) -> Callable[..., Steps[None]]:
+    make, get = _KINDS[kind]
+
+    def hold(s: System, process: int, order: int) -> Steps[None]:
+        held = make(order)
+        order = 0
+        yield "hold: held"
+        if get(held):
+            yield "hold: four"
+
+    return hold
+
+
+class Holds(Kernel):
+    """Has a system call for each way to hold a number."""
+
+    __slots__ = ()
+
+    rules = tuple(
+        Rule(f"hold_{n}", {"process": "process", "order": "order"}, lambda s, *_: True, _hold(kind))
+        for n, kind in enumerate(_KINDS)
+    )
+
+
+@cache
+def kept_in_hand() -> dict[str, list[System]]:
+    """By the way to hold it: the states that hold 0, 0 again, and 4."""
+    rules = {rule.name: rule for rule in table(Holds)}
+    kept: dict[str, list[System]] = {}
+    for n, kind in enumerate(_KINDS):
+        kept[kind] = []
+        for order in (0, 0, 4):
+            system = System(Holds, "s390", Scope(1, 1, 2, 1))
+            assert system.step(rules[f"hold_{n}"], (P1, order), "hold: held")
+            kept[kind].append(system)
+    return kept
+
+
+def key_has_what_a_patch_holds() -> None:
+    for kind, (once, again, four) in kept_in_hand().items():
+        assert state_key(once) == state_key(again), kind
+        assert state_key(once) != state_key(four), kind
+
+
+# going back
+
+
+@cache
+def saved_states() -> list[tuple[Case, tuple[Step, ...]]]:
+    """Runs of walks on machines that have all there is, to states in which operations are under way."""
+    found = []
+    for arch in ARCHES:
+        for files, also in (
+            ((), ()),
+            ((EXT2, TMPFS), ("threads", "pins", "migration")),
+        ):
+            case = Case(Fields, arch, Bounds(Scope(3, 2, 6, 3, files, also)))
+            found.append((case, ()))
+    return found
+
+
+class Fields(Kernel):
+    """Has fields of all kinds of object."""
+
+    __slots__ = ()
+
+    fields = {
+        kind: {f"count_of_{kind}": 0, f"list_of_{kind}": []} for kind in ("kernel", "page", "vma", "mm", "file", "task")
+    }
+
+    def mark(self, situation: str) -> None:
+        """Called often: changes a field of each kind of object."""
+        super().mark(situation)
+        holders: list[Any] = [self, self.frames[0], self.current, *self.files[:1], *self.mms[:1]]
+        holders += [vma for mm in self.mms[:1] for vma in mm.mmap[:1]]
+        for kind, one in zip(("kernel", "page", "task", "file", "mm", "vma"), holders, strict=False):
+            if f"count_of_{kind}" in one.own:
+                setattr(one, f"count_of_{kind}", getattr(one, f"count_of_{kind}") + 1)
+                getattr(one, f"list_of_{kind}").append(1)
+
+
+def what_is_saved_is_brought_back() -> None:
+    """All of it, by a description of everything that can be reached: also when other operations begin meanwhile."""
+    for case, _ in saved_states():
+        draw = random.Random(3)
+        moves = instances(case.kernel, case.bounds.scope)
+        points = {rule.name: stops(case.kernel, rule) or (None,) for rule, _ in moves}
+        for _ in range(3):
+            system = System(case.kernel, case.arch, case.bounds.scope)
+            try:
+                for _ in range(60):
+                    rule, arguments = draw.choice(moves)
+                    system.step(rule, arguments, draw.choice(points[rule.name]) if draw.random() < 0.3 else None)
+                    if draw.random() < 0.3:
+                        _comes_back(system, moves, points, draw)
+            except (Loss, KernelBug):
+                continue
+
+
+def _comes_back(system: System, moves: Any, points: Any, draw: random.Random) -> None:
+    going = {task.name for task in system.kernel.tasks if task.steps is not None}
+    before, kept = plain(system), save(system)
+    for _ in range(12):
+        rule, arguments = draw.choice(moves)
+        if rule.name != "resume" and (rule.action is not None or arguments[0] not in going):
+            try:
+                system.step(rule, arguments, draw.choice(points[rule.name]) if draw.random() < 0.3 else None)
+            except (Loss, KernelBug):
+                break
+    restore(system, kept)
+    assert plain(system) == before
+
+
+# the search
+
+
+class Seeing(Search):
+    """Notes each failure with its length, and never begins anew for one."""
+
+    def look_at_failures(self) -> None:
+        self.failures: dict[tuple[str, str, str | None], int] = getattr(self, "failures", {})
+        for steps in self.found:
+            error = failure(self.kernel, self.arch, self.bounds.scope, list(steps))
+            assert error is not None
+            self.failures.setdefault(_kind(Failed(tuple(steps), error)), len(steps))
+        self.found = []
+
+
+def search_meets_the_failures_of_a_naive_one(name: str) -> None:
+    """Each kind of failure, in as few steps."""
+    case = (CASES | MORE)[name]
+    search = Seeing(*case, reduce=False)
+    assert search.run().ended == "complete"
+    assert search.failures == shortest_failures(name)
+
+
+def search_visits_the_states_of_a_naive_one(name: str) -> None:
+    """As many states, by their keys, each with the fewest preemptions; those that are one step before the end."""
+    graph, case = naive(name), (CASES | MORE)[name]
+    search = Search(*case, wanted=lambda steps: False, reduce=False)
+    result = search.run()
+    assert result.ended == "complete"
+    fewest: dict[bytes, int] = {}
+    for state, system in enumerate(graph.systems):
+        if len(graph.runs[state]) < (case.bounds.steps or 0):
+            key = state_key(system)
+            preempted = graph.preempted[state] if case.bounds.stops is not None else 0
+            fewest[key] = min(fewest.get(key, 99), preempted)
+    assert {key: known >> 32 for key, known in search.seen.items()} == fewest
+    assert result.states == len(fewest)
+
+
+def search_finds_the_shortest() -> None:
+    """Of each bound of steps: nothing before, and then a run that has as many."""
+    case = CASES["forgets"]
+    length = min(len(run.steps) for run in naive("forgets").failed if isinstance(run.error, Loss))
+    for steps, ended in ((length - 1, "complete"), (length, "loss"), (length + 1, "loss")):
+        result = Search(case.kernel, case.arch, replace(case.bounds, steps=steps), reduce=False).run()
+        assert result.ended == ended
+        assert result.loss is None or len(result.loss) == length
+        assert result.depth == min(steps, length)
+
+
+def search_goes_on_past_what_is_not_wanted() -> None:
+    """`bug` has the first failure that is no loss; a loss that is not wanted ends nothing."""
+    case = CASES["two preemptions"]
+    result = Search(*case, reduce=False).run()
+    bugs = [run for run in naive("two preemptions").failed]
+    assert result.ended == "complete"
+    assert result.bug is not None
+    assert len(result.bug) == min(len(run.steps) for run in bugs)
+    assert result.loss is None
+    unwanted = Search(*CASES["forgets"], wanted=lambda steps: False, reduce=False).run()
+    assert (unwanted.ended, unwanted.loss) == ("complete", None)
+
+
+def search_stops_where_it_is_told() -> None:
+    case = CASES["anon"]
+    assert Search(*case, reduce=False).run(states=5).ended == "out of memory"
+    assert Search(*case, reduce=False).run(deadline=0.0).ended == "out of time"
+
+
+def certificate_is_the_shortest() -> None:
+    """From a long run, and by its preemptions and rules."""
+    case = CASES["forgets"]
+    lost = [run for run in naive("forgets").failed if isinstance(run.error, Loss)]
+    length = min(len(run.steps) for run in lost)
+    for run in (lost[0], max(lost, key=lambda one: len(one.steps))):
+        found = certify(case.kernel, case.arch, case.bounds, list(run.steps))
+        assert found.proven
+        assert len(found.steps) == length
+        assert found.bounds.steps == length - 1
+        assert isinstance(failure(case.kernel, case.arch, case.bounds.scope, list(found.steps)), Loss)
+    cut = certify(case.kernel, case.arch, case.bounds, list(lost[-1].steps), states=1)
+    assert not cut.proven
+    assert not certify(case.kernel, case.arch, case.bounds, list(lost[-1].steps), deadline=0.0).proven
+    only = [run for run in lost if run.steps[-1].rule.name == "pageout_done"]
+    if only:
+        counted = certify(
+            case.kernel,
+            case.arch,
+            case.bounds,
+            list(only[-1].steps),
+            counts=lambda steps, error: steps[-1].rule.name == "pageout_done",
+        )
+        assert len(counted.steps) == min(len(run.steps) for run in only)
+
+
+def bounds_of_a_run_have_its_length_rules_and_preemptions() -> None:
+    rules = {rule.name: rule for rule in table(Kernel)}
+    steps = [
+        Step(rules["store"], (P1, A), None),
+        Step(rules["reclaim"], (KSWAPD, P1, A, 4), "try_to_unmap: next vma"),
+        Step(rules["resume"], (P1,), None),
+    ]
+    bounds = within(Scope(2, 1, 3, 1), steps, ("fork",))
+    assert (bounds.steps, bounds.stops) == (3, 1)
+    assert bounds.rules == ("fork", "reclaim", "resume", "store")
+    assert dict(bounds.only) == {"reclaimer": (KSWAPD,), "order": (4,)}
+    more = within(Scope(2, 1, 3, 1), steps, (), {"order": (0,), "kind": (SHARED, PRIVATE)})
+    assert dict(more.only) == {"order": (0, 4), "kind": tuple(sorted((SHARED, PRIVATE)))}
+
+
+# the base
+
+
+def _fails_naively(base: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> bool:
+    """Whether the base fails in a run of these operations: all runs of it that fit are tried, each from the start."""
+    rules = {rule.name: rule for rule in table(base)}
+    runs: list[tuple[Step, ...]] = [()]
+    for step in steps:
+        following: list[tuple[Step, ...]] = []
+        for before in runs:
+            rule = rules.get(step.rule.name)
+            if rule is None:
+                following.append(before)
+                continue
+            whole = [*before]
+            try:
+                system = build(base, arch, scope, before)
+                if rule.steps is not None and system.kernel.tasks[step.arguments[0]].steps is not None:
+                    going = Step(rules["resume"], (TASKS[step.arguments[0]],), None)
+                    if not system.step(*going):
+                        following.append(before)
+                        continue
+                    whole.append(going)
+                tried: list[tuple[str | None, bool]] = []
+                for stop in (*dict.fromkeys(_labels(base, arch, scope, whole, rule, step)), None):
+                    system = build(base, arch, scope, whole)
+                    tried.append((stop, system.step(rule, step.arguments, stop)))
+            except (Loss, KernelBug):
+                return True
+            if not any(happens for _, happens in tried):
+                following.append(before)
+                continue
+            some = [stop for stop, _ in tried if stop == step.stop] or [stop for stop, _ in tried]
+            following += [(*whole, Step(rule, step.arguments, stop)) for stop in some]
+        runs = list(dict.fromkeys(following))
+    return False
+
+
+def _labels(
+    base: type[Kernel], arch: str, scope: Scope, before: list[Step], rule: Rule, step: Step
+) -> list[str]:
+    system = build(base, arch, scope, before)
+    task = system.start(rule, step.arguments)
+    found: list[str] = []
+    if task is not None and task.steps is not None:
+        try:
+            found += points(task)
+        except (Loss, KernelBug):
+            pass
+    return found
+
+
+@cache
+def losses_of_forgets() -> dict[str, list[tuple[tuple[Step, ...], bool]]]:
+    """Of two patches of a base that loses: runs that fail, and whether the base fails in them, too."""
+    found = {}
+    for kernel in (ForgetsElsewhere, ForgetsAtFork):
+        _, arch, bounds = CASES["forgets"]
+        graph = Naive(kernel, arch, bounds)
+        found[kernel.__name__] = [
+            (run.steps, _fails_naively(Forgets, arch, bounds.scope, list(run.steps))) for run in graph.failed
+        ]
+    assert any(fails for runs in found.values() for _, fails in runs)
+    assert any(not fails for runs in found.values() for _, fails in runs)
+    return found
+
+
+def base_fails_where_a_naive_one_does() -> None:
+    _, arch, bounds = CASES["forgets"]
+    for name, runs in losses_of_forgets().items():
+        base = Base(Forgets, arch, bounds.scope)
+        for steps, fails in runs:
+            assert base.fails(steps) == fails, (name, steps)
+
+
+def compared_search_finds_the_shortest_that_the_base_does_not_have() -> None:
+    _, arch, bounds = CASES["forgets"]
+    for kernel in (ForgetsElsewhere, ForgetsAtFork):
+        runs = losses_of_forgets()[kernel.__name__]
+        result = _compared(kernel, arch, bounds)
+        own = [len(steps) for steps, fails in runs if not fails]
+        assert (result.loss is None) == (not own), kernel
+        assert result.loss is None or len(result.loss) == min(own), kernel
+        assert result.ended == ("loss" if own else "complete"), kernel
+        assert (result.base_fails is not None) == any(fails for _, fails in runs), kernel
+
+
+def _compared(kernel: type[Kernel], arch: str, bounds: Bounds) -> Result:
+    return Search(kernel, arch, bounds, reduce=False, base=Base(Forgets, arch, bounds.scope)).run()
+
+
+# the check
+
+
+def check_sees_what_is_wrong() -> None:
+    """Each thing that is to be read, changed to something else."""
+    for arch in ARCHES:
+        for files in ((), (EXT2,), (TMPFS,)):
+            rules = {rule.name: rule for rule in table(Kernel)}
+            system = System(Kernel, arch, Scope(2, 1, 3, 1, files))
+            system.step(rules["store"], (P1, A))
+            system.check()
+            space = next(iter(system.ghost.spaces.values()))
+            right = space.values[0]
+            for wrong, lost in ((99, True), ((98, 99), True), ((99, right), False), (None, False)):
+                space.values[0] = wrong  # type: ignore[assignment]
+                assert _loses(system) == lost, (arch, files, wrong)
+            space.values[0] = 99
+            space.busy[0] = 1
+            assert not _loses(system)
+            space.busy[0] = 0
+            space.values[0] = right
+            for file, ghost in system.ghost.files.items():
+                ghost.promised[0] = 99
+                assert _loses(system)
+                ghost.promised[0] = 0
+                values = ghost.values[0]
+                for wrong, lost in ((99, True), ((98, 99), True), ((99, values), False), (None, False)):
+                    ghost.values[0] = wrong  # type: ignore[assignment]
+                    assert _loses(system) == lost, (arch, files, wrong)
+                ghost.values[0] = values
+                page = file.pages[0]  # type: ignore[attr-defined]
+                page.content, was = 99, page.content
+                assert _loses(system)
+                page.content = was
+            assert not _loses(system)
+
+
+def _loses(system: System) -> bool:
+    try:
+        system.check()
+    except Loss:
+        return True
+    return False
+
+
+def check_passes_over_a_pte_that_somebody_changes() -> None:
+    rules = {rule.name: rule for rule in table(Kernel)}
+    system = System(Kernel, "s390", Scope(2, 1, 3, 1))
+    system.step(rules["store"], (P1, A))
+    mm = system.kernel.mms[0]
+    pte, mm.pte[0] = mm.pte[0], None
+    assert _loses(system)
+    mm.ptl.owner = system.kernel.tasks[0]
+    assert not _loses(system)
+    mm.ptl.owner = None
+    mm.pte[0] = pte
+    assert not _loses(system)
+
+
+#: Quick ones first; those with a name for each machine.
+PLAIN: list[Callable[[], None]] = [
+    check_sees_what_is_wrong,
+    check_passes_over_a_pte_that_somebody_changes,
+    bounds_of_a_run_have_its_length_rules_and_preemptions,
+    key_has_what_a_patch_holds,
+    search_finds_the_shortest,
+    search_stops_where_it_is_told,
+    search_goes_on_past_what_is_not_wanted,
+    base_fails_where_a_naive_one_does,
+    compared_search_finds_the_shortest_that_the_base_does_not_have,
+    certificate_is_the_shortest,
+]
+OF_A_MACHINE: list[Callable[[str], None]] = [
+    keys_follow_keys,
+    equal_keys_have_equal_futures,
+    keys_are_few,
+    search_visits_the_states_of_a_naive_one,
+    search_meets_the_failures_of_a_naive_one,
+]
+
+
+def checks() -> Iterator[tuple[str, Callable[[], None]]]:
+    """All checks by name, in the order in which a mutant meets them."""
+    for check in PLAIN[:4]:
+        yield check.__name__, check
+    for name in CASES:
+        for of_machine in OF_A_MACHINE:
+            yield f"{of_machine.__name__}[{name}]", lambda of_machine=of_machine, name=name: of_machine(name)  # type: ignore[misc]
+    for check in (*PLAIN[4:], what_is_saved_is_brought_back):
+        yield check.__name__, check
