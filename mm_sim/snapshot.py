@@ -524,6 +524,7 @@ class _Writer:
             file.SHMEM_PAGEIN,
             len(ghost.syncs),
             len(ghost.reads),
+            ghost.size,
         )
         for values in (ghost.values, *ghost.reads):
             for value in values:
@@ -705,6 +706,8 @@ class _Writer:
             self.out += space.busy
             self.out += space.pins
             self.out.append(tuple(sorted(map(int, space.cut))) if space.cut else ())
+            if space.moves:
+                self.out += [tuple(map(int, move)) for move in space.moves]
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))

@@ -28,8 +28,8 @@ from mm_sim.system import Loss, Scope, System
 from strategies.explore import Bounds
 from strategies.rules import domains, instances, table
 
-#: What says nothing of a state: counts of what ran, and how often.
-_COUNTS = ("marks", "iske", "sske", "rrbe")
+#: What says nothing of a state: counts of what ran, and what is made when it is first asked for.
+_ASIDE = ("marks", "iske", "sske", "rrbe", "ptes", "migration")
 _ATOMS = (type(None), bool, int, str, bytes, float)
 _CODE = (CodeType, FrameType, ModuleType, type, BuiltinFunctionType, CellType)
 
@@ -87,7 +87,7 @@ def _parts(thing: Any) -> Iterator[object]:
         for cls in type(thing).__mro__:
             slots = vars(cls).get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
-                if name not in _COUNTS and hasattr(thing, name):
+                if name not in _ASIDE and hasattr(thing, name):
                     yield getattr(thing, name)
         yield from vars(thing).values() if hasattr(thing, "__dict__") and not isinstance(thing, int) else ()
         if isinstance(thing, int):

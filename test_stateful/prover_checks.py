@@ -6,23 +6,29 @@ no code of the project; `ours` makes one that the state key takes for it.
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
+from select import select
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import mm_sim
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
-from mm_sim.mm import Mm, Vma
+from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import EXT2, KSWAPD, P1, P2, PRIVATE, SHARED, TASKS, TMPFS, A
-from mm_sim.page import GARBAGE, Page, Pte
-from mm_sim.sched import KernelBug, Steps, points
+from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
+from mm_sim.sched import KernelBug, Lock, RwSem, Steps, points
 from mm_sim.snapshot import canonical, is_quiet, restore, save, state_key
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.comparison import Base, failure
@@ -30,6 +36,7 @@ from strategies.explore import Bounds, Result, Search
 from strategies.minimise import certify, within
 from strategies.rules import instances, stops, table
 from test_stateful.naive import Failed, Naive, build, plain
+from test_stateful.test_snapshot_files import renumber, swap_names
 
 # patches
 
@@ -160,14 +167,15 @@ def shortest_failures(name: str) -> dict[tuple[str, str, str | None], int]:
     return found
 
 
-def prepare() -> None:
+def prepare(more: bool = False) -> None:
     """Find all that the checks compare with."""
-    for name in CASES:
+    for name in CASES | MORE if more else CASES:
         shortest_failures(name)
         futures(name)
     saved_states()
     losses_of_forgets()
-    assert len(kept_in_hand()) == len(_KINDS)
+    kept_in_hand()
+    changes()
 
 
 @cache
@@ -208,7 +216,9 @@ def keys_are_few(name: str) -> None:
     assert len({state_key(system) for system in graph.systems}) <= _FEW[name], name
 
 
-_FEW = {"threads": 32, "file": 81, "forgets": 430, "two preemptions": 200, "anon": 330, "any preemption": 80}
+#: How many keys there are: fewer are a matter of what the checks above say.
+_FEW = {"threads": 32, "file": 80, "forgets": 179, "two preemptions": 126, "anon": 326, "any preemption": 170}
+_FEW |= {"two threads store": 10_000, "file on s390": 10_000, "tmpfs": 10_000, "swapoff": 10_000, "locked": 10_000}
 
 
 class _Cell:
@@ -315,35 +325,202 @@ def _hold(kind: str) -> Callable[..., Steps[None]]:
     return hold
 
 
+def _go_round(s: System, process: int, order: int) -> Steps[None]:
+    one = [0]
+    for _ in [one, one, one]:
+        yield "hold: held"
+
+
+def ours(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as one of the model's: its locals are known by their names."""
+    assert isinstance(function, FunctionType)
+    code = function.__code__.replace(co_filename=str(Path(mm_sim.__file__).with_name("held.py")))
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+
+
+def _rule(name: str, steps: Callable[..., Any]) -> Rule:
+    return Rule(name, {"process": "process", "order": "order"}, lambda s, *_: True, steps)
+
+
 class Holds(Kernel):
-    """Has a system call for each way to hold a number."""
+    """Has a system call for each way to hold a number, as a patch and as the model would."""
 
     __slots__ = ()
 
-    rules = tuple(
-        Rule(f"hold_{n}", {"process": "process", "order": "order"}, lambda s, *_: True, _hold(kind))
-        for n, kind in enumerate(_KINDS)
+    rules = (
+        *(_rule(f"hold_{n}", _hold(kind)) for n, kind in enumerate(_KINDS)),
+        *(_rule(f"our_hold_{n}", ours(_hold(kind))) for n, kind in enumerate(_KINDS)),
+        _rule("go_round", _go_round),
+        _rule("our_go_round", ours(_go_round)),
     )
+
+
+def _held(name: str, *orders: int, more: int = 0) -> list[System]:
+    """The states in which a call holds these numbers, after going on some more times."""
+    rules = {rule.name: rule for rule in table(Holds)}
+    kept = []
+    for order in orders:
+        system = System(Holds, "s390", Scope(1, 1, 2, 1))
+        assert system.step(rules[name], (P1, order), "hold: held")
+        for _ in range(more):
+            assert system.step(rules["resume"], (P1,), "hold: held")
+        kept.append(system)
+    return kept
 
 
 @cache
 def kept_in_hand() -> dict[str, list[System]]:
     """By the way to hold it: the states that hold 0, 0 again, and 4."""
-    rules = {rule.name: rule for rule in table(Holds)}
-    kept: dict[str, list[System]] = {}
-    for n, kind in enumerate(_KINDS):
-        kept[kind] = []
-        for order in (0, 0, 4):
-            system = System(Holds, "s390", Scope(1, 1, 2, 1))
-            assert system.step(rules[f"hold_{n}"], (P1, order), "hold: held")
-            kept[kind].append(system)
+    names = [f"{of}hold_{n}" for of in ("", "our_") for n in range(len(_KINDS))]
+    names.remove(f"our_hold_{[*_KINDS].index('same list')}")  # where the model has one list twice its code says
+    kept = {name: _held(name, 0, 0, 4) for name in names}
+    for name in ("go_round", "our_go_round"):
+        kept[name] = [*_held(name, 0, 0), *_held(name, 0, more=1)]
     return kept
 
 
-def key_has_what_a_patch_holds() -> None:
-    for kind, (once, again, four) in kept_in_hand().items():
-        assert state_key(once) == state_key(again), kind
-        assert state_key(once) != state_key(four), kind
+def key_has_what_is_held() -> None:
+    """In every way in which a function can hold something across a preemption point, also where a loop is."""
+    for name, (once, again, four) in kept_in_hand().items():
+        assert state_key(once) == state_key(again), name
+        assert state_key(once) != state_key(four), name
+
+
+class Change(NamedTuple):
+    """A field of an object in a state, and another value of it."""
+
+    system: System
+    owner: Any
+    field: str
+    value: Any
+
+    def notices(self) -> bool:
+        """Whether the key is another one with it."""
+        before = state_key(self.system)
+        was = _get(self.owner, self.field)
+        _set(self.owner, self.field, self.value)
+        try:
+            return state_key(self.system) != before
+        except Exception:
+            return True
+        finally:
+            _set(self.owner, self.field, was)
+
+
+def _get(owner: Any, field: str) -> Any:
+    return owner.own[field[4:]] if field.startswith("own.") else getattr(owner, field)
+
+
+def _set(owner: Any, field: str, value: Any) -> None:
+    if field.startswith("own."):
+        owner.own[field[4:]] = value
+    else:
+        setattr(owner, field, value)
+
+
+def _other_values(system: System, value: Any) -> Iterator[Any]:
+    """Values that could be there as well."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield value + 1
+    elif isinstance(value, list):
+        yield value[:-1] if value else [0]
+        if len(value) > 1 and value[0] != value[-1]:
+            yield value[::-1]
+        for at, one in enumerate(value):
+            for other in _other_values(system, one) if not isinstance(one, list) else ():
+                yield [*value[:at], other, *value[at + 1 :]]
+    elif isinstance(value, (Page, SwapSlot, Mm, AnonVma, Vma)):
+        yield None
+        kernel = system.kernel
+        for others in (kernel.frames, kernel.slots, kernel.mms):
+            yield from [one for one in others if type(one) is type(value) and one is not value][:1]  # type: ignore[attr-defined]
+    elif isinstance(value, Pte):
+        yield from (None, value.page.ptes[value.bits ^ 1], value.page.ptes[value.bits ^ 2], value.page.ptes[value.bits ^ 4])
+    elif isinstance(value, str):
+        yield f"not {value}"
+    elif isinstance(value, dict) and value:
+        yield {}
+    elif isinstance(value, set):
+        yield value ^ {0}
+    elif isinstance(value, tuple):
+        yield value[:-1]
+    elif value is None:
+        yield 0
+
+
+def _owners_of_fields(system: System) -> Iterator[tuple[Any, list[str]]]:
+    kernel, ghost = system.kernel, system.ghost
+    things: list[Any] = [kernel, kernel.tree_lock, *kernel.frames, *kernel.slots, *kernel.files, *kernel.mms, *kernel.tasks]
+    things += [vma for mm in kernel.mms for vma in mm.mmap]
+    things += [vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None]
+    things += [*ghost.spaces.values(), *ghost.files.values()]
+    things += [child for space in ghost.spaces.values() for child in space.forks.values()]
+    locks = [getattr(one, name) for one in things for name in _slots(one) if isinstance(getattr(one, name), (Lock, RwSem))]
+    for one in (*things, *locks):
+        yield one, [name for name in _slots(one) if name not in ("ptes", "migration", "pfn", "steps", "marks", "arch")]
+        if isinstance(getattr(one, "own", None), dict):
+            yield one, [f"own.{name}" for name in one.own]
+
+
+def _slots(thing: Any) -> list[str]:
+    return [name for cls in type(thing).__mro__ for name in vars(cls).get("__slots__", ()) if hasattr(thing, name)]
+
+
+@cache
+def states_of_walks() -> list[System]:
+    """States with all that there is, many with operations under way."""
+    found = []
+    for case, _ in saved_states():
+        draw = random.Random(5)
+        moves = instances(case.kernel, case.bounds.scope)
+        points_of = {rule.name: stops(case.kernel, rule) or (None,) for rule, _ in moves}
+        for _ in range(12):
+            system = System(case.kernel, case.arch, case.bounds.scope)
+            with suppress(Loss, KernelBug):
+                for _ in range(draw.randrange(10, 120)):
+                    rule, arguments = draw.choice(moves)
+                    system.step(rule, arguments, draw.choice(points_of[rule.name]) if draw.random() < 0.5 else None)
+                found.append(system)
+    return found
+
+
+@cache
+def changes() -> list[Change]:
+    """Of each field of each class some changes that the key is to notice, in different states."""
+    found: dict[tuple[str, str, int], list[Change]] = defaultdict(list)
+    for system in states_of_walks():
+        for owner, fields in _owners_of_fields(system):
+            for field in fields:
+                for n, value in enumerate(_other_values(system, _get(owner, field))):
+                    of = found[type(owner).__name__, field, min(n, 5)]
+                    change = Change(system, owner, field, value)
+                    if len(of) < 2 and (not of or of[-1].system is not system) and change.notices():
+                        of.append(change)
+    return [change for some in found.values() for change in some]
+
+
+def key_has_every_field() -> None:
+    for change in changes():
+        assert change.notices(), (type(change.owner).__name__, change.field)
+
+
+def key_has_no_names_and_no_values() -> None:
+    """It stays the same when processes, frames and values are renamed, where nothing is under way."""
+    for name in ("threads", "file", "anon"):
+        for system in naive(name).systems[::7]:
+            if is_quiet(system):
+                before = state_key(system)
+                renumber(system)
+                assert state_key(system) == before
+                kernel = system.kernel
+                if len(kernel.tasks) > P2 and "threads" not in system.scope.also:
+                    swap_names(system, P1, P2)
+                    kernel.frames.reverse()
+                    assert state_key(system) == before
+                    kernel.frames.reverse()
+                    swap_names(system, P1, P2)
 
 
 # going back
@@ -536,44 +713,48 @@ def _fails_naively(base: type[Kernel], arch: str, scope: Scope, steps: list[Step
         following: list[tuple[Step, ...]] = []
         for before in runs:
             rule = rules.get(step.rule.name)
-            if rule is None:
+            system = build(base, arch, scope, before)
+            if rule is not None and rule.steps is not None and system.kernel.tasks[step.arguments[0]].steps:
+                going = Step(rules["resume"], (TASKS[step.arguments[0]],), None)
+                ends = _how(base, arch, scope, before, going)
+                if ends == "fails":
+                    return True
+                if ends == "not":
+                    following.append(before)
+                    continue
+                before = (*before, going)
+            if rule is None or _how(base, arch, scope, before, Step(rule, step.arguments, None)) == "not":
                 following.append(before)
                 continue
-            whole = [*before]
-            try:
-                system = build(base, arch, scope, before)
-                if rule.steps is not None and system.kernel.tasks[step.arguments[0]].steps is not None:
-                    going = Step(rules["resume"], (TASKS[step.arguments[0]],), None)
-                    if not system.step(*going):
-                        following.append(before)
-                        continue
-                    whole.append(going)
-                tried: list[tuple[str | None, bool]] = []
-                for stop in (*dict.fromkeys(_labels(base, arch, scope, whole, rule, step)), None):
-                    system = build(base, arch, scope, whole)
-                    tried.append((stop, system.step(rule, step.arguments, stop)))
-            except (Loss, KernelBug):
-                return True
-            if not any(happens for _, happens in tried):
-                following.append(before)
-                continue
-            some = [stop for stop, _ in tried if stop == step.stop] or [stop for stop, _ in tried]
-            following += [(*whole, Step(rule, step.arguments, stop)) for stop in some]
+            labels = _labels(base, arch, scope, before, rule, step)
+            for stop in (step.stop,) if step.stop in (*labels, None) else (*labels, None):
+                one = Step(rule, step.arguments, stop)
+                if _how(base, arch, scope, before, one) == "fails":
+                    return True
+                following.append((*before, one))
         runs = list(dict.fromkeys(following))
     return False
 
 
-def _labels(
-    base: type[Kernel], arch: str, scope: Scope, before: list[Step], rule: Rule, step: Step
-) -> list[str]:
+def _how(base: type[Kernel], arch: str, scope: Scope, before: tuple[Step, ...], step: Step) -> str:
     system = build(base, arch, scope, before)
-    task = system.start(rule, step.arguments)
+    try:
+        return "goes" if system.step(*step) else "not"
+    except (Loss, KernelBug):
+        return "fails"
+
+
+def _labels(
+    base: type[Kernel], arch: str, scope: Scope, before: tuple[Step, ...], rule: Rule, step: Step
+) -> list[str]:
+    """The points that an operation passes, if nobody else runs."""
+    system = build(base, arch, scope, before)
     found: list[str] = []
-    if task is not None and task.steps is not None:
-        try:
-            found += points(task)
-        except (Loss, KernelBug):
-            pass
+    with suppress(Loss, KernelBug):
+        task = system.start(rule, step.arguments)
+        if task is not None and task.steps is not None:
+            for point in points(task):
+                found.append(point)
     return found
 
 
@@ -680,7 +861,9 @@ PLAIN: list[Callable[[], None]] = [
     check_sees_what_is_wrong,
     check_passes_over_a_pte_that_somebody_changes,
     bounds_of_a_run_have_its_length_rules_and_preemptions,
-    key_has_what_a_patch_holds,
+    key_has_what_is_held,
+    key_has_every_field,
+    key_has_no_names_and_no_values,
     search_finds_the_shortest,
     search_stops_where_it_is_told,
     search_goes_on_past_what_is_not_wanted,
@@ -697,12 +880,49 @@ OF_A_MACHINE: list[Callable[[str], None]] = [
 ]
 
 
-def checks() -> Iterator[tuple[str, Callable[[], None]]]:
-    """All checks by name, in the order in which a mutant meets them."""
-    for check in PLAIN[:4]:
+def checks(more: bool = False) -> Iterator[tuple[str, Callable[[], None]]]:
+    """All checks by name, in the order in which a mutant meets them; with `more` machines what takes longer."""
+    for check in PLAIN[:6]:
         yield check.__name__, check
     for name in CASES:
         for of_machine in OF_A_MACHINE:
             yield f"{of_machine.__name__}[{name}]", lambda of_machine=of_machine, name=name: of_machine(name)  # type: ignore[misc]
-    for check in (*PLAIN[4:], what_is_saved_is_brought_back):
+    for check in (*PLAIN[6:], what_is_saved_is_brought_back):
         yield check.__name__, check
+    for name in MORE if more else ():
+        for of_machine in OF_A_MACHINE:
+            yield f"{of_machine.__name__}[{name}]", lambda of_machine=of_machine, name=name: of_machine(name)  # type: ignore[misc]
+
+
+def killed_by(apply: Callable[[], None], more: bool = False, seconds: float = 30.0) -> str:
+    """The first check that fails once `apply` has changed the prover, in a process of its own; empty if none does."""
+    prepare(more)
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(receive)
+        name, told = "", ""
+        try:
+            apply()
+            for name, check in checks(more):
+                os.write(send, f"{name}\n".encode())
+                check()
+            name = ""
+        except BaseException as error:
+            told = type(error).__name__
+        os.write(send, f"={name} {told}\n".encode())
+        os._exit(0)
+    os.close(send)
+    text = b""
+    end = time.monotonic() + seconds
+    while select([receive], [], [], max(0.0, end - time.monotonic()))[0]:
+        part = os.read(receive, 1_000)
+        if not part:
+            break
+        text += part
+    else:
+        os.kill(child, signal.SIGKILL)
+    os.close(receive)
+    os.waitpid(child, 0)
+    *_, last = text.decode().splitlines() or [""]
+    return last[1:].strip() if last.startswith("=") else f"{last} does not end"
