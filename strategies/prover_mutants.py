@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -237,3 +238,46 @@ def all_prover_mutants() -> dict[str, ProverMutant]:
                 name = f"{of_file}.{function}: {what}{nth}"
                 found[name] = ProverMutant(name, module, owner, function, number)
     return found
+
+
+# what becomes of them
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "prover.md"
+_MARK: Final = "<!-- what follows is written by `pytest -m mutants` -->"
+#: Why a mutant that passes all checks proves the same: by reason.
+EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {}
+
+
+def reason(name: str) -> str:
+    """Why a mutant proves the same; empty if nobody says so."""
+    return next((why for why, names in EQUIVALENT.items() if name in names), "")
+
+
+def killers_on(page: str) -> dict[str, str]:
+    """The mutants in the table of the page, and the check that kills each; empty for those that survive."""
+    found: dict[str, str] = {}
+    for row in page.partition(_MARK)[2].splitlines():
+        if row.startswith("| `"):
+            _, name, by, _ = row.replace("\\|", "\0").split("|")
+            name, by = (cell.strip().replace("\0", "|") for cell in (name, by))
+            found[name.strip("`")] = by.removeprefix("survives").strip("`") if by.startswith("`") else ""
+    return found
+
+
+def write(killers: dict[str, str]) -> None:
+    """Write the table anew: of each mutant the check that kills it."""
+    survive = [name for name, by in killers.items() if not by]
+    open_ = sum(not reason(name) for name in survive)
+    lines = [
+        _MARK,
+        "",
+        f"{len(killers)} mutants: {len(killers) - len(survive)} killed, {len(survive)} survive, "
+        f"{open_} of them with no reason yet.",
+        "",
+        "| mutant | killed by |",
+        "|---|---|",
+    ]
+    for name, by in sorted(killers.items()):
+        cells = f"`{name}`", f"`{by}`" if by else f"survives: {reason(name) or 'no reason yet'}"
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    PAGE.write_text(PAGE.read_text(encoding="utf-8").partition(_MARK)[0] + "\n".join(lines) + "\n", encoding="utf-8")

@@ -501,6 +501,29 @@ def changes() -> list[Change]:
     return [change for some in found.values() for change in some]
 
 
+def fields_of_states() -> set[tuple[str, str]]:
+    """Class and field of everything that a change was tried of."""
+    return {
+        (type(owner).__name__, field)
+        for system in states_of_walks()
+        for owner, fields in _owners_of_fields(system)
+        for field in fields
+    }
+
+
+#: What the key need not have: it never changes, is an object of its own whose fields count, or follows from the rest.
+DERIVED: dict[tuple[str, str], str] = {
+    **dict.fromkeys((("AddressSpace", name) for name in ("accounts_dirty", "name", "page_mkwrite", "shmem")), "fixed"),
+    **dict.fromkeys((("AddressSpace", name) for name in ("i_mmap_lock", "i_mutex", "tree_lock")), "an object"),
+    **dict.fromkeys((("AnonVma", "lock"), ("Mm", "mmap_sem"), ("Mm", "ptl"), ("Page", "lock")), "an object"),
+    ("Fields", "tree_lock"): "an object",
+    **dict.fromkeys((("Fields", "pages"), ("Lock", "unit"), ("Mm", "fields"), ("SwapSlot", "number")), "fixed"),
+    ("Mm", "name"): "fixed: it names who brought it to life, for messages",
+    ("Fields", "current"): "set where each step begins",
+    ("Task", "held"): "the sum of the locks that have it as their owner",
+}
+
+
 def key_has_every_field() -> None:
     for change in changes():
         assert change.notices(), (type(change.owner).__name__, change.field)
