@@ -1,8 +1,8 @@
-"""Mutants of the prover: the state key, going back, pruning, preemption counting, certificates, the base, the check.
+"""Mutants of the prover: of the state key, going back, pruning, preemption counting, certificates, base and check.
 
-They are read off the source, as those of the model are (`mutants`): one statement, operand or element is left out, one
-comparison or answer is another. A mutant changes the code of a function in place, so it is run in a process of its
-own. May use `mm_sim` and the prover.
+They are read off the source, as those of the model are (`mutants`): one statement, operand or element is left out,
+one comparison or answer is another. A mutant changes the code of a function in place, so it is run in a process of
+its own. May use `mm_sim` and the prover.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ PLACES: Final[tuple[tuple[ModuleType, str, tuple[str, ...]], ...]] = (
             *("_signature", "_vmas", "save", "restore", "_save_file", "_restore_file", "is_quiet"),
         ),
     ),
-    (explore, "Search", ("begin", "build", "redo", "expand", "follow", "visit", "run", "look_at_failures", "compare")),
+    (
+        explore,
+        "Search",
+        ("begin", "build", "redo", "expand", "follow", "visit", "run", "look_at_failures", "compare"),
+    ),
     (comparison, "Base", ("after", "fails", "_outcomes", "_run", "_state")),
     (comparison, "", ("failure",)),
     (minimise, "", ("within", "preemptions", "certify")),
@@ -43,7 +47,17 @@ PLACES: Final[tuple[tuple[ModuleType, str, tuple[str, ...]], ...]] = (
 OTHERS: Final = frozenset(
     (
         *("free", "normal", "commutes", "movers", "goes_on", "normalise", "preludes", "changes_nothing", "forms"),
-        *("argued", "kswapd_alone", "endless", "LOCK", "use_is_unseen", "waits_at_once", "since", "seen_at", "before"),
+        *(
+            "argued",
+            "kswapd_alone",
+            "endless",
+            "LOCK",
+            "use_is_unseen",
+            "waits_at_once",
+            "since",
+            "seen_at",
+            "before",
+        ),
         *("jobs", "checkpoint", "progress", "interrupted", "handler", "start", "seconds", "transitions", "concrete"),
         *("same", "rest", "marks", "NotDeterministic", "Normal", "met"),
     )
@@ -102,7 +116,8 @@ def _nodes(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, ast.AST]]:
 def _changes(function: ast.FunctionDef) -> Iterator[_Change]:
     for parent, node in _nodes(function):
         if isinstance(node, (ast.Expr, ast.AugAssign, ast.Break, ast.Continue)) or (
-            isinstance(node, ast.Assign) and any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in node.targets)
+            isinstance(node, ast.Assign)
+            and any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in node.targets)
         ):
             yield f"without {ast.unparse(node)}", node, None
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
@@ -137,7 +152,7 @@ def _without(field: str, i: int) -> Callable[[Any], ast.AST]:
         rest = getattr(node, field)
         rest = rest[:i] + rest[i + 1 :]
         if field == "values":
-            return rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)  # type: ignore[no-any-return]
+            return rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
         return type(node)(rest, node.ctx)  # type: ignore[no-any-return]
 
     return change
@@ -214,7 +229,7 @@ def _functions_of(module: ModuleType, owner: str) -> dict[str, ast.FunctionDef]:
 
 def _page_fields() -> tuple[str, ...]:
     """What the key says of a page beside what it refers to."""
-    fields: tuple[str, ...] = snapshot._PAGE.__reduce__()[1]  # type: ignore[index,assignment]
+    fields: tuple[str, ...] = snapshot._PAGE.__reduce__()[1]  # type: ignore[assignment]
     return fields
 
 
