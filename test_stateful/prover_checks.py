@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import mm_sim
+from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
@@ -172,6 +173,7 @@ def prepare(more: bool = False) -> None:
         futures(name)
     losses_of_forgets()
     kept_in_hand()
+    content_in_hand()
     changes()
 
 
@@ -391,6 +393,35 @@ def key_has_what_is_held() -> None:
         assert state_key(once) != state_key(four), name
 
 
+@cache
+def content_in_hand() -> list[System]:
+    """States in which a page has a content that is nowhere but in what a patch holds, or in its field."""
+    rules = {rule.name: rule for rule in table(Holds)}
+    kept = []
+    for kind in ("number", "list", "tuple", "nested", "dict", "dataclass", "iterator", "set", "frozenset"):
+        system = System(Holds, "s390", Scope(1, 1, 2, 1))
+        assert system.step(rules["store"], (P1, A))
+        assert system.step(rules[f"hold_{[*_KINDS].index(kind)}"], (P1, 4), "hold: held")
+        kept.append(system)
+    for field in ("count_of_kernel", "list_of_kernel"):
+        system = System(Fields, "s390", Scope(1, 1, 2, 1))
+        assert system.step(rules["store"], (P1, A))
+        system.kernel.own[field] = 4 if field.startswith("count") else [4]
+        kept.append(system)
+    return kept
+
+
+def key_has_whether_a_page_holds_the_same() -> None:
+    for system in content_in_hand():
+        page = next(page for page in system.kernel.frames if page.mapcount)
+        keys = []
+        for content in (4, 5):
+            page.content, was = content, page.content
+            keys.append(state_key(system))
+            page.content = was
+        assert keys[0] != keys[1]
+
+
 class Change(NamedTuple):
     """A field of an object in a state, and another value of it."""
 
@@ -406,8 +437,8 @@ class Change(NamedTuple):
         _set(self.owner, self.field, self.value)
         try:
             return state_key(self.system) != before
-        except Exception:
-            return True
+        except Exception:  # nothing that could be there
+            return False
         finally:
             _set(self.owner, self.field, was)
 
@@ -429,12 +460,16 @@ def _other_values(system: System, value: Any) -> Iterator[Any]:
         yield not value
     elif isinstance(value, int):
         yield value + 1
+        holders = [*system.ghost.spaces.values(), *system.ghost.files.values()]
+        live = {one for holder in holders for one in holder.values if isinstance(one, int)}
+        yield from sorted({*live, 0, GARBAGE} - {value})[:4]
     elif isinstance(value, list):
         yield value[:-1] if value else [0]
+        yield value[:-1] if value else [[0] * system.scope.pages]
         if len(value) > 1 and value[0] != value[-1]:
             yield value[::-1]
         for at, one in enumerate(value):
-            for other in _other_values(system, one) if not isinstance(one, list) else ():
+            for other in _other_values(system, one):
                 yield [*value[:at], other, *value[at + 1 :]]
     elif isinstance(value, (Page, SwapSlot, Mm, AnonVma, Vma)):
         yield None
@@ -456,35 +491,36 @@ def _other_values(system: System, value: Any) -> Iterator[Any]:
         yield value ^ {0}
     elif isinstance(value, tuple):
         yield value[:-1]
+        yield (*value[:-1], value[-1] + 1) if value and isinstance(value[-1], int) else (0,)
     elif value is None:
-        yield 0
+        yield from (0, *system.kernel.slots[:1], *system.kernel.frames[:1], *system.kernel.files[:1])
+    elif isinstance(value, AddressSpace):
+        yield from [file for file in system.kernel.files if file is not value]
 
 
-def _owners_of_fields(system: System) -> Iterator[tuple[Any, list[str]]]:
+def _owners_of_fields(system: System) -> Iterator[tuple[str, Any, list[str]]]:
+    """The objects of a state, what they are, and their fields."""
     kernel, ghost = system.kernel, system.ghost
-    things: list[Any] = [
-        kernel,
-        kernel.tree_lock,
-        *kernel.frames,
-        *kernel.slots,
-        *kernel.files,
-        *kernel.mms,
-        *kernel.tasks,
-    ]
-    things += [vma for mm in kernel.mms for vma in mm.mmap]
-    things += [vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None]
-    things += [*ghost.spaces.values(), *ghost.files.values()]
-    things += [child for space in ghost.spaces.values() for child in space.forks.values()]
-    locks = [
-        getattr(one, name) for one in things for name in _slots(one) if isinstance(getattr(one, name), (Lock, RwSem))
-    ]
-    for one in (*things, *locks):
-        yield (
-            one,
-            [name for name in _slots(one) if name not in ("ptes", "migration", "pfn", "steps", "marks", "arch")],
-        )
+    things: list[tuple[str, Any]] = [("", kernel), ("", kernel.tree_lock)]
+    things += [(type(page.mapping).__name__, page) for page in kernel.frames]
+    things += [("", one) for some in (kernel.slots, kernel.mms) for one in some]
+    things += [(file.name.name, file) for file in kernel.files]
+    things += [("process" if task.mm else "other", task) for task in kernel.tasks]
+    things += [("", vma) for mm in kernel.mms for vma in mm.mmap]
+    things += [("", vma.anon_vma) for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None]
+    things += [("", one) for some in (ghost.spaces, ghost.files) for one in some.values()]
+    things += [("child", child) for space in ghost.spaces.values() for child in space.forks.values()]
+    for where, one in things.copy():
+        locks = [name for name in _slots(one) if isinstance(getattr(one, name), (Lock, RwSem))]
+        things += [(f"{where} {type(one).__name__}.{name}", getattr(one, name)) for name in locks]
+    for where, one in things:
+        yield where, one, [name for name in _slots(one) if name not in _UNTRIED]
         if isinstance(getattr(one, "own", None), dict):
-            yield one, [f"own.{name}" for name in one.own]
+            yield where, one, [f"own.{name}" for name in one.own]
+
+
+#: Made when first asked for, counted, for messages only, or what no other value can be given to.
+_UNTRIED = ("ptes", "migration", "pfn", "steps", "marks", "arch")
 
 
 def _slots(thing: Any) -> list[str]:
@@ -499,7 +535,7 @@ def states_of_walks() -> list[System]:
         draw = random.Random(5)
         moves = instances(case.kernel, case.bounds.scope)
         points_of = {rule.name: stops(case.kernel, rule) or (None,) for rule, _ in moves}
-        for _ in range(12):
+        for _ in range(16):
             system = System(case.kernel, case.arch, case.bounds.scope)
             with suppress(Loss, KernelBug):
                 for _ in range(draw.randrange(10, 120)):
@@ -512,15 +548,23 @@ def states_of_walks() -> list[System]:
 @cache
 def changes() -> list[Change]:
     """Of each field of each class some changes that the key is to notice, in different states."""
-    found: dict[tuple[str, str, int], list[Change]] = defaultdict(list)
+    found: dict[tuple[str, str, str, int], list[Change]] = defaultdict(list)
+    tried: Counter[tuple[str, str, str, int]] = Counter()
     for system in states_of_walks():
-        for owner, fields in _owners_of_fields(system):
+        for where, owner, fields in _owners_of_fields(system):
             for field in fields:
-                for n, value in enumerate(_other_values(system, _get(owner, field))):
-                    of = found[type(owner).__name__, field, min(n, 5)]
+                was = _get(owner, field)
+                others = [*_other_values(system, was)]
+                if field in ("owner", "writer"):
+                    others = [one for one in (None, *system.kernel.tasks[:5]) if one is not was]
+                for n, value in enumerate(others):
+                    kind = where, type(owner).__name__, field, min(n, 9)
+                    of = found[kind]
                     change = Change(system, owner, field, value)
-                    if len(of) < 2 and (not of or of[-1].system is not system) and change.notices():
-                        of.append(change)
+                    if len(of) < 2 and tried[kind] < 80 and (not of or of[-1].system is not system):
+                        tried[kind] += 1
+                        if change.notices():
+                            of.append(change)
     return [change for some in found.values() for change in some]
 
 
@@ -529,7 +573,7 @@ def fields_of_states() -> set[tuple[str, str]]:
     return {
         (type(owner).__name__, field)
         for system in states_of_walks()
-        for owner, fields in _owners_of_fields(system)
+        for _, owner, fields in _owners_of_fields(system)
         for field in fields
     }
 
@@ -545,6 +589,7 @@ DERIVED: dict[tuple[str, str], str] = {
     **dict.fromkeys((("Fields", "pages"), ("Lock", "unit"), ("Mm", "fields"), ("SwapSlot", "number")), "fixed"),
     ("Mm", "name"): "fixed: it names who brought it to life, for messages",
     ("Fields", "current"): "set where each step begins",
+    ("Task", "op"): "the name of the rule whose function the outermost frame is",
     ("Task", "held"): "the sum of the locks that have it as their owner",
 }
 
@@ -900,6 +945,7 @@ def check_passes_over_a_pte_that_somebody_changes() -> None:
 #: By what they are about, quick ones first: checks of a state key and of going back; of the search; of the rest.
 _OF_STATES: list[Callable[[], None]] = [
     key_has_what_is_held,
+    key_has_whether_a_page_holds_the_same,
     key_has_every_field,
     what_is_saved_is_brought_back,
     key_has_no_names_and_no_values,

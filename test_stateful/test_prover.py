@@ -31,7 +31,7 @@ def test_prover_passes_on_more_machines(name: str) -> None:
 def test_each_field_is_in_the_key_or_derived() -> None:
     """Of what has a state, everything but what follows from the rest."""
     noticed = {(type(change.owner).__name__, change.field) for change in changes()}
-    assert fields_of_states() - noticed == set(DERIVED)
+    assert fields_of_states() - noticed <= DERIVED.keys() <= fields_of_states()
 
 
 def _operands(path: Path) -> Iterator[str]:
