@@ -479,9 +479,7 @@ class _Writer:
             out.append(len(anon.head))
             for vma in anon.head:
                 self.vma(vma)
-        for at, page in enumerate(
-            reversed(kernel.free)
-        ):  # when those are handed out that somebody still has
+        for at, page in enumerate(reversed(kernel.free)):  # when those are handed out that somebody still has
             if page in self.pages:
                 out += (at, self.pages[page])
         if slots and self.slots:  # get_swap_page() and swapoff take them in order
@@ -591,7 +589,7 @@ class _Writer:
         kernel = self.system.kernel
         for page in kernel.frames:
             if page.lock is lock:
-                self.out.append("lock")
+                self.out.append("page lock")
                 self.page(page)
                 return
         for mm in kernel.mms:
@@ -748,6 +746,8 @@ class _Writer:
         """Something that a generator or another thing refers to."""
         kind = type(thing)
         write = _WRITE.get(kind)
+        if self.alien and kind not in _ATOMS:  # a patch may hold now this, now that
+            self.out.append(_code_name(kind))
         if write is not None:
             write(self, thing)
         elif isinstance(thing, (State, Arch)):
@@ -836,6 +836,8 @@ class _Writer:
 
     def name(self, name: Name) -> None:
         is_process = _FIRST <= name < _FIRST + len(PROCESSES) and PROCESSES[name - _FIRST] is name
+        if is_process:
+            self.out.append("task")
         self.out.append(self.position.get(name, ~name) if is_process else int(name))
 
     def gather(self, tlb: MmuGather) -> None:
@@ -882,6 +884,8 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     Space: _Writer.space,
     Migration: _Writer.migration,
 }
+#: What is written as it is, and so tells its type.
+_ATOMS = frozenset((type(None), bool, int, str, bytes, float))
 #: Locals of the project's functions that are looked into at once.
 _COMPOUND = _CODE | {list, tuple}
 #: What a generator refers to beside its values: its code, its names, cells, which stand for locals.

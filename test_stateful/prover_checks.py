@@ -24,13 +24,16 @@ from typing import Any, NamedTuple
 import mm_sim
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
+from mm_sim.ghost import Space
 from mm_sim.kernel import Kernel
+from mm_sim.kernel.memory import MmuGather
+from mm_sim.kernel.rmap import Swap
 from mm_sim.loss import Step
 from mm_sim.mm import AnonVma, Mm, Vma
-from mm_sim.names import EXT2, KSWAPD, P1, P2, PRIVATE, SHARED, TASKS, TMPFS, A
+from mm_sim.names import EXT2, KSWAPD, P1, P2, P3, PAGES, PRIVATE, SHARED, TASKS, TMPFS, A
 from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
-from mm_sim.sched import KernelBug, Lock, RwSem, Steps, points
-from mm_sim.snapshot import is_quiet, restore, save, state_key
+from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, points
+from mm_sim.snapshot import Content, Promise, is_quiet, restore, save, state_key
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.comparison import Base, failure
 from strategies.explore import Bounds, Result, Search
@@ -174,6 +177,7 @@ def prepare(more: bool = False) -> None:
     losses_of_forgets()
     kept_in_hand()
     content_in_hand()
+    things_in_hand()
     changes()
 
 
@@ -420,6 +424,96 @@ def key_has_whether_a_page_holds_the_same() -> None:
             keys.append(state_key(system))
             page.content = was
         assert keys[0] != keys[1]
+
+
+@cache
+def things_in_hand() -> tuple[System, list[object]]:
+    """A state with forks, writes and reads under way, and things of it that can be held, no two of them alike."""
+    system = System(Fields, "x86", Scope(3, 2, 8, 2, (EXT2, TMPFS)))
+    rules = {rule.name: rule for rule in table(Fields)}
+    for name, arguments, stop in (
+        ("store", (P1, PAGES[0]), None),
+        ("store", (P1, PAGES[1]), None),
+        ("fork", (P1, P2), None),
+        ("store", (P2, PAGES[1]), None),
+        ("read", (P1, EXT2, PAGES[0]), "do_generic_file_read: page found"),
+        ("fork", (P2, P3), "dup_mmap: i_mmap lock"),
+    ):
+        assert system.step(rules[name], arguments, stop), name
+    kernel, ghost = system.kernel, system.ghost
+    ghost.files[kernel.files[1]].syncs = [[0, 0], [0, 0]]
+    anon_vmas = list(dict.fromkeys(vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None))
+    pages = [page for page in kernel.frames if page.count]
+    ptes = [pte for mm in kernel.mms for pte in mm.pte if type(pte) is Pte]
+    gone = [Space(2)]
+    for field in ("busy", "pins", "shared", "own", "mapped"):
+        gone.append(Space(2))
+        getattr(gone[-1], field)[0] ^= 1
+    gone.append(Space(2))
+    gone[-1].cut = {0}
+    gone.append(Space(2))
+    gone[-1].of = [(ghost.files[kernel.files[0]], 0), None]
+    things: list[object] = [
+        *(
+            PAGES[0],
+            PAGES[1],
+            P1,
+            P2,
+            P3,
+            0,
+            1,
+            True,
+            False,
+            None,
+            "text",
+            b"text",
+            0.5,
+            ValueError(1),
+            ValueError(2),
+            KeyError(1),
+        ),
+        *(max, min, Page, Pte, random, ValueError, Swap.AGAIN, Swap.FAIL, SPIN, kernel, kernel.arch, system, ghost),
+        *(Content((0, 1)), Content((0, system.last_value)), Content(system.last_value)),
+        *dict.fromkeys(pages),
+        *dict.fromkeys(ptes),
+        *(page.make_migration_entry(write) for page in pages[:3] for write in (False, True)),
+        *(page.lock for page in pages),
+        *kernel.slots[:1],
+        *(one for mm in kernel.mms for one in (mm, mm.ptl, mm.mmap_sem, mm.mmap_sem.exclusive())),
+        *(vma for mm in kernel.mms for vma in mm.mmap),
+        *(one for anon in anon_vmas for one in (anon, anon.lock)),
+        kernel.tree_lock,
+        *(one for file in kernel.files for one in (file, file.i_mutex, file.i_mmap_lock, file.tree_lock)),
+        *ghost.files.values(),
+        *(Promise(one) for file in ghost.files.values() for one in (*file.reads, *file.syncs)),
+        Promise([9]),
+        *ghost.spaces.values(),
+        *(child for space in ghost.spaces.values() for child in space.forks.values()),
+        *gone,
+        *(_gather(pages, which) for which in range(5)),
+        *([], [1], (), (1,), {}, {1: 2}, {2: 1}, {1}, {2}, {1, 2}, [1, 2], [2, 1], [[1], 2], [1, [2]], [1, "1"]),
+        *(iter([1, 2]), iter((1, 2)), range(2), range(1, 2), _Record(1), _Record(2), [1, None], [None, 1]),
+    ]
+    return system, things
+
+
+def _gather(pages: list[Page], which: int) -> MmuGather:
+    """A batch that differs from others in one field."""
+    tlb = MmuGather()
+    tlb.pages = pages[: which == 1]
+    tlb.delayed = pages[: which == 2]
+    tlb.need_flush, tlb.force_flush = which == 3, which == 4
+    return tlb
+
+
+def key_has_which_thing_is_held() -> None:
+    system, things = things_in_hand()
+    keys: dict[bytes, object] = {}
+    for thing in things:
+        system.kernel.own["count_of_kernel"] = thing
+        known = keys.setdefault(state_key(system), thing)
+        system.kernel.own["count_of_kernel"] = 0
+        assert known is thing, (known, thing)
 
 
 class Change(NamedTuple):
@@ -946,6 +1040,7 @@ def check_passes_over_a_pte_that_somebody_changes() -> None:
 _OF_STATES: list[Callable[[], None]] = [
     key_has_what_is_held,
     key_has_whether_a_page_holds_the_same,
+    key_has_which_thing_is_held,
     key_has_every_field,
     what_is_saved_is_brought_back,
     key_has_no_names_and_no_values,
