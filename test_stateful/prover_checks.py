@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import mm_sim
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
-from mm_sim.ghost import Space
+from mm_sim.ghost import Ghost, Space
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.kernel.rmap import Swap
@@ -453,7 +453,7 @@ def things_in_hand() -> tuple[System, list[object]]:
     gone[-1].cut = {0}
     gone.append(Space(2))
     gone[-1].of = [(ghost.files[kernel.files[0]], 0), None]
-    things: list[object] = [
+    things: list[Any] = [
         *(
             PAGES[0],
             PAGES[1],
@@ -485,7 +485,7 @@ def things_in_hand() -> tuple[System, list[object]]:
         kernel.tree_lock,
         *(one for file in kernel.files for one in (file, file.i_mutex, file.i_mmap_lock, file.tree_lock)),
         *ghost.files.values(),
-        *(Promise(one) for file in ghost.files.values() for one in (*file.reads, *file.syncs)),
+        *map(Promise, _promises(ghost)),
         Promise([9]),
         *ghost.spaces.values(),
         *(child for space in ghost.spaces.values() for child in space.forks.values()),
@@ -495,6 +495,11 @@ def things_in_hand() -> tuple[System, list[object]]:
         *(iter([1, 2]), iter((1, 2)), range(2), range(1, 2), _Record(1), _Record(2), [1, None], [None, 1]),
     ]
     return system, things
+
+
+def _promises(ghost: Ghost) -> Iterator[Any]:
+    for file in ghost.files.values():
+        yield from (*file.reads, *file.syncs)
 
 
 def _gather(pages: list[Page], which: int) -> MmuGather:
@@ -554,7 +559,7 @@ def _other_values(system: System, value: Any) -> Iterator[Any]:
         yield not value
     elif isinstance(value, int):
         yield value + 1
-        holders = [*system.ghost.spaces.values(), *system.ghost.files.values()]
+        holders: list[Any] = [*system.ghost.spaces.values(), *system.ghost.files.values()]
         live = {one for holder in holders for one in holder.values if isinstance(one, int)}
         yield from sorted({*live, 0, GARBAGE} - {value})[:4]
     elif isinstance(value, list):
@@ -629,7 +634,7 @@ def states_of_walks() -> list[System]:
         draw = random.Random(5)
         moves = instances(case.kernel, case.bounds.scope)
         points_of = {rule.name: stops(case.kernel, rule) or (None,) for rule, _ in moves}
-        for _ in range(16):
+        for _ in range(12):
             system = System(case.kernel, case.arch, case.bounds.scope)
             with suppress(Loss, KernelBug):
                 for _ in range(draw.randrange(10, 120)):
@@ -644,7 +649,7 @@ def changes() -> list[Change]:
     """Of each field of each class some changes that the key is to notice, in different states."""
     found: dict[tuple[str, str, str, int], list[Change]] = defaultdict(list)
     tried: Counter[tuple[str, str, str, int]] = Counter()
-    for system in states_of_walks():
+    for system in reversed(states_of_walks()):  # those with threads first
         for where, owner, fields in _owners_of_fields(system):
             for field in fields:
                 was = _get(owner, field)
@@ -655,7 +660,7 @@ def changes() -> list[Change]:
                     kind = where, type(owner).__name__, field, min(n, 9)
                     of = found[kind]
                     change = Change(system, owner, field, value)
-                    if len(of) < 2 and tried[kind] < 80 and (not of or of[-1].system is not system):
+                    if len(of) < 2 and tried[kind] < 40 and (not of or of[-1].system is not system):
                         tried[kind] += 1
                         if change.notices():
                             of.append(change)
@@ -771,6 +776,21 @@ def _comes_back(system: System, moves: Any, points: Any, draw: random.Random) ->
                 break
     restore(system, kept)
     assert plain(system) == before
+
+
+def every_field_comes_back() -> None:
+    """Whatever is changed after a state was saved."""
+    for system, owner, field, value in changes():
+        if field in ("frames", "slots", "files", "tasks", "name", "vm_mm"):  # stay the same
+            continue
+        was = _get(owner, field)
+        before = was.copy() if isinstance(was, (list, dict, set)) else was
+        kept = save(system)
+        _set(owner, field, value)
+        restore(system, kept)
+        now = _get(owner, field)
+        _set(owner, field, was)
+        assert now == before, (type(owner).__name__, field)
 
 
 # the search
@@ -1042,6 +1062,7 @@ _OF_STATES: list[Callable[[], None]] = [
     key_has_whether_a_page_holds_the_same,
     key_has_which_thing_is_held,
     key_has_every_field,
+    every_field_comes_back,
     what_is_saved_is_brought_back,
     key_has_no_names_and_no_values,
 ]
