@@ -17,7 +17,7 @@ from mm_sim import series as all_series
 from mm_sim.kernel import Kernel
 from mm_sim.series import SeriesError
 from strategies import fates as the_fates
-from strategies import night, places, plan, report, verdict_text
+from strategies import night, places, plan, prover_mutants, report, verdict_text
 from strategies.corpus import DEFAULT, DatabaseError, Store
 from strategies.profiles import register_profiles
 from strategies.reproducer import (
@@ -295,6 +295,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     fates = [the_fates.Fate(**fate) for fate in _recorded(reporter, "fate")]
     if fates and len(fates) == len(places.all_mutants()):
         the_fates.write(fates)
+    killers = dict(_recorded(reporter, "killer"))
+    if killers and len(killers) == len(prover_mutants.all_prover_mutants()):
+        prover_mutants.write(killers)
     if folder is None:
         return
     try:

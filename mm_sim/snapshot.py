@@ -2,7 +2,8 @@
 
 `save` remembers a state, and `restore` brings the system back to it as long as what was under way has not gone on: a
 generator cannot be copied. `state_key` names any state, so that two states get the same key if they differ only in
-the names of frames, slots and processes, or in which values were stored. May import the rest of `mm_sim`.
+the names of frames and processes, or in which values were stored; swap slots have an order. May import the rest of
+`mm_sim`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
+from dis import get_instructions
 from enum import Enum
 from hashlib import blake2b
 from itertools import groupby, pairwise, permutations, product
@@ -251,6 +253,8 @@ class _Function(NamedTuple):
     names: tuple[str, ...]
     #: Whether its locals that hold contents are known by their names, and nothing else is a content.
     ours: bool
+    #: Whether it has a loop, which may be somewhere in a list.
+    loops: bool
 
 
 _functions: dict[int, _Function] = {}
@@ -261,7 +265,8 @@ def _function(code: CodeType) -> _Function:
     if known is None:
         names = tuple(dict.fromkeys((*code.co_varnames, *code.co_cellvars, *code.co_freevars)))
         ours = code.co_filename.startswith(_PROJECT)
-        known = _functions[id(code)] = _Function(code, _code_id(code), names, ours)
+        loops = any(one.opname == "FOR_ITER" for one in get_instructions(code))
+        known = _functions[id(code)] = _Function(code, _code_id(code), names, ours, loops)
     return known
 
 
@@ -285,6 +290,8 @@ class Promise(NamedTuple):
 
 #: In place of a local that is not bound, and of steps that have ended.
 _UNBOUND, _ENDED = b"unbound", b"ended"
+#: What a loop of the project goes through; where it is in a range its variable says.
+_ITERATORS = frozenset(map(type, (iter([]), iter(()), reversed([]), enumerate(()), zip())))
 #: What holds code, with locals or cells of its own.
 _CODE = frozenset((FunctionType, GeneratorType, MethodType))
 
@@ -321,6 +328,8 @@ def _put_steps(found: list[object], steps: object, outer: list[object]) -> None:
                     _put(found, name, value, True, outer, inner)
                 else:
                     found.append(value)
+            if function.loops:  # the same thing may be in a list twice, or the list change
+                found += [one for one in gc.get_referents(steps) if type(one) in _ITERATORS]
         else:
             for name in function.names:
                 _put(found, name, values.get(name, _UNBOUND), False, outer, inner)
@@ -384,6 +393,7 @@ _PAGE = attrgetter(
     "PG_dirty",
     "PG_lru",
     "PG_referenced",
+    "PG_swapcache",
     "PG_uptodate",
     "PG_writeback",
     "key_c",
@@ -414,7 +424,7 @@ class _Writer:
         "vmas",
     )
 
-    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]]) -> None:
+    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool) -> None:
         self.system = system
         self.out: list[object] = []
         self.position = {task: i for i, task in enumerate(order)}
@@ -469,7 +479,12 @@ class _Writer:
             out.append(len(anon.head))
             for vma in anon.head:
                 self.vma(vma)
-        out.append(kernel.swap_on)
+        for at, page in enumerate(reversed(kernel.free)):  # when those are handed out that somebody still has
+            if page in self.pages:
+                out += (at, self.pages[page])
+        if slots and self.slots:  # get_swap_page() and swapoff take them in order
+            out += [self.slots.get(slot) for slot in kernel.slots]
+        out += (kernel.swap_on, kernel.nr_swap_pages)
         if kernel.tree_lock.owner is not None:
             self.owner(kernel.tree_lock.owner)
 
@@ -507,6 +522,7 @@ class _Writer:
             file.SHMEM_PAGEIN,
             len(ghost.syncs),
             len(ghost.reads),
+            ghost.size,
         )
         for values in (ghost.values, *ghost.reads):
             for value in values:
@@ -573,7 +589,7 @@ class _Writer:
         kernel = self.system.kernel
         for page in kernel.frames:
             if page.lock is lock:
-                self.out.append("lock")
+                self.out.append("page lock")
                 self.page(page)
                 return
         for mm in kernel.mms:
@@ -642,7 +658,7 @@ class _Writer:
         mapping = page.mapping
         if type(mapping) is AddressSpace:
             self.out += (int(page.index), self.files[mapping])
-        elif type(mapping) is AnonVma and (page.mapcount or page.PG_swapcache):
+        elif type(mapping) is AnonVma:
             self.out.append(int(page.index))
             self.anon_vma(mapping)
         if page.PG_writeback:
@@ -672,7 +688,10 @@ class _Writer:
             return
         self.mms[mm] = number = len(self.mms)
         sem = mm.mmap_sem
-        self.out += (number, mm.mm_users, len(mm.mmap), len(sem.readers))
+        self.out += (number, mm.mm_users, len(mm.mmap), len(sem.readers), len(mm.tlbs))
+        if mm.tlbs:
+            of = [next((t for t in self.system.kernel.tasks if t.tlb is tlb), None) for tlb in mm.tlbs]
+            self.out += sorted(~len(of) if t is None else self.position.get(t.name, ~t.name) for t in of)
         space = self.system.ghost.spaces.get(mm)
         if space is not None:
             for value in space.values:
@@ -685,6 +704,8 @@ class _Writer:
             self.out += space.busy
             self.out += space.pins
             self.out.append(tuple(sorted(map(int, space.cut))) if space.cut else ())
+            if space.moves:
+                self.out += [tuple(map(int, move)) for move in space.moves]
             if self.files:
                 for page, view in enumerate(space.of):
                     self.out.append(None if view is None else (space.shared[page], space.own[page]))
@@ -708,6 +729,7 @@ class _Writer:
         out = self.out
         out.append("|")
         if task.tlb is not None:
+            out.append(len(task.tlb))  # an empty one is still one
             for addr, pte in sorted(task.tlb.items()):
                 out.append(int(addr))
                 self.pte(pte)
@@ -724,6 +746,8 @@ class _Writer:
         """Something that a generator or another thing refers to."""
         kind = type(thing)
         write = _WRITE.get(kind)
+        if self.alien and kind not in _ATOMS:  # a patch may hold now this, now that
+            self.out.append(_code_name(kind))
         if write is not None:
             write(self, thing)
         elif isinstance(thing, (State, Arch)):
@@ -812,6 +836,8 @@ class _Writer:
 
     def name(self, name: Name) -> None:
         is_process = _FIRST <= name < _FIRST + len(PROCESSES) and PROCESSES[name - _FIRST] is name
+        if is_process:
+            self.out.append("task")
         self.out.append(self.position.get(name, ~name) if is_process else int(name))
 
     def gather(self, tlb: MmuGather) -> None:
@@ -858,6 +884,8 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     Space: _Writer.space,
     Migration: _Writer.migration,
 }
+#: What is written as it is, and so tells its type.
+_ATOMS = frozenset((type(None), bool, int, str, bytes, float))
 #: Locals of the project's functions that are looked into at once.
 _COMPOUND = _CODE | {list, tuple}
 #: What a generator refers to beside its values: its code, its names, cells, which stand for locals.
@@ -929,22 +957,23 @@ def orders(system: System) -> Iterable[tuple[int, ...]]:
 
 
 def canonical(
-    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None
+    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None, slots: bool = True
 ) -> tuple[bytes, tuple[int, ...]]:
     """The key of a state, and the order of the tasks in which it was written.
 
     The key is 16 bytes, equal for states that differ only in the names of things and in values; unless
-    `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known.
+    `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known. Without `slots` the
+    order of the swap slots does not count: nothing that can happen may take them in order, but to find a free one.
     """
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
     if stacks is None:
         stacks = [stack(task) for task in system.kernel.tasks]
-    keys = [(_key(system, order, stacks), order + _KERNEL_TASKS) for order in tries]
+    keys = [(_key(system, order, stacks, slots), order + _KERNEL_TASKS) for order in tries]
     return keys[0] if len(keys) == 1 else min(keys)
 
 
-def _key(system: System, order: tuple[int, ...], stacks: list[list[object]]) -> bytes:
-    return blake2b(marshal.dumps(_Writer(system, order, stacks).out, 2), digest_size=16).digest()
+def _key(system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool) -> bytes:
+    return blake2b(marshal.dumps(_Writer(system, order, stacks, slots).out, 2), digest_size=16).digest()
 
 
 def state_key(system: System) -> bytes:

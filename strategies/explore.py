@@ -4,9 +4,10 @@ A step starts an operation, or goes on with one, up to any of its preemption poi
 itself to its end, so the states on its way cost no building. What begins there is undone for the next one; after what
 goes on, as no generator can be copied, the state is built again by the steps since the nearest quiet one.
 
-The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames, slots and
-values have one key (`snapshot`). *Merged steps*: a state whose task has been run on from there needs no second visit
-for it. *Partial order and normal forms*: see `reduce`. A normal form can do at least what the states of the kernel
+The states are fewer by three reductions. *Symmetry*: states that differ in the names of processes, frames and values
+have one key (`snapshot`), and those that differ in the order of slots, where nothing looks at it (`argued`). *Merged
+steps*: a state whose task has been run on from there needs no second visit for it. *Partial order and normal forms*:
+see `reduce`. A normal form can do at least what the states of the kernel
 can that have it, in no more steps and stops, so "complete" is a proof; a loss is looked at again without them, and if
 it is none, the search starts anew without. A search without bounds on steps and stops has more of them, and its loss
 may be some steps longer than need be: no state says which vma is locked or read-only, so the system calls are put in
@@ -285,7 +286,7 @@ class Search:
         self.root = save(self.system)
         self.stacks: list[list[object]] = []
         self.redo(self.start)
-        key, order = canonical(self.system, self.symmetric)
+        key, order = canonical(self.system, self.symmetric, slots=not self.commutes)
         self.seen: dict[bytes, int] = {key: 0}
         beside = frozenset[bytes]() if self.beside is None else self.beside.first
         self.layer = [Node(Origin(self.start), (), key, order, 0, beside)]
@@ -455,7 +456,7 @@ class Search:
             return False
         self.normalise(system.kernel.current, step.stop)
         self.stacks[self.running] = stack(system.kernel.tasks[self.running])
-        key, order = canonical(system, self.symmetric, self.stacks)
+        key, order = canonical(system, self.symmetric, self.stacks, slots=not self.commutes)
         bit = 0 if task is None else 1 << order.index(task.name)
         beside = node.beside
         if self.beside is not None:

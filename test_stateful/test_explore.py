@@ -13,7 +13,7 @@ from mm_sim.loss import Step, explain, replay
 from mm_sim.names import DIRECT, KSWAPD, P1, P2, A
 from mm_sim.sched import points
 from mm_sim.series import load, names
-from mm_sim.snapshot import is_quiet, restore, save, state_key
+from mm_sim.snapshot import canonical, is_quiet, restore, save, state_key
 from mm_sim.system import SMALL, Scope, System
 from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
@@ -44,7 +44,7 @@ class Settled(Search):
     def settled(self, system: System) -> bytes:
         kept = save(system)
         self.forms_of_quiet.form(system)
-        key = state_key(system)
+        key, _ = canonical(system, slots=False)
         restore(system, kept)
         return key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mm_sim.fields import declared, first
 from mm_sim.kernel.state import State
-from mm_sim.page import Page
+from mm_sim.page import GARBAGE, Page
 from mm_sim.sched import KernelBug
 
 
@@ -13,13 +13,15 @@ class PageAlloc(State):
 
     def alloc_page(self) -> Page | None:
         """alloc_pages(), mm/page_alloc.c. None when no frame is free: direct reclaim inside the
-        allocator is left out, reclaim is a step of its own.
+        allocator is left out, reclaim is a step of its own. What the frame held before is garbage.
         """
         if not self.free:
             self.mark("out of memory")
             return None
         page = self.free.pop()
         page.count = 1
+        page.content = GARBAGE
+        page.key_c = page.key_r = False
         if page.own:
             page.own = first(declared(type(self))["page"])
         return page

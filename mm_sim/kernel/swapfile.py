@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mm_sim.kernel.rmap import Rmap
 from mm_sim.mm import Mm, Vma
-from mm_sim.page import Page, SwapSlot
+from mm_sim.page import GARBAGE, Page, SwapSlot
 from mm_sim.sched import SPIN, KernelBug, Steps
 
 
@@ -30,7 +30,10 @@ class Swapfile(Rmap):
         return self.nr_swap_pages * 2 < len(self.slots)
 
     def get_swap_page(self) -> SwapSlot | None:
-        """get_swap_page(): the lowest free slot; clusters and several devices are left out."""
+        """get_swap_page(): the lowest free slot; clusters and several devices are left out.
+
+        What it held before is garbage until the page is written.
+        """
         if self.nr_swap_pages <= 0 or not self.swap_on:
             return None
         for entry in self.slots:
@@ -38,6 +41,7 @@ class Swapfile(Rmap):
                 break
         self.nr_swap_pages -= 1
         entry.map = 1
+        entry.content = GARBAGE
         return entry
 
     def swap_entry_free(self, entry: SwapSlot) -> int:

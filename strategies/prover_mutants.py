@@ -1,0 +1,298 @@
+"""Mutants of the prover: of the state key, going back, pruning, preemption counting, certificates, base and check.
+
+They are read off the source, as those of the model are (`mutants`): one statement, operand or element is left out,
+one comparison or answer is another. A mutant changes the code of a function in place, so it is run in a process of
+its own. May use `mm_sim` and the prover.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final
+
+from mm_sim import snapshot, system
+from strategies import comparison, explore, minimise
+
+#: What is mutated: all functions of a module or class, or those that are named.
+PLACES: Final[tuple[tuple[ModuleType, str, tuple[str, ...]], ...]] = (
+    (snapshot, "_Writer", ()),
+    (
+        snapshot,
+        "",
+        (
+            *("stack", "_put_steps", "_put", "_put_code", "_function", "_numbers", "_outline", "orders", "canonical"),
+            *("_signature", "_vmas", "save", "restore", "_save_file", "_restore_file", "is_quiet"),
+        ),
+    ),
+    (
+        explore,
+        "Search",
+        ("begin", "build", "redo", "expand", "follow", "visit", "run", "look_at_failures", "compare"),
+    ),
+    (comparison, "Base", ("after", "fails", "_outcomes", "_run", "_state")),
+    (comparison, "", ("failure",)),
+    (minimise, "", ("within", "preemptions", "certify")),
+    (system, "System", ("after", "peek", "peek_slot", "peek_file", "check", "check_page", "check_files")),
+)
+#: Of the reductions, of processes that share the work, and of what only makes a search quicker: not mutated here.
+OTHERS: Final = frozenset(
+    (
+        *("free", "normal", "commutes", "movers", "goes_on", "normalise", "preludes", "changes_nothing", "forms"),
+        *(
+            "argued",
+            "kswapd_alone",
+            "endless",
+            "LOCK",
+            "use_is_unseen",
+            "waits_at_once",
+            "since",
+            "seen_at",
+            "before",
+        ),
+        *("jobs", "checkpoint", "progress", "interrupted", "handler", "start", "seconds", "transitions", "concrete"),
+        *("same", "rest", "marks", "NotDeterministic", "Normal", "met"),
+    )
+)
+_SWAPPED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+#: How a node changes: in words, and what is done to it in place. None: the statement is left out.
+_Change = tuple[str, ast.AST, "Callable[[Any], ast.AST] | None"]
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {getattr(one, "attr", getattr(one, "id", "")) for one in ast.walk(node)}
+
+
+def _other(node: ast.AST) -> bool:
+    """Whether a statement is about something else: its own expressions, not the statements in it."""
+    if isinstance(node, (ast.If, ast.While)):
+        return bool(_names(node.test) & OTHERS)
+    if isinstance(node, (ast.For, ast.With, ast.Try, ast.FunctionDef)):
+        return False
+    if isinstance(node, (ast.Assert, ast.Raise, ast.AnnAssign, ast.Global)):
+        return True
+    return isinstance(node, ast.stmt) and bool(_names(node) & OTHERS)
+
+
+def _nodes(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """The nodes of a function with their parents, without what is about something else and without annotations."""
+    todo: list[tuple[ast.AST, ast.AST]] = [(function, one) for one in reversed(function.body)]
+    while todo:
+        parent, node = todo.pop()
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue  # a docstring
+        inside = isinstance(node, ast.stmt) and _other(node)
+        if not inside:
+            yield parent, node
+        if inside and not isinstance(node, (ast.If, ast.While)):
+            continue
+        children = list(ast.iter_child_nodes(node))
+        if inside and isinstance(node, (ast.If, ast.While)):
+            children = [*node.body, *node.orelse]
+        if isinstance(node, ast.FunctionDef):
+            children = list(node.body)
+        todo += [(node, child) for child in reversed(children)]
+
+
+def _changes(function: ast.FunctionDef) -> Iterator[_Change]:
+    for parent, node in _nodes(function):
+        if isinstance(node, (ast.Expr, ast.AugAssign, ast.Break, ast.Continue)) or (
+            isinstance(node, ast.Assign)
+            and any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in node.targets)
+        ):
+            yield f"without {ast.unparse(node)}", node, None
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            new = _SWAPPED[type(node.ops[0])]
+            yield f"{ast.unparse(node)} with {new.__name__}", node, _with_operator(new)
+        elif isinstance(node, ast.BoolOp):
+            for i, value in enumerate(node.values):
+                yield f"{ast.unparse(node)} without {ast.unparse(value)}", node, _without("values", i)
+        elif isinstance(node, (ast.Tuple, ast.List)) and len(node.elts) > 1 and isinstance(node.ctx, ast.Load):
+            grows = isinstance(parent, (ast.AugAssign, ast.For, ast.Call, ast.Return, ast.comprehension, ast.Tuple))
+            for i, value in enumerate(node.elts) if grows else ():
+                yield f"{ast.unparse(node)} without {ast.unparse(value)}", node, _without("elts", i)
+        elif isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store):
+            for i, value in enumerate(node.elts):
+                if isinstance(value, (ast.Attribute, ast.Subscript)):
+                    yield f"{ast.unparse(value)} is not brought back", node, _unset(i)
+        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Constant) and type(node.value.value) is bool:
+            yield f"return {not node.value.value}", node, _answering(not node.value.value)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and not isinstance(node.left, ast.Constant):
+            yield f"{ast.unparse(node)} without {ast.unparse(node.right)}", node, lambda old: old.left
+        elif isinstance(node, (ast.If, ast.IfExp)) and not isinstance(node.test, (ast.Compare, ast.BoolOp)):
+            yield f"as if {ast.unparse(node.test)}", node, _tested(True)
+            yield f"as if not {ast.unparse(node.test)}", node, _tested(False)
+
+
+def _with_operator(new: type[ast.cmpop]) -> Callable[[Any], ast.AST]:
+    return lambda node: ast.Compare(node.left, [new()], node.comparators)
+
+
+def _without(field: str, i: int) -> Callable[[Any], ast.AST]:
+    def change(node: Any) -> ast.AST:
+        rest = getattr(node, field)
+        rest = rest[:i] + rest[i + 1 :]
+        if field == "values":
+            return rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+        return type(node)(rest, node.ctx)  # type: ignore[no-any-return]
+
+    return change
+
+
+def _unset(i: int) -> Callable[[Any], ast.AST]:
+    return lambda node: ast.Tuple([*node.elts[:i], ast.Name("_", ast.Store()), *node.elts[i + 1 :]], node.ctx)
+
+
+def _answering(value: bool) -> Callable[[Any], ast.AST]:
+    return lambda node: ast.Return(ast.Constant(value))
+
+
+def _tested(value: bool) -> Callable[[Any], ast.AST]:
+    def change(node: Any) -> ast.AST:
+        node.test = ast.Constant(value)
+        return node  # type: ignore[no-any-return]
+
+    return change
+
+
+class _Take(ast.NodeTransformer):
+    """Puts something in the place of one node."""
+
+    def __init__(self, node: ast.AST, instead: Callable[[Any], ast.AST] | None) -> None:
+        self.node, self.instead = node, instead
+
+    def visit(self, node: ast.AST) -> Any:
+        if node is not self.node:
+            return self.generic_visit(node)
+        return ast.Pass() if self.instead is None else self.instead(node)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProverMutant:
+    """A function of the prover with one change: `name` is `module.function: change`."""
+
+    name: str
+    module: ModuleType
+    owner: str
+    function: str
+    number: int
+
+    def apply(self) -> None:
+        """Change the function, for the rest of this process."""
+        if self.function == "_PAGE":
+            fields = [name for n, name in enumerate(_page_fields()) if n != self.number]
+            snapshot._PAGE = operator.attrgetter(*fields)
+            return
+        definition = deepcopy(_functions_of(self.module, self.owner)[self.function])
+        _, node, instead = list(_changes(definition))[self.number]
+        definition = _Take(node, instead).visit(definition)
+        definition.decorator_list = []
+        tree = ast.fix_missing_locations(ast.Module([definition], []))
+        flags = annotations.compiler_flag
+        made = compile(tree, self.module.__file__ or "", "exec", flags, dont_inherit=True)
+        code = next(one for one in made.co_consts if isinstance(one, CodeType) and one.co_name == self.function)
+        _original(self.module, self.owner, self.function).__code__ = code
+
+
+def _original(module: ModuleType, owner: str, name: str) -> FunctionType:
+    function: Any = vars(getattr(module, owner) if owner else module)[name]
+    unwrapped: FunctionType = inspect.unwrap(function)
+    return unwrapped
+
+
+@cache
+def _functions_of(module: ModuleType, owner: str) -> dict[str, ast.FunctionDef]:
+    body = ast.parse(inspect.getsource(module)).body
+    if owner:
+        body = next(node for node in body if isinstance(node, ast.ClassDef) and node.name == owner).body
+    return {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def _page_fields() -> tuple[str, ...]:
+    """What the key says of a page beside what it refers to."""
+    fields: tuple[str, ...] = snapshot._PAGE.__reduce__()[1]  # type: ignore[assignment]
+    return fields
+
+
+@cache
+def all_prover_mutants() -> dict[str, ProverMutant]:
+    """All mutants by their names, in the order of the source."""
+    found: dict[str, ProverMutant] = {}
+    for n, field in enumerate(_page_fields()):
+        name = f"snapshot._PAGE: without {field}"
+        found[name] = ProverMutant(name, snapshot, "", "_PAGE", n)
+    for module, owner, some in PLACES:
+        of_file = module.__name__.rpartition(".")[2]
+        for function, definition in _functions_of(module, owner).items():
+            if some and function not in some:
+                continue
+            times: Counter[str] = Counter()
+            for number, (what, *_) in enumerate(_changes(definition)):
+                what = " ".join(what.split())
+                times[what] += 1
+                nth = f" ({times[what]})" if times[what] > 1 else ""
+                name = f"{of_file}.{function}: {what}{nth}"
+                found[name] = ProverMutant(name, module, owner, function, number)
+    return found
+
+
+# what becomes of them
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "prover.md"
+_MARK: Final = "<!-- what follows is written by `pytest -m mutants` -->"
+#: Why a mutant that passes all checks proves the same: by reason.
+EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {}
+
+
+def reason(name: str) -> str:
+    """Why a mutant proves the same; empty if nobody says so."""
+    return next((why for why, names in EQUIVALENT.items() if name in names), "")
+
+
+def killers_on(page: str) -> dict[str, str]:
+    """The mutants in the table of the page, and the check that kills each; empty for those that survive."""
+    found: dict[str, str] = {}
+    for row in page.partition(_MARK)[2].splitlines():
+        if row.startswith("| `"):
+            _, name, by, _ = row.replace("\\|", "\0").split("|")
+            name, by = (cell.strip().replace("\0", "|") for cell in (name, by))
+            found[name.strip("`")] = by.removeprefix("survives").strip("`") if by.startswith("`") else ""
+    return found
+
+
+def write(killers: dict[str, str]) -> None:
+    """Write the table anew: of each mutant the check that kills it."""
+    survive = [name for name, by in killers.items() if not by]
+    open_ = sum(not reason(name) for name in survive)
+    lines = [
+        _MARK,
+        "",
+        f"{len(killers)} mutants: {len(killers) - len(survive)} killed, {len(survive)} survive, "
+        f"{open_} of them with no reason yet.",
+        "",
+        "| mutant | killed by |",
+        "|---|---|",
+    ]
+    for name, by in sorted(killers.items()):
+        cells = f"`{name}`", f"`{by}`" if by else f"survives: {reason(name) or 'no reason yet'}"
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    PAGE.write_text(PAGE.read_text(encoding="utf-8").partition(_MARK)[0] + "\n".join(lines) + "\n", encoding="utf-8")
