@@ -819,7 +819,7 @@ def search_meets_the_failures_of_a_naive_one(name: str) -> None:
 def search_visits_the_states_of_a_naive_one(name: str) -> None:
     """As many states, by their keys, each with the fewest preemptions; those that are one step before the end."""
     graph, case = naive(name), (CASES | MORE)[name]
-    search = Search(*case, wanted=lambda steps: False, reduce=False)
+    search = Search(*case, wanted=lambda steps, failed: False, reduce=False)
     result = search.run()
     assert result.ended == "complete"
     fewest: dict[bytes, int] = {}
@@ -851,7 +851,7 @@ def search_goes_on_past_what_is_not_wanted() -> None:
     assert result.bug is not None
     assert len(result.bug) == min(len(run.steps) for run in naive("two preemptions").failed)
     assert result.loss is None
-    unwanted = Search(*CASES["forgets"], wanted=lambda steps: False, reduce=False).run()
+    unwanted = Search(*CASES["forgets"], wanted=lambda steps, failed: False, reduce=False).run()
     assert (unwanted.ended, unwanted.loss) == ("complete", None)
 
 

@@ -23,6 +23,8 @@ from test_stateful import faults
 
 #: What is to blame for each stored run.
 STORED: dict[str, tuple[str, ...]] = {
+    # drops the ptl before other CPUs forget the pte that it has moved
+    "move_ptes": ("mremap_late_flush_1109bffe0e",),
     # looks the page up as for a read after a fault that broke COW
     "get_user_page": (
         "linux_2_6_26_66e03488f2",

@@ -50,7 +50,7 @@ class MadvFree(Kernel):
     posted = "commit 854e9ed09ded, 15 January 2016, Minchan Kim"
     applies_to = "4.5"
     loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
-        "anon pins": ("s390", "x86"),
+        "anon pins": ("x86",),
     }
     rules = (Rule("madvise_free", {"process": "process", "page": "page"}, can_free, madvise_free),)
 
