@@ -260,7 +260,69 @@ def all_prover_mutants() -> dict[str, ProverMutant]:
 PAGE: Final = Path(__file__).parent.parent / "docs" / "prover.md"
 _MARK: Final = "<!-- what follows is written by `pytest -m mutants` -->"
 #: Why a mutant that passes all checks proves the same: by reason.
-EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {}
+EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
+    "what is written then is empty, or None for each page: the condition saves time": (
+        "snapshot.__init__: as if owns",
+        "snapshot.__init__: as if owns (2)",
+        "snapshot.file: as if file.own",
+        "snapshot.page: as if page.own",
+        "snapshot.mm: as if mm.own",
+        "snapshot.vma: as if vma.own",
+        "snapshot.mm: as if mm.tlbs",
+        "snapshot.mm: as if space.cut",
+        "snapshot.mm: as if space.moves",
+        "snapshot.mm: as if self.files",
+        "snapshot.__init__: slots and self.slots without self.slots",
+    ),
+    "one page is sorted, or looked at again: the same": (
+        "snapshot.__init__: len(left) > 1 with GtE",
+        "snapshot.__init__: page.count and page not in self.pages without page not in self.pages",
+    ),
+    "the key tells more states apart, and takes none for another: a search visits more": (
+        "snapshot.__init__: without self.values.clear()",
+        "snapshot.__init__: slots and self.slots without slots",
+        "snapshot.thing: self.alien and kind not in _ATOMS without kind not in _ATOMS",
+        "snapshot.thing: self.alien and kind not in _ATOMS without self.alien",
+        "snapshot.list: as if self.alien",
+        "snapshot._put_steps: as if function.loops",
+    ),
+    "None is no key of ghost.spaces": (
+        "snapshot.live: task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) "
+        "is not None without task.mm is not None",
+    ),
+    "the table of writers writes the same": (
+        "snapshot.task: kind is int or kind is str or thing is None without kind is int",
+        "snapshot.task: kind is int or kind is str or thing is None without kind is str",
+        "snapshot.task: kind is int or kind is str or thing is None without thing is None",
+    ),
+    "all orders are tried, and the least key taken: the same key, later": (
+        "snapshot.orders: one[0] != other[0] or one[0] == _NOBODY without one[0] == _NOBODY",
+        "snapshot.orders: one[0] != other[0] or one[0] == _NOBODY without one[0] != other[0]",
+        "snapshot.orders: as if not all((one[0] != other[0] or one[0] == _NOBODY for one, other in "
+        "pairwise(signed)))",
+    ),
+    "the cache of functions saves time": (
+        "snapshot._put_steps: _functions.get(id(code)) or _function(code) without _functions.get(id(code))",
+    ),
+    "the state is built again by its steps, or saved though nobody needs it: the same state, later": (
+        "explore.build: without self.keep(origin)",
+        "explore.expand: len(todo) > 1 with GtE",
+        "explore.expand: as if steps",
+        "explore.visit: as if not is_quiet(system)",
+        "explore.visit: without self.keep(origin)",
+        "comparison._state: as if not is_quiet(self.system)",
+    ),
+    "a task is run on, or a state gone on from, once more than need be: the search visits more": (
+        "explore.expand: as if not known >> order.index(task.name) & 1",
+        "explore.visit: as if not known & bit",
+        "explore.visit: without self.seen[key] = known | bit",
+    ),
+    "the state before was checked when it was visited": ("explore.redo: without system.after()",),
+    "it is None or a run: a run is not empty": (
+        "explore.look_at_failures: path is None or failed is None without path is None",
+    ),
+    "the next look at the clock sees it": ("explore.run: time.monotonic() >= deadline with Gt",),
+}
 
 
 def reason(name: str) -> str:

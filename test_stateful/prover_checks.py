@@ -1096,8 +1096,13 @@ def checks(module: str = "", more: bool = False) -> Iterator[tuple[str, Callable
             yield f"{of_machine.__name__}[{name}]", partial(of_machine, name)
 
 
-def killed_by(apply: Callable[[], None], module: str = "", more: bool = False, seconds: float = 30.0) -> str:
-    """The first check that fails once `apply` has changed the prover, in a process of its own; empty if none does."""
+def killed_by(
+    apply: Callable[[], None], module: str = "", more: bool = False, only: str = "", seconds: float = 30.0
+) -> str:
+    """The first check that fails once `apply` has changed the prover, or whether one does; empty if none does.
+
+    In a process of its own, as checks change the states that they look at.
+    """
     prepare(more)
     receive, send = os.pipe()
     child = os.fork()
@@ -1106,7 +1111,7 @@ def killed_by(apply: Callable[[], None], module: str = "", more: bool = False, s
         name, told = "", ""
         try:
             apply()
-            for name, check in checks(module, more):
+            for name, check in checks(module, more) if not only else [(only, dict(checks(more=more))[only])]:
                 os.write(send, f"{name}\n".encode())
                 check()
             name = ""
