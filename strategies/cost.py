@@ -17,12 +17,11 @@ from typing import Any
 from mm_sim import series as all_series
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
-from mm_sim.loss import Step
 from mm_sim.names import BY_NAME, EXT2, PAGES, TMPFS
 from mm_sim.page import Page
 from mm_sim.system import Loss, Rule, Scope, System
 from strategies.comparison import Base, failure
-from strategies.reproducer import stored_runs
+from strategies.reproducer import steps_on, stored_runs
 from strategies.rules import table
 
 BASE = "linux_2_6_26"
@@ -213,13 +212,16 @@ def saved(cost: Cost, base: Cost) -> float:
 
 def counted(kernel: type[Kernel], cost: Cost) -> type[Kernel]:
     """The kernel with its writes counted as they end. A new kind of write needs a method here."""
+    on_swap: dict[int, int] = {}  # what a slot still holds when it is handed out anew
 
     class Counted(kernel):  # type: ignore[misc, valid-type]
         __slots__ = ()
 
         def end_swap_bio_write(self, page: Page, uptodate: bool) -> None:
             cost.writes += 1
-            cost.spurious += page.io == page.swap_slot().content
+            slot = page.swap_slot().number
+            cost.spurious += page.io == on_swap.get(slot)
+            on_swap[slot] = page.io
             super().end_swap_bio_write(page, uptodate)
 
         def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
@@ -272,9 +274,8 @@ def known_losses(names: Iterable[str]) -> dict[str, int]:
     for arch, scope, calls in stored_runs():
         base = Base(all_series.load(BASE), arch, scope)
         for name, kernel in kernels.items():
-            rules = {rule.name: rule for rule in table(kernel)}
-            if rules.keys() >= {rule for rule, *_ in calls}:
-                steps = [Step(rules[rule], arguments, stop) for rule, arguments, stop in calls]
+            steps = steps_on(kernel, calls)
+            if steps is not None:
                 found[name] += isinstance(failure(kernel, arch, scope, steps), Loss) and not base.fails(steps)
     return found
 

@@ -26,7 +26,6 @@ from strategies.minimise import minimise
 from strategies.mutants import RAN, REACHED, Mutant
 from strategies.places import BASES, CORNERS, PLACES, bases_of, called
 from strategies.reasons import REASONS
-from strategies.rules import table
 from strategies.walk import Walk
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "mutants.md"
@@ -75,10 +74,9 @@ class Killed(Exception):
 def stored_runs() -> dict[tuple[Scope, str], list[list[Step]]]:
     """The runs that stored tests have, by machine and architecture."""
     runs: dict[tuple[Scope, str], list[list[Step]]] = {}
-    rules = {rule.name: rule for rule in table(Kernel)}
     for arch, scope, calls in reproducer.stored_runs():
-        if rules.keys() >= {name for name, *_ in calls}:
-            steps = [Step(rules[name], arguments, stop) for name, arguments, stop in calls]
+        steps = reproducer.steps_on(Kernel, calls)
+        if steps is not None:
             runs.setdefault((scope, arch), []).append(steps)
     return runs
 

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from mm_sim.system import SMALL, Loss, Scope, System
 from strategies import timeline
 from strategies.comparison import Base, declares
 from strategies.minimise import Certificate
-from strategies.rules import RULES, stops, table
+from strategies.rules import stops, table
 from strategies.targets import MACHINES
 from strategies.timeline import Run, trace
 
@@ -206,8 +206,9 @@ def store(name: str, arch: str, scope: Scope, found: Certificate, folder: Path =
         folder = OUTSIDE
         folder.mkdir(exist_ok=True)
     new = path(name, arch, found, folder)
-    run = arch, scope, [(step.rule.name, step.arguments, step.stop) for step in found.steps]
-    if new.exists() or run in stored_runs(folder):
+    kernel = all_series.load(name)
+    there = ((one, size, steps_on(kernel, calls)) for one, size, calls in stored_runs(folder))
+    if new.exists() or (arch, scope, found.steps) in there:
         return None
     source = _source(name, arch, scope, found)
     handle, draft = tempfile.mkstemp(prefix=".part-", dir=folder)
@@ -257,20 +258,30 @@ def keep(kernel: type[Kernel], patch: str, arch: str, found: Certificate, folder
     return new
 
 
-def stored_runs(folder: Path = FOLDER) -> list[tuple[str, Scope, list[tuple[str, tuple[Any, ...], str | None]]]]:
-    """The stored runs as data: architecture, machine, steps by the names of their rules; without damaged ones."""
+#: A stored run: architecture, machine, and the calls of its steps, arguments and `stop` by name.
+Stored: TypeAlias = "tuple[str, Scope, list[tuple[str, dict[str, Any]]]]"
+
+
+def stored_runs(folder: Path = FOLDER) -> list[Stored]:
+    """The stored runs as data; without damaged ones."""
     found = []
     for file in sorted(folder.glob("test_*.py")):
         with suppress(BadReproducer, OSError):
             stored, calls = _read(file)
-            found.append((stored.arch, stored.scope, [_by_name(name, dict(given)) for name, given in calls]))
+            found.append((stored.arch, stored.scope, calls))
     return found
 
 
-def _by_name(name: str, given: dict[str, Any]) -> tuple[str, tuple[Any, ...], str | None]:
-    stop = given.pop("stop", None)
-    arguments = next((rule.arguments for rule in RULES if rule.name == name), given)
-    return name, tuple(given[argument] for argument in arguments), stop
+def steps_on(kernel: type[Kernel], calls: Iterable[tuple[str, dict[str, Any]]]) -> list[Step] | None:
+    """The steps of a stored run on a kernel; None if it lacks a rule."""
+    rules = {rule.name: rule for rule in table(kernel)}
+    steps = []
+    for name, given in calls:
+        rule = rules.get(name)
+        if rule is None or given.keys() - {"stop"} != rule.arguments.keys():
+            return None
+        steps.append(Step(rule, tuple(given[argument] for argument in rule.arguments), given.get("stop")))
+    return steps
 
 
 class Told(AssertionError):

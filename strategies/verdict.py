@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
@@ -28,6 +28,7 @@ from strategies.comparison import Base, failure
 from strategies.coverage import Coverage, Function, changed, functions_of, watch
 from strategies.explore import Bounds, Search
 from strategies.minimise import Certificate, certify, minimise, within
+from strategies.reproducer import Stored, steps_on
 from strategies.rules import table
 from strategies.targets import MACHINES, Machine, Row, distances, possible, row
 from strategies.walk import Walk
@@ -46,8 +47,8 @@ ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 
 #: Runs of a slice of a walk, and states of a slice of a search: about a fifth and a third of a second.
 _RUNS, _STATES, _SHALLOW = 100, 1_200, 800
-#: States, and seconds, of the search for the shortest run.
-_CERTIFY, _CERTIFY_SECONDS = 30_000, 8.0
+#: States, and seconds, of the search for the shortest run; and states where no clock is to decide.
+_CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 8.0, 5_000
 #: Seconds for the other machines once something is found.
 _AFTER = 8.0
 #: The phase in which all machines have had their first slices.
@@ -187,14 +188,15 @@ class Work:
         kernel, arch, scope = self.kernel, self.row.arch, self.row.scope
         bounds = self.row.within(self.row.core, 0, 0)
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        states = _CERTIFY if self.seconds else _CERTIFY_FIRST
         if not isinstance(failed, KernelBug):
-            found = certify(kernel, arch, bounds, steps, self.counts, self.base, _CERTIFY, deadline)
+            found = certify(kernel, arch, bounds, steps, self.counts, self.base, states, deadline)
             self.outcome.finding = Finding(scope, found)
         elif self.outcome.bug is None and isinstance(failed, Endless):
             self.endless = True
             self.outcome.bug = Finding(scope, self.until_endless(steps, bounds), str(failed))
         elif self.outcome.bug is None:
-            found = certify(kernel, arch, bounds, steps, self.counts, self.base, _CERTIFY, deadline, KernelBug)
+            found = certify(kernel, arch, bounds, steps, self.counts, self.base, states, deadline, KernelBug)
             said = failure(kernel, arch, scope, list(found.steps))
             self.outcome.bug = Finding(scope, found, str(said or failed))
         self.take()
@@ -373,22 +375,10 @@ def rows(
     return found, others
 
 
-#: A stored run: architecture, machine, and steps by the names of their rules.
-Stored: TypeAlias = "tuple[str, Scope, list[tuple[str, tuple[Any, ...], str | None]]]"
-
-
-def _steps(kernel: type[Kernel], calls: list[tuple[str, tuple[Any, ...], str | None]]) -> list[Step] | None:
-    """The steps of a run on a kernel; None if it lacks a rule."""
-    by_name = {rule.name: rule for rule in table(kernel)}
-    if not by_name.keys() >= {name for name, *_ in calls}:
-        return None
-    return [Step(by_name[name], arguments, stop) for name, arguments, stop in calls]
-
-
 def _try_stored(works: list[Work], stored: Sequence[Stored], kernel: type[Kernel]) -> Iterator[None]:
     """Replay the stored runs that fit into a machine, on the patch, and on the base where it may fix them."""
     for arch, scope, calls in stored:
-        steps = _steps(kernel, calls)
+        steps = steps_on(kernel, calls)
         for work in works if steps else ():
             if work.row.arch == arch and work.row.scope.holds(scope) and not work.done and steps:
                 work.stored(steps)

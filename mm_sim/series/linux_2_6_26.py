@@ -13,7 +13,7 @@ class Linux2626(Kernel):
     applies_to = "2.6.26"
     base = None  # it is no patch: it is judged by itself
     loses_in: ClassVar[dict[str, tuple[str, ...]]] = {
-        "anon": ("s390", "x86"),
+        "anon": ("s390",),
         "file": ("s390", "x86"),
         "threads": ("s390", "x86"),
     }
