@@ -288,13 +288,12 @@ def certify(
         full = within(scope, run, rules, dict(bounds.only))
         return full, search(full, most)
 
-    best = minimise(kernel, arch, scope, steps, lost, DELETE)
+    best = minimise(kernel, arch, scope, steps, lost)
     full, result = all_of(best, min(_FIRST, states))
     if result.ended not in _ENDS and states <= _FIRST:
-        best = minimise(kernel, arch, scope, best, lost)
         return Certificate(best, False, result.states, replace(full, steps=len(best) - 1))
     if result.ended not in _ENDS and (deadline is None or time.monotonic() < deadline):
-        best = _shorter(kernel, arch, scope, minimise(kernel, arch, scope, best, lost), lost, search)
+        best = _shorter(kernel, arch, scope, best, lost, search)
         full, result = all_of(best, states)
     if result.ended not in _ENDS:
         best = minimise(kernel, arch, scope, best, lost, EXCHANGE, deadline)

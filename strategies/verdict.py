@@ -50,7 +50,7 @@ _RUNS, _STATES, _SHALLOW = 100, 1_200, 800
 #: States, and seconds, of the search for the shortest run; and states where no clock is to decide.
 _CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 8.0, 5_000
 #: Seconds for the other machines once something is found.
-_AFTER = 8.0
+_AFTER = 2.0
 #: The phase in which all machines have had their first slices.
 _LAST = 4
 
@@ -376,15 +376,16 @@ def rows(
 
 
 def _try_stored(works: list[Work], stored: Sequence[Stored], kernel: type[Kernel]) -> Iterator[None]:
-    """Replay the stored runs that fit into a machine, on the patch, and on the base where it may fix them."""
+    """Replay each stored run in one machine that holds it, on the patch, and on the base if the patch may fix it."""
     for arch, scope, calls in stored:
         steps = steps_on(kernel, calls)
-        for work in works if steps else ():
-            if work.row.arch == arch and work.row.scope.holds(scope) and not work.done and steps:
-                work.stored(steps)
-                if not work.done:
-                    work.fix(steps)
-                yield
+        fitting = [work for work in works if work.row.arch == arch and work.row.scope.holds(scope)]
+        work = min(fitting, key=lambda work: work.row.scope != scope, default=None)
+        if steps is not None and work is not None and not work.done:
+            work.stored(steps)
+            if not work.done:
+                work.fix(steps)
+            yield
 
 
 class _Judge:
