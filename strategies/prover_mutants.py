@@ -36,9 +36,9 @@ PLACES: Final[tuple[tuple[ModuleType, str, tuple[str, ...]], ...]] = (
     (
         explore,
         "Search",
-        ("begin", "build", "redo", "expand", "follow", "visit", "run", "look_at_failures", "compare"),
+        ("begin", "build", "redo", "expand", "follow", "failed", "visit", "run", "look_at_failures", "compare"),
     ),
-    (comparison, "Base", ("after", "fails", "_outcomes", "_run", "_state")),
+    (comparison, "Base", ("after", "fails", "_outcomes", "_run", "state")),
     (comparison, "", ("failure",)),
     (minimise, "", ("within", "preemptions", "certify")),
     (system, "System", ("after", "peek", "peek_slot", "peek_file", "check", "check_page", "check_files")),
@@ -310,7 +310,7 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "explore.expand: as if steps",
         "explore.visit: as if not is_quiet(system)",
         "explore.visit: without self.keep(origin)",
-        "comparison._state: as if not is_quiet(self.system)",
+        "comparison.state: as if not is_quiet(self.system)",
     ),
     "a task is run on, or a state gone on from, once more than need be: the search visits more": (
         "explore.expand: as if not known >> order.index(task.name) & 1",
@@ -348,8 +348,8 @@ def write(killers: dict[str, str]) -> None:
     lines = [
         _MARK,
         "",
-        f"{len(killers)} mutants: {len(killers) - len(survive)} killed, {len(survive)} survive, "
-        f"{open_} of them with no reason yet.",
+        f"{len(killers)} mutants: {len(killers) - len(survive)} killed, {len(survive) - open_} survive and are argued, "
+        f"{open_} survive with no reason yet.",
         "",
         "| mutant | killed by |",
         "|---|---|",
