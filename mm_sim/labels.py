@@ -11,6 +11,7 @@ import dis
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from inspect import CO_GENERATOR, isfunction
 from types import CodeType, FunctionType, ModuleType
 
@@ -44,7 +45,7 @@ def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, .
             for const in code.co_consts[1:]:
                 if isinstance(const, str) and LABEL.fullmatch(const):
                     found[const] = None
-        read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+        read = _globals(code)
         for name in code.co_names:
             of_module = _of_module(space, name, code.co_names) if name in read else ()
             for called in (*methods.get(name, ()), *of_module):
@@ -56,6 +57,11 @@ def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, .
     assert isfunction(function)
     visit(function.__code__, function.__globals__)
     return tuple(found)
+
+
+@cache
+def _globals(code: CodeType) -> frozenset[str]:
+    return frozenset(one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL")
 
 
 def _of_module(space: dict[str, object], name: str, names: tuple[str, ...]) -> Iterator[FunctionType]:

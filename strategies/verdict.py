@@ -48,7 +48,7 @@ ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 #: Runs of a slice of a walk, and states of a slice of a search: about a fifth and a third of a second.
 _RUNS, _STATES, _SHALLOW = 100, 1_200, 800
 #: States, and seconds, of the search for the shortest run; and states where no clock is to decide.
-_CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 8.0, 5_000
+_CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 4.0, 5_000
 #: Seconds for the other machines once something is found.
 _AFTER = 2.0
 #: The phase in which all machines have had their first slices.
