@@ -347,7 +347,8 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "system.check: as if files",
         "system.check: without continue",
         "system.check: without continue (2)",
-        "system.check: expected is None or (expected == ZERO and pte is None and (not files)) without expected is None",
+        "system.check: expected is None or (expected == ZERO and pte is None and (not files)) without "
+        "expected is None",
         "system.check: expected is None or (expected == ZERO and pte is None and (not files)) without "
         "expected == ZERO and pte is None and (not files)",
         "system.check_files: expected is None or (page is not None and page.content == expected and "

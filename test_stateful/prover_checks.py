@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from select import select
 from types import FunctionType
@@ -33,7 +33,8 @@ from mm_sim.loss import Step
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import EXT2, KSWAPD, P1, P2, P3, PAGES, PRIVATE, SHARED, TASKS, TMPFS, A
 from mm_sim.page import GARBAGE, ZERO, Page, Pte, SwapSlot
-from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, points, run
+from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, points
+from mm_sim.sched import run as run_task
 from mm_sim.snapshot import Content, Promise, canonical, is_quiet, restore, save, state_key
 from mm_sim.system import PAST_END, Loss, Rule, Scope, System
 from strategies import explore
@@ -105,7 +106,9 @@ def _flicker(points: tuple[int, ...]) -> Callable[..., Steps[None]]:
     """An operation that passes three points, at these with garbage in a page."""
 
     def flicker(s: System, process: int) -> Steps[None]:
-        page = s.kernel.mms[0].pte[0].page  # type: ignore[union-attr]
+        pte = s.kernel.mms[0].pte[0]
+        assert type(pte) is Pte
+        page = pte.page
         right = page.content
         for point in (1, 2, 3):
             page.content = GARBAGE if point in points else right
@@ -1066,8 +1069,9 @@ def search_builds_states_that_are_no_longer_at_hand() -> None:
 def visit_prunes_only_what_is_known() -> None:
     """By what is known of a state: True if what the task does from there on is, too."""
     for bounded in (None, 3):
-        for known in (None, *((stops, depth, bit) for stops in (0, 1, 2) for depth in (1, 2) for bit in (0, 1))):
-            search, node, step = _at_a_point(bounded)
+        search, node, step = _at_a_point(bounded)
+        for known in (None, *product((0, 1, 2), (1, 2), (0, 1))):
+            search.seen, search.next = {}, []
             key, order = canonical(search.system, True, slots=True)
             task = search.system.kernel.current
             mask = 1 << order.index(task.name)
@@ -1106,7 +1110,7 @@ def _at_a_point(stops: int | None, base: Base | None = None) -> tuple[Search, An
     step = step._replace(stop=_labels(kernel, "s390", _ONE, (), step.rule, step)[0])
     task = search.system.start(step.rule, step.arguments)
     assert task is not None
-    run(task, step.stop)
+    run_task(task, step.stop)
     search.running, search.stacks = task.name, search.standing.copy()
     return search, node, step
 
@@ -1399,7 +1403,7 @@ def check_looks_at_what_is_there() -> None:
     system.ghost.spaces.update(spaces)
     mm = system.kernel.mms[0]
     space = system.ghost.spaces[mm]
-    system.ghost.files[file].values[0] = None  # type: ignore[call-overload]
+    system.ghost.files[file].values[0] = None
     page.content = 9
     space.values[0] = ZERO
     assert _loses(system)
