@@ -209,6 +209,14 @@ def shortest_failures(name: str) -> dict[tuple[str, str, str | None], int]:
 
 def prepare(more: bool = False) -> None:
     """Find all that the checks compare with."""
+    gc.disable()  # it is kept: there is nothing to collect
+    try:
+        _prepare(more)
+    finally:
+        gc.enable()
+
+
+def _prepare(more: bool) -> None:
     for name in CASES | MORE if more else CASES:
         shortest_failures(name)
         futures(name)

@@ -60,7 +60,9 @@ def test_the_model_has_nothing_in_hand_across_a_preemption_point_but_locals() ->
     assert [place for path in files for place in _operands(path)] == []
 
 
+@pytest.mark.nightly
 def test_an_unchanged_prover_is_not_killed() -> None:
+    """By all checks one after the other, as a mutant meets them."""
     assert not killed_by(lambda: None)
 
 
