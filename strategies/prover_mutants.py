@@ -321,6 +321,40 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
     "it is None or a run: a run is not empty": (
         "explore.look_at_failures: path is None or failed is None without path is None",
     ),
+    "the state is saved already, or `here` is None only where nothing comes after": (
+        "explore.expand: as if n",
+        "explore.expand: here is not None with Is",
+        "explore.expand: unmoved and here is not None without here is not None",
+    ),
+    "what is pruned less: all that is visited is a run's state, and marks only prune": (
+        "explore.follow: without break",
+        "explore.follow: without marked.clear()",
+    ),
+    "what fails is a Loss or a KernelBug, and a loss that is wanted has ended the loop": (
+        "explore.look_at_failures: isinstance(failed, Loss) and self.wanted(path, failed) without "
+        "isinstance(failed, Loss)",
+        "explore.look_at_failures: isinstance(failed, KernelBug) and self.wanted(path, failed) without "
+        "isinstance(failed, KernelBug)",
+    ),
+    "a search beside the base finds no run in which the base fails: it is asked once more": (
+        "explore.look_at_failures: self.base is not None and self.beside is None and self.base.fails(path) without "
+        "self.beside is None",
+    ),
+    "at the last depth `visit` adds no state: the layer is empty": (
+        "explore.run: not self.layer or result.depth == self.bounds.steps without result.depth == self.bounds.steps",
+    ),
+    "the look at the address, or at the file, that is saved finds what is expected": (
+        "system.check: as if files",
+        "system.check: without continue",
+        "system.check: without continue (2)",
+        "system.check: expected is None or (expected == ZERO and pte is None and (not files)) without "
+        "expected is None",
+        "system.check: expected is None or (expected == ZERO and pte is None and (not files)) without "
+        "expected == ZERO and pte is None and (not files)",
+        "system.check_files: expected is None or (page is not None and page.content == expected and "
+        "page.PG_uptodate) without page is not None and page.content == expected and page.PG_uptodate",
+    ),
+    "without files no vma has one": ("system.peek: as if self.kernel.files",),
     "the next look at the clock sees it": ("explore.run: time.monotonic() >= deadline with Gt",),
 }
 
@@ -348,8 +382,8 @@ def write(killers: dict[str, str]) -> None:
     lines = [
         _MARK,
         "",
-        f"{len(killers)} mutants: {len(killers) - len(survive)} killed, {len(survive) - open_} survive and are argued, "
-        f"{open_} survive with no reason yet.",
+        f"{len(killers)} mutants: {len(killers) - len(survive)} killed, "
+        f"{len(survive) - open_} survive and are argued, {open_} survive with no reason yet.",
         "",
         "| mutant | killed by |",
         "|---|---|",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from select import select
 from types import FunctionType
@@ -32,12 +32,14 @@ from mm_sim.kernel.rmap import Swap
 from mm_sim.loss import Step
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import EXT2, KSWAPD, P1, P2, P3, PAGES, PRIVATE, SHARED, TASKS, TMPFS, A
-from mm_sim.page import GARBAGE, Page, Pte, SwapSlot
+from mm_sim.page import GARBAGE, ZERO, Page, Pte, SwapSlot
 from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, points
-from mm_sim.snapshot import Content, Promise, is_quiet, restore, save, state_key
-from mm_sim.system import Loss, Rule, Scope, System
+from mm_sim.sched import run as run_task
+from mm_sim.snapshot import Content, Promise, canonical, is_quiet, restore, save, state_key
+from mm_sim.system import PAST_END, Loss, Rule, Scope, System
+from strategies import explore
 from strategies.comparison import Base, failure
-from strategies.explore import Bounds, Result, Search
+from strategies.explore import Bounds, NotDeterministic, Result, Search
 from strategies.minimise import certify, within
 from strategies.rules import instances, stops, table
 from test_stateful.naive import Failed, Naive, build, plain
@@ -98,6 +100,41 @@ class Waits(Kernel):
             pte.page.content = GARBAGE
             raise KernelBug("stored between two points")
         return result
+
+
+def _flicker(points: tuple[int, ...]) -> Callable[..., Steps[None]]:
+    """An operation that passes three points, at these with garbage in a page."""
+
+    def flicker(s: System, process: int) -> Steps[None]:
+        pte = s.kernel.mms[0].pte[0]
+        assert type(pte) is Pte
+        page = pte.page
+        right = page.content
+        for point in (1, 2, 3):
+            page.content = GARBAGE if point in points else right
+            yield f"flicker: {point}"
+        page.content = right
+
+    return flicker
+
+
+def _flickers(*points: int, also: tuple[int, ...] = ()) -> type[Kernel]:
+    """Has a page with garbage at these points of one operation, and at others of another one."""
+    rules = [
+        Rule(name, {"process": "process"}, lambda s, _: type(s.kernel.mms[0].pte[0]) is Pte, _flicker(at))
+        for name, at in (("flicker", points), ("glitter", also))
+    ]
+    return type("Flickers", (Kernel,), {"__slots__": (), "rules": tuple(rules)})
+
+
+class Breaks(Kernel):
+    """Breaks in the midst of a fault."""
+
+    __slots__ = ()
+
+    def do_anonymous_page(self, mm: Mm, vma: Vma, address: int) -> Any:
+        yield "do_anonymous_page: breaks"
+        raise KernelBug("in do_anonymous_page")
 
 
 # machines, and what a naive search finds in them
@@ -172,6 +209,14 @@ def shortest_failures(name: str) -> dict[tuple[str, str, str | None], int]:
 
 def prepare(more: bool = False) -> None:
     """Find all that the checks compare with."""
+    gc.disable()  # it is kept: there is nothing to collect
+    try:
+        _prepare(more)
+    finally:
+        gc.enable()
+
+
+def _prepare(more: bool) -> None:
     for name in CASES | MORE if more else CASES:
         shortest_failures(name)
         futures(name)
@@ -888,6 +933,23 @@ def certificate_is_the_shortest() -> None:
         assert len(counted.steps) == min(len(run.steps) for run in only)
 
 
+def certificate_is_of_what_counts() -> None:
+    """A failure of the kind that is asked for, and that counts; within the rules that are allowed, by default all."""
+    kernel = _flickers(1, also=(1,))
+    rules = ("flicker", "glitter", "resume", "store")
+    bounds = Bounds(_ONE, rules, (), 3, 1)
+    run = _steps(kernel, ("store", None), ("store", None), ("glitter", "flicker: 1"))
+    found = certify(
+        kernel, "s390", bounds, run, counts=lambda steps, error: steps[-1].rule.name == "glitter", states=5_000
+    )
+    assert (found.proven, len(found.steps), found.steps[-1].rule.name) == (True, 2, "glitter")
+    assert found.bounds.rules == rules
+    assert certify(kernel, "s390", replace(bounds, rules=None), run).proven
+    both = type("Both", (Breaks, kernel), {"__slots__": ()})
+    run = _steps(both, ("store", None))
+    assert certify(both, "s390", bounds, run, kind=KernelBug).steps == run
+
+
 def bounds_of_a_run_have_its_length_rules_and_preemptions() -> None:
     rules = {rule.name: rule for rule in table(Kernel)}
     steps = [
@@ -903,7 +965,240 @@ def bounds_of_a_run_have_its_length_rules_and_preemptions() -> None:
     assert dict(more.only) == {"order": (0, 4), "kind": tuple(sorted((SHARED, PRIVATE)))}
 
 
+_ONE = Scope(1, 1, 2, 0)
+
+
+def _flicker_search(kernel: type[Kernel], steps: int | None, **more: Any) -> Search:
+    rules = ("flicker", "glitter", "resume", "store")
+    return Search(kernel, "s390", Bounds(_ONE, rules, (), steps, 1), reduce=False, **more)
+
+
+def _steps(kernel: type[Kernel], *steps: tuple[str, str | None]) -> list[Step]:
+    """Steps of one process."""
+    rules = {rule.name: rule for rule in table(kernel)}
+    return [Step(rules[name], (P1, A) if name in ("store", "munmap") else (P1,), stop) for name, stop in steps]
+
+
+def search_sees_what_is_wrong_at_a_point_only() -> None:
+    """At any point of the last step that the bounds allow."""
+    for point in (1, 2, 3):
+        result = _flicker_search(_flickers(point), 2).run()
+        assert result.loss is not None
+        assert (len(result.loss), result.loss[-1].stop) == (2, f"flicker: {point}")
+
+
+def search_beside_a_base_goes_on_where_only_the_base_fails() -> None:
+    """A run that does not stop there does not fail on the base."""
+    kernel, base = _flickers(3, also=(1,)), _flickers(2, also=(1,))
+    search = _flicker_search(kernel, 3, base=Base(base, "s390", _ONE))
+    search.compare()
+    result = search.run()
+    assert result.loss is not None
+    assert (len(result.loss), result.loss[-1].stop) == (2, "flicker: 3")
+    assert result.base_fails is not None
+    assert len(result.base_fails) == 2
+
+
+def search_compares_once_the_base_fails() -> None:
+    """Not before; `base_fails` is the first run in which it does, and processes keep their names from then on."""
+    kernel = _flickers(1)
+    alone = _flicker_search(kernel, 3, base=Base(_flickers(), "s390", _ONE))
+    result = alone.run()
+    assert (result.ended, result.base_fails, alone.beside) == ("loss", None, None)
+    search = _flicker_search(kernel, 3, base=Base(kernel, "s390", _ONE))
+    both = _steps(kernel, ("store", None), ("flicker", "flicker: 1"))
+    search.found = [both]
+    search.look_at_failures()
+    assert search.beside is search.base
+    assert not search.symmetric
+    assert search.result.base_fails == both
+    result = search.run()
+    assert (result.ended, result.loss) == ("complete", None)
+    assert result.base_fails is both
+
+
+def search_keeps_the_first_of_its_failures() -> None:
+    kernel = type("Both", (Breaks, _flickers(1)), {"__slots__": ()})
+    bugs = [_steps(kernel, ("store", None)), _steps(kernel, ("store", "do_anonymous_page: breaks"), ("resume", None))]
+    bugs[1][1] = bugs[1][1]._replace(arguments=(TASKS[P1],))
+    search = _flicker_search(kernel, 3)
+    search.found = bugs.copy()
+    search.look_at_failures()
+    assert search.result.bug is bugs[0]
+    assert not search.result.ended
+    assert not search.found
+    seen: list[list[Step]] = []
+
+    def wanted(steps: list[Step], failed: Loss | KernelBug) -> bool:
+        seen.append(steps)
+        return True
+
+    search = _flicker_search(kernel, 3, wanted=wanted)
+    search.found = bugs.copy()
+    search.look_at_failures()
+    assert (search.result.ended, search.result.bug, len(seen)) == ("bug", bugs[0], 1)
+    kernel = _flickers(1, 2)
+    losses = [_steps(kernel, ("store", None), ("flicker", f"flicker: {point}")) for point in (1, 2)]
+    search = _flicker_search(kernel, 3)
+    search.found = losses.copy()
+    search.look_at_failures()
+    assert (search.result.ended, search.result.loss) == ("loss", losses[0])
+
+
+def search_says_that_a_failure_does_not_come_again() -> None:
+    search = _flicker_search(_flickers(1), 3)
+    search.found = [_steps(_flickers(1), ("store", None))]
+    try:
+        search.look_at_failures()
+    except NotDeterministic:
+        return
+    raise AssertionError("a run that does not fail was taken for one that does")
+
+
+def search_keeps_losses_after_a_bug() -> None:
+    search = _flicker_search(_flickers(1), 3)
+    step = _steps(_flickers(1), ("store", None))[0]
+    search.result.bug = [step]
+    search.failed(search.layer[0], step, KernelBug("again"))
+    assert not search.found
+    search.failed(search.layer[0], step, Loss(P1, A, 1, 0))
+    assert search.found == [[step]]
+
+
+def search_builds_states_that_are_no_longer_at_hand() -> None:
+    """By their path from the start."""
+    kept, explore._AT_HAND = explore._AT_HAND, 1
+    try:
+        search_visits_the_states_of_a_naive_one("file")
+    finally:
+        explore._AT_HAND = kept
+
+
+def visit_prunes_only_what_is_known() -> None:
+    """By what is known of a state: True if what the task does from there on is, too."""
+    for bounded in (None, 3):
+        search, node, step = _at_a_point(bounded)
+        for known in (None, *product((0, 1, 2), (1, 2), (0, 1))):
+            search.seen, search.next = {}, []
+            key, order = canonical(search.system, True, slots=True)
+            task = search.system.kernel.current
+            mask = 1 << order.index(task.name)
+            if known is not None:
+                search.seen[key] = known[0] << 32 | known[1] << 16 | mask * known[2]
+            before = dict(search.seen)
+            marked: list[tuple[bytes, int]] = []
+            answer = search.visit(node, step, task, 1, marked)
+            if known is None or known[0] > 1:
+                assert len(search.next) == 1
+                assert search.seen[key] == 1 << 32 | 2 << 16 | mask
+                assert (answer, marked) == (False, [(key, mask)])
+                continue
+            fewer, earlier, done = known[0] < 1, known[1] < 2, known[2] == 1
+            assert not search.next
+            assert answer == (done or (earlier and (fewer or bounded is None)))
+            if not (done or fewer or earlier):
+                assert search.seen[key] == before[key] | mask
+                assert marked == [(key, mask)]
+            else:
+                assert search.seen == before
+                assert not marked
+
+
+def _at_a_point(stops: int | None, base: Base | None = None) -> tuple[Search, Any, Step]:
+    """A search at depth 2, whose system stands at a point."""
+    kernel = _flickers()
+    search = _flicker_search(kernel, 9, base=base)
+    search.bounds = replace(search.bounds, stops=stops)
+    if base is not None:
+        search.compare()
+    search.result.depth = 2
+    node = search.layer[0]
+    search.build(node.origin, ())
+    step = _steps(kernel, ("store", None))[0]
+    step = step._replace(stop=_labels(kernel, "s390", _ONE, (), step.rule, step)[0])
+    task = search.system.start(step.rule, step.arguments)
+    assert task is not None
+    run_task(task, step.stop)
+    search.running, search.stacks = task.name, search.standing.copy()
+    return search, node, step
+
+
+def visit_beside_a_base_tells_states_of_the_base_apart() -> None:
+    base = Base(_flickers(), "s390", _ONE)
+    search, node, step = _at_a_point(1, base)
+    task = search.system.kernel.current
+    for _ in range(2):
+        assert not search.visit(node, step, task, 1, [])
+        assert len(search.next) == 1
+    other = base.after(base.first, step._replace(stop=None))
+    assert other is not None
+    assert not search.visit(node._replace(beside=other), step, task, 1, [])
+    assert len(search.next) == 2
+
+
+def search_ends_when_it_is_to() -> None:
+    result = _flicker_search(_flickers(), None).run()
+    assert result.ended == "complete"
+    bounded = _flicker_search(_flickers(), 90).run()
+    assert (bounded.ended, bounded.depth) == ("complete", result.depth)
+    assert _flicker_search(_flickers(), 4).run(deadline=time.monotonic() + 1_000).ended == "complete"
+    case = CASES["anon"]
+    search = Search(*case, reduce=False)
+    some = search.run(states=1)
+    assert some.ended == "out of memory"
+    assert Search(*case, reduce=False).run(states=some.states).states == some.states
+    assert search.run().ended == "complete"
+    whole = Search(*CASES["forgets"], reduce=False).run()
+    assert Search(*CASES["forgets"], reduce=False).run(states=whole.states).ended == "loss"
+    broken = Search(*case, reduce=False).run(progress=lambda result: os.kill(os.getpid(), signal.SIGINT))
+    assert broken.ended == "interrupted"
+
+
 # the base
+
+
+def base_ends_what_the_patch_has_ended() -> None:
+    """Before the next operation of the same process."""
+    kernel = _flickers()
+    base = Base(kernel, "s390", _ONE)
+    store, flicker, again = _steps(kernel, ("store", None), ("flicker", "flicker: 2"), ("glitter", "flicker: 1"))
+    states: Any = base.first
+    for step in (store, flicker, again):
+        states = base.after(states, step)
+    going = Step(base.rules["resume"], (TASKS[P1],), None)
+    expected = build(kernel, "s390", _ONE, (store, flicker, going, again))
+    assert states == {canonical(expected, symmetric=False)[0]}
+
+
+def base_knows_the_ways_to_its_states() -> None:
+    """From the start, and from a quiet state."""
+    kernel = _flickers()
+    base = Base(kernel, "s390", _ONE)
+    store, *more = _steps(
+        kernel, ("store", None), ("flicker", "flicker: 2"), ("glitter", "flicker: 1"), ("munmap", None)
+    )
+    states: Any = base.first
+    for step in (store, *more):
+        states = base.after(states, step)
+    for key, way in base.ways.items():
+        assert canonical(build(kernel, "s390", _ONE, way.path), symmetric=False)[0] == key
+        restore(base.system, way.origin)
+        for step in way.steps:
+            assert base.system.step(*step)
+        assert canonical(base.system, symmetric=False)[0] == key
+
+
+def base_fails_where_an_operation_breaks() -> None:
+    """In the midst of it, also after points that it has passed."""
+    assert Base(Breaks, "s390", _ONE).fails(_steps(Breaks, ("store", None)))
+
+
+def failure_cuts_a_run_where_it_fails() -> None:
+    kernel = _flickers(1)
+    run = _steps(kernel, ("flicker", None), ("store", None), ("flicker", "flicker: 1"), ("store", None))
+    steps = run.copy()
+    assert isinstance(failure(kernel, "s390", _ONE, steps), Loss)
+    assert steps == run[1:3]
 
 
 def _fails_naively(base: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> bool:
@@ -1057,6 +1352,96 @@ def check_passes_over_a_pte_that_somebody_changes() -> None:
     assert not _loses(system)
 
 
+def peek_finds_what_a_load_would() -> None:
+    """Behind each kind of pte, through pages that take the place of others."""
+    rules = {rule.name: rule for rule in table(Kernel)}
+    system = System(Kernel, "s390", Scope(1, 2, 6, 1, (EXT2, TMPFS)))
+    kernel, (file, other) = system.kernel, system.kernel.files
+    mm = kernel.mms[0]
+    assert system.step(rules["read"], (P1, EXT2, A))
+    page = file.pages[0]
+    assert page is not None
+    file.blocks[:], page.content = [3, 4], 5
+    vma = mm.mmap[0]
+    vma.vm_file, vma.vm_pgoff = file, 0
+    assert system.peek(None, mm, vma.vm_start) == 5
+    moved = next(one for one in kernel.frames if one is not page)
+    moved.content, moved.PG_anon = 6, False
+    assert system.peek(moved.make_migration_entry(False), mm, vma.vm_start) == 5
+    moved.PG_anon = True
+    assert system.peek(moved.make_migration_entry(False), mm, vma.vm_start) == 6
+    vma.vm_pgoff = 1
+    assert system.peek(None, mm, vma.vm_start) == 4
+    vma.vm_file = None
+    assert system.peek(None, mm, vma.vm_start) == ZERO
+    kernel.frames.reverse()  # the page comes last
+    frames = [one for one in kernel.frames if one is not page]
+    for n, (one, of, index, uptodate) in enumerate(
+        zip(frames, (other, file, file, file), (0, 1, 0, 0), (True, True, False, True), strict=False)
+    ):
+        one.mapping, one.index, one.PG_uptodate, one.content = of, index, uptodate, 10 + n
+    for uptodate, dirty, content in ((True, False, 5), (True, True, 5), (False, True, 5), (False, False, 13)):
+        page.PG_uptodate, page.PG_dirty = uptodate, dirty
+        assert system.peek_file(file, 0) == content
+    file.i_size = 1
+    assert system.peek_file(file, 1) == PAST_END
+    slot = kernel.slots[0]
+    slot.page, slot.content = page, 7
+    for n, (one, of_slot, uptodate) in enumerate(zip(frames, (None, slot, slot), (True, False, True), strict=False)):
+        one.private, one.PG_uptodate, one.content = of_slot, uptodate, 20 + n
+    for uptodate, content in ((True, 5), (False, 22)):
+        page.PG_uptodate = uptodate
+        assert system.peek_slot(slot) == content
+
+
+def check_looks_at_what_is_there() -> None:
+    """And at nothing that only seems right: a page that is not up to date, an empty pte over a file."""
+    rules = {rule.name: rule for rule in table(Kernel)}
+    system = System(Kernel, "s390", Scope(1, 1, 3, 1, (EXT2,)))
+    assert system.step(rules["read"], (P1, EXT2, A))
+    file = system.kernel.files[0]
+    page = file.pages[0]
+    assert page is not None
+    assert not _loses(system)
+    spaces = system.ghost.spaces.copy()
+    system.ghost.spaces.clear()
+    page.PG_uptodate, file.blocks[0] = False, 9
+    assert _loses(system)
+    page.PG_uptodate, file.blocks[0] = True, 0
+    system.ghost.spaces.update(spaces)
+    mm = system.kernel.mms[0]
+    space = system.ghost.spaces[mm]
+    system.ghost.files[file].values[0] = None
+    page.content = 9
+    space.values[0] = ZERO
+    assert _loses(system)
+    system = System(Kernel, "s390", Scope(1, 1, 3, 1))
+    assert system.step(rules["store"], (P1, A))
+    mm = system.kernel.mms[0]
+    pte = mm.pte[0]
+    assert type(pte) is Pte
+    pte.page.content = 99
+    mm.ptl.owner = system.kernel.tasks[0]
+    assert _loses(system)
+
+
+def a_quiet_state_is_counted() -> None:
+    """And no other one."""
+    kernel = _flickers()
+    system = System(kernel, "s390", _ONE)
+    store, flicker = _steps(kernel, ("store", None), ("flicker", "flicker: 1"))
+    assert system.step(*store)
+    pte = system.kernel.mms[0].pte[0]
+    assert type(pte) is Pte
+    pte.page.count += 1
+    try:
+        system.after()
+    except KernelBug:
+        assert system.step(*flicker)
+        return
+    raise AssertionError("a page is counted once too often, and nobody sees it")
+
+
 #: By what they are about, quick ones first: checks of a state key and of going back; of the search; of the rest.
 _OF_STATES: list[Callable[[], None]] = [
     key_has_what_is_held,
@@ -1075,7 +1460,25 @@ _OF_SEARCHES: list[Callable[[str], None]] = [
 _OF_ALL: list[Callable[[], None]] = [
     check_sees_what_is_wrong,
     check_passes_over_a_pte_that_somebody_changes,
+    peek_finds_what_a_load_would,
+    check_looks_at_what_is_there,
+    a_quiet_state_is_counted,
+    certificate_is_of_what_counts,
     bounds_of_a_run_have_its_length_rules_and_preemptions,
+    base_ends_what_the_patch_has_ended,
+    base_knows_the_ways_to_its_states,
+    base_fails_where_an_operation_breaks,
+    failure_cuts_a_run_where_it_fails,
+    search_sees_what_is_wrong_at_a_point_only,
+    search_beside_a_base_goes_on_where_only_the_base_fails,
+    search_compares_once_the_base_fails,
+    search_keeps_the_first_of_its_failures,
+    search_says_that_a_failure_does_not_come_again,
+    search_keeps_losses_after_a_bug,
+    search_builds_states_that_are_no_longer_at_hand,
+    visit_prunes_only_what_is_known,
+    visit_beside_a_base_tells_states_of_the_base_apart,
+    search_ends_when_it_is_to,
     search_finds_the_shortest,
     search_stops_where_it_is_told,
     search_goes_on_past_what_is_not_wanted,
