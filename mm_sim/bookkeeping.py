@@ -1,7 +1,7 @@
 """The bookkeeping of the kernel, counted again where no operation is under way.
 
 Then every reference to a page is in a page table or a cache (or in a list of a patch's own), every reference to a
-swap slot in a page table, in the swap cache or in a file's swap vector, and nobody holds a lock. May import the data
+swap slot in a page table, in the swap cache or in a file's swap vector, and every lock is free. May import the data
 types of `mm_sim` and the kernel.
 """
 

@@ -35,7 +35,7 @@ _KNOWN: dict[tuple[type, Callable[..., object]], tuple[str, ...]] = {}
 def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     seen: set[CodeType] = set()
-    methods = _methods(kernel)
+    of_kernel = methods(kernel)
 
     def visit(code: CodeType, space: dict[str, object]) -> None:
         if code in seen:
@@ -48,7 +48,7 @@ def _read(kernel: type[Kernel], function: Callable[..., object]) -> tuple[str, .
         read = _globals(code)
         for name in code.co_names:
             of_module = _of_module(space, name, code.co_names) if name in read else ()
-            for called in (*methods.get(name, ()), *of_module):
+            for called in (*of_kernel.get(name, ()), *of_module):
                 visit(called.__code__, called.__globals__)
         for const in code.co_consts:
             if isinstance(const, CodeType):
@@ -76,20 +76,24 @@ def _of_module(space: dict[str, object], name: str, names: tuple[str, ...]) -> I
         yield from _functions(value)
 
 
+def function_of(value: object) -> FunctionType | None:
+    """The function behind an attribute of a class: a method of any kind, or the getter of a property."""
+    function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+    return function if isinstance(function, FunctionType) else None
+
+
 def _functions(cls: type) -> Iterator[FunctionType]:
     for value in vars(cls).values():
-        function = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
-        if isinstance(function, FunctionType):
+        if (function := function_of(value)) is not None:
             yield function
 
 
-def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
-    """Each function of a kernel, in all the classes that define it."""
+def methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
+    """The functions of a kernel by name, in all the classes that define them."""
     found: dict[str, list[FunctionType]] = {}
     for cls in kernel.__mro__:
-        for function in _functions(cls):
-            found.setdefault(function.__name__, []).append(function)
         for name, value in vars(cls).items():
-            if isinstance(value, FunctionType) and name != value.__name__:  # under another name
-                found.setdefault(name, []).append(value)
+            if (function := function_of(value)) is not None:
+                for known_as in {function.__name__: None, name: None}:
+                    found.setdefault(known_as, []).append(function)
     return found

@@ -463,7 +463,7 @@ _watchdog = _Watchdog()
 def watchdog() -> _Watchdog:
     """A context: a step inside that has used more than a second of CPU time without an end raises Endless.
 
-    In the main thread only, where signals are; in another, or inside another watchdog, it does nothing. Whoever does
-    many short runs enters it once around them all.
+    In the main thread only, where signals are; in another, or inside another watchdog, it does nothing. A caller
+    with many short runs enters it once around all of them.
     """
     return _watchdog

@@ -16,12 +16,12 @@ from mm_sim.names import P1, P2, A, kswapd
 from mm_sim.series import load, names
 from mm_sim.snapshot import restore, save, state_key
 from mm_sim.system import SMALL, Loss, Scope
+from strategies.comparison import declares
 from strategies.explore import SCOPES, Bounds, Result, Search
 from strategies.finds import first_bounds
 from strategies.machine import machine
 from strategies.minimise import certify
 from strategies.reproducer import Live
-from strategies.verdict_text import declares
 from strategies.walk import Walk
 
 _GENERATED = settings(

@@ -15,6 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from mm_sim.kernel import Kernel
+from mm_sim.labels import function_of
 
 #: What a patch says about itself.
 SAID = frozenset(("title", "posted", "applies_to", "base", "expected", "fields", "loses_in", "rules"))
@@ -48,7 +49,7 @@ def functions(kernel: type[Kernel], base: type[Kernel]) -> list[FunctionType]:
         for cls in kernel.__mro__:
             if cls in base.__mro__ and inspect.getattr_static(kernel, name, None) is not vars(cls).get(name):
                 break
-            if (function := _function(vars(cls).get(name))) is not None:
+            if (function := function_of(vars(cls).get(name))) is not None:
                 found[function] = None
                 modules[function.__module__] = function.__globals__
                 if "__class__" not in function.__code__.co_freevars:
@@ -71,14 +72,6 @@ def names(code: CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from names(const)
-
-
-def _function(value: Any) -> FunctionType | None:
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    if isinstance(value, property):
-        value = value.fget
-    return value if isinstance(value, FunctionType) else None
 
 
 @dataclass(slots=True)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from strategies.comparison import declares
 from strategies.corpus import Store
 from strategies.explore import CheckpointError, Search
 from strategies.finds import Finds
 from strategies.plan import SEARCHED, WALKED, Job, Night, judged_as, kernel_of
 from strategies.tally import PROOFS, Tally, proofs, source_of, tonight
-from strategies.verdict_text import declares
 
 #: States that a search may keep: 1 GB where most of them wait to be expanded, and some seconds for a checkpoint.
 STATES = 500_000

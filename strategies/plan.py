@@ -24,9 +24,10 @@ from mm_sim.names import DIRECT, EXT2, KSWAPD, TMPFS
 from mm_sim.series import SeriesError
 from mm_sim.system import SMALL, Scope
 from strategies import reproducer
+from strategies.comparison import declares
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
-from strategies.verdict_text import REQUIRED, declares
+from strategies.verdict_text import REQUIRED
 
 #: The kernel that is no patch.
 UNPATCHED = "linux_2_6_26"

@@ -358,7 +358,7 @@ Calls: TypeAlias = Callable[[Replay], None]
 class Reproducer:
     """A stored run, and the patches on which every step of it happens and the last one loses a page.
 
-    `loses` has those that add the loss to their base, and 2.6.26 if it loses; `cures` those that mend it there.
+    `loses` has those that add the loss to their base, and 2.6.26 if it loses; `cures` those that fix it there.
     `ends` is the bug in which a run ends that loses nothing. `on` is the patch that it is shown on, the first of
     `loses` if not given.
     """

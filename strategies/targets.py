@@ -7,14 +7,14 @@ tier. All of it is data and arithmetic on the call graph. May use `mm_sim`, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from types import FunctionType
 from typing import Any, Final
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
+from mm_sim.labels import methods
 from mm_sim.names import EXT2, KSWAPD, PRIVATE, SHM, TMPFS, XFS
 from mm_sim.system import Rule, Scope
 from strategies.coverage import names
@@ -101,24 +101,12 @@ _LUMPY = {"reclaimer": (KSWAPD,), "order": (4,)}
 _NEAREST: Final = 3
 
 
-@cache
-def _methods(kernel: type[Kernel]) -> dict[str, list[FunctionType]]:
-    """The functions of a kernel by name, in all the classes that define them."""
-    found: dict[str, list[FunctionType]] = {}
-    for cls in kernel.__mro__[:-1]:
-        for name, value in vars(cls).items():
-            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-            if isinstance(function, FunctionType):
-                found.setdefault(name, []).append(function)
-    return found
-
-
-def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
+def reach(of_kernel: Mapping[str, Sequence[FunctionType]], function: FunctionType) -> dict[str, int]:
     """The names that a function uses, by itself or by what it calls, and how many calls lie between.
 
-    A name stands for every function of the kernel, and of the module, that has it: too much rather than too little.
+    A name stands for every function of the kernel (`methods`), and of the module, that has it: too much rather than
+    too little.
     """
-    methods = _methods(kernel)  # type: ignore[arg-type]
     found: dict[str, int] = {}
     seen = {function}
     layer = [function]
@@ -129,7 +117,7 @@ def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
         for one in layer:
             for name in names(one.__code__):
                 found.setdefault(name, distance)
-                for called in (*methods.get(name, ()), one.__globals__.get(name)):
+                for called in (*of_kernel.get(name, ()), one.__globals__.get(name)):
                     if isinstance(called, FunctionType) and called not in seen:
                         seen.add(called)
                         following.append(called)
@@ -139,12 +127,13 @@ def reach(kernel: type[Kernel], function: FunctionType) -> dict[str, int]:
 
 def distances(kernel: type[Kernel], changed: frozenset[str]) -> dict[str, int]:
     """How many calls lie between each rule and the nearest name that is changed, for rules that reach one."""
+    of_kernel = methods(kernel)
     found = {}
     for rule in table(kernel):
         function = rule.steps or rule.action
         if not isinstance(function, FunctionType):
             continue
-        near = [distance for name, distance in reach(kernel, function).items() if name in changed]
+        near = [distance for name, distance in reach(of_kernel, function).items() if name in changed]
         if near:
             found[rule.name] = min(near)
     return found

@@ -373,7 +373,7 @@ def words(run: Run) -> str:
     return wrapped(" ".join(said), PROSE)
 
 
-#: Contents that nobody has stored.
+#: Contents that no process stores.
 _FOUND: dict[object, str] = {ZERO: "0", GARBAGE: "garbage", PAST_END: "past the end of the file"}
 
 

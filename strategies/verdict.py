@@ -189,16 +189,16 @@ class Work:
         bounds = self.row.within(self.row.core, 0, 0)
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
         states = _CERTIFY if self.seconds else _CERTIFY_FIRST
-        if not isinstance(failed, KernelBug):
+        if isinstance(failed, Loss):
             found = certify(kernel, arch, bounds, steps, self.counts, self.base, states, deadline)
             self.outcome.finding = Finding(scope, found)
-        elif self.outcome.bug is None and isinstance(failed, Endless):
+        elif isinstance(failed, Endless) and self.outcome.bug is None:
             self.endless = True
             self.outcome.bug = Finding(scope, self.until_endless(steps, bounds), str(failed))
         elif self.outcome.bug is None:
             found = certify(kernel, arch, bounds, steps, self.counts, self.base, states, deadline, KernelBug)
-            said = failure(kernel, arch, scope, list(found.steps))
-            self.outcome.bug = Finding(scope, found, str(said or failed))
+            shortest = failure(kernel, arch, scope, list(found.steps))
+            self.outcome.bug = Finding(scope, found, str(shortest or failed))
         self.take()
 
     def until_endless(self, steps: list[Step], bounds: Bounds) -> Certificate:
@@ -280,8 +280,9 @@ class Work:
         run = list(steps)
         if isinstance(failure(self.base.kernel, arch, scope, run), Loss):
             if not Base(self.kernel, arch, scope).fails(run):
-                lost = lambda some, other: isinstance(other, Loss)  # noqa: E731
-                self.outcome.fixes = minimise(self.base.kernel, arch, scope, run, lost)
+                self.outcome.fixes = minimise(
+                    self.base.kernel, arch, scope, run, lambda steps, failed: isinstance(failed, Loss)
+                )
         self.take()
 
     def search_base(self, bounds: Bounds, states: int = _STATES) -> bool:

@@ -14,7 +14,8 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.system import Scope
 from strategies import reproducer
-from strategies.comparison import declares as declares
+from strategies.comparison import declares
+from strategies.coverage import Function
 from strategies.timeline import wrapped
 from strategies.verdict import ADDS, ALONE, BUG, NOT_REACHED, PROVEN, Finding, Outcome, Verdict
 
@@ -95,25 +96,26 @@ def uncovered(verdict: Verdict) -> list[str]:
     """What the patch changes: for each function where it ran, and which of its lines never did."""
     lines = []
     for function in verdict.functions:
-        ran = {line for outcome in verdict.outcomes for file, line in outcome.reached if file == function.file}
-        where = [
-            outcome.name
-            for outcome in verdict.outcomes
-            if any((function.file, line) in outcome.reached for line in function.lines)
-        ]
-        missing = [line for line in function.lines if line not in ran]
+        where, missing = _ran(verdict, function)
         name = f"{function.name}() ({Path(function.file).name}:{function.lines[0] if function.lines else '?'})"
         if not where:
             lines.append(f"{name} never ran")
         else:
             more = f"; and {len(where) - 3} more" if len(where) > 3 else ""
-            never = f". Lines that never ran: {_ranges(missing)}" if missing else ""
+            never = f". Lines that never ran: {', '.join(map(str, missing))}" if missing else ""
             lines.append(f"{name} ran in {'; '.join(where[:3])}{more}{never}")
     return lines
 
 
-def _ranges(lines: Sequence[int]) -> str:
-    return ", ".join(map(str, lines))
+def _ran(verdict: Verdict, function: Function) -> tuple[list[str], list[int]]:
+    """The machines in which a function ran, and its lines that never did."""
+    where = [
+        outcome.name
+        for outcome in verdict.outcomes
+        if any((function.file, line) in outcome.reached for line in function.lines)
+    ]
+    ran = {line for outcome in verdict.outcomes for file, line in outcome.reached if file == function.file}
+    return where, [line for line in function.lines if line not in ran]
 
 
 def not_reached(verdict: Verdict) -> list[str]:
@@ -207,18 +209,11 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "name": function.name,
                 "file": function.file,
                 "lines": list(function.lines),
-                "ran in": [
-                    outcome.name
-                    for outcome in verdict.outcomes
-                    if any((function.file, line) in outcome.reached for line in function.lines)
-                ],
-                "never ran": [
-                    line
-                    for line in function.lines
-                    if all((function.file, line) not in outcome.reached for outcome in verdict.outcomes)
-                ],
+                "ran in": where,
+                "never ran": missing,
             }
             for function in verdict.functions
+            for where, missing in [_ran(verdict, function)]
         ],
     }
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mm_sim.blame import bug_of
+from mm_sim.blame import Log, bug_of
 from mm_sim.bookkeeping import Inconsistent
 from mm_sim.kernel import Kernel, base_of
 from mm_sim.loss import Report, Step, explain
@@ -650,6 +650,23 @@ def test_the_timeline_marks_the_step_that_is_to_blame(run: Run) -> None:
     assert traced.report is not None
     marked = {row.step: row.mark for row in traced.rows if row.mark}
     assert marked[traced.report.forgotten_at] in (BLAMED_MARK, LOST_MARK)
+
+
+@pytest.mark.parametrize("name", [name for names in STORED.values() for name in names[:3]])
+def test_blame_looks_for_a_page_where_the_check_does(name: str) -> None:
+    """In the state before the loss, for each page of each process."""
+    stored, steps = read(FOLDER / f"test_{name}.py")
+    kernel = load(stored.series)
+    log = Log(kernel, stored.arch, stored.scope, None)
+    log.run(stored.steps(kernel, steps)[:-1])
+    state, system = log.entries[-1].state, log.system
+    pages = [(mm, at) for mm in system.kernel.mms for at in range(stored.scope.pages)]
+    assert pages
+    for mm, at in pages:
+        assert state.peek(mm, at)[1] == system.peek(mm.pte[at], mm, at)
+    for file in system.kernel.files:
+        for at in range(stored.scope.pages):
+            assert state.peek_file(file, at)[1] == system.peek_file(file, at)
 
 
 def test_a_store_to_the_page_of_another_process_is_explained_by_the_pte() -> None:

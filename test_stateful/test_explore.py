@@ -15,11 +15,11 @@ from mm_sim.sched import points
 from mm_sim.series import load, names
 from mm_sim.snapshot import canonical, is_quiet, restore, save, state_key
 from mm_sim.system import SMALL, Scope, System
+from strategies.comparison import declares
 from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
 from strategies.reduce import COMMUTES, FREE, LOCK, PRIVATE, Normal, argued, forget, lock, normal, undo
 from strategies.rules import RULES, stops
-from strategies.verdict_text import declares
 from strategies.walk import Walk
 
 RACE = SCOPES["race"].rules

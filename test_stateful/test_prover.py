@@ -93,6 +93,6 @@ def test_mutant_of_the_prover_is_killed_or_equivalent(
     by = killed_by(mutant.apply, mutant.module.__name__, more=True)
     record_property("killer", [name, by.rpartition(" ")[0]])
     if not by and not reason(name) and not KILLERS.get(name):
-        pytest.xfail("survives, and nobody says why: add a check, or the reason in EQUIVALENT")
+        pytest.xfail("survives without a reason: add a check, or the reason in EQUIVALENT")
     assert by or reason(name), "was killed before"
     assert not (by and reason(name)), f"is killed ({by}), and said to be equivalent"

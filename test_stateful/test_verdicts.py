@@ -18,10 +18,11 @@ from mm_sim.mm import Mm, Vma
 from mm_sim.page import Page, Pte
 from mm_sim.sched import Steps
 from mm_sim.series import load
+from strategies.comparison import declares
 from strategies.reproducer import Told, stored_runs
 from strategies.targets import MACHINES, custom
 from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Verdict, judge
-from strategies.verdict_text import declares, text
+from strategies.verdict_text import text
 
 Record = Callable[[Verdict, type[Kernel]], None]
 

@@ -24,9 +24,9 @@ class Kernel(Migrate):
     title: ClassVar[str]
     posted: ClassVar[str]
     applies_to: ClassVar[str]
-    #: What it adds to its base: the machines in which it adds a loss, with the architectures. Who expects something
-    #: and has no such table says in a word: "safe", "loses" or "unknown".
+    #: What a patch declares: the machines in which it adds a loss to its base, with the architectures.
     loses_in: ClassVar[dict[str, tuple[str, ...]]] = {}
+    #: The same in a word, for a patch without such a table: "safe", "loses" or "unknown".
     expected: ClassVar[str] = "unknown"
     #: Rules that a series brings beside those of the table.
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -14,6 +14,7 @@ class PageAlloc(State):
     def alloc_page(self) -> Page | None:
         """alloc_pages(), mm/page_alloc.c. None when no frame is free: direct reclaim inside the
         allocator is left out, reclaim is a step of its own. What the frame held before is garbage.
+        Its storage key counts as clear: the store or the I/O that fills the page sets the change bit.
         """
         if not self.free:
             self.mark("out of memory")

@@ -1,8 +1,8 @@
 """Patch series: what a patch changes, as a subclass of the kernel in one file.
 
-A series file has one class with `title`, `posted`, `applies_to` and `expected`, and overrides the functions that the
-patch touches. Every file in this folder is found by itself; `load()` also takes a path to a file elsewhere. Each is
-checked (`mm_sim.patch_check`).
+A series file has one class with `title`, `posted`, `applies_to`, and `loses_in` or `expected`, and overrides the
+functions that the patch touches. Every file in this folder is found by itself; `load()` also takes a path to a file
+elsewhere. Each is checked (`mm_sim.patch_check`).
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class MadvFree(Kernel):
         mm.ptl.release(task)
 
     def madvise_free_page(self, page: Page) -> Steps[bool]:
-        """In madvise_free_pte_range(): PG_dirty and the slot go, but not those of a page that somebody else has."""
+        """In madvise_free_pte_range(): PG_dirty and the slot go, unless the page is mapped elsewhere, too."""
         if not page.PG_swapcache and not page.PG_dirty:
             return True
         if not page.lock.trylock(self.current):
@@ -163,7 +163,7 @@ class MadvFree(Kernel):
         return True
 
     def may_discard(self, page: Page) -> bool:
-        """Asked in try_to_unmap_one() once the pte is gone: nobody has stored to the page since MADV_FREE."""
+        """Asked in try_to_unmap_one() once the pte is gone: no store has reached the page since MADV_FREE."""
         return not page.PG_dirty
 
     def get_user_pages_fast(self, mm: Mm, addr: int) -> Page | None:
