@@ -221,3 +221,16 @@ def test_fix_loses_in_no_run_as_long_as_that_of_its_bug(bug: Bug, arch: str) -> 
     only = (("reclaimer", (KSWAPD,)), ("order", (4,)), ("kind", (PRIVATE,)))
     bounds = Bounds(bug.scope, bug.rules, only, bug.steps, bug.stops)
     assert Search(bug.kernel(bug.fix), arch, bounds, reduce=False).run().ended == "complete"
+
+
+def test_madvise_free_during_a_transfer_may_take_what_is_transferred() -> None:
+    """A swap pte is freed while the device fills the page: the caller gave up the buffer itself."""
+    kernel = load("madv_free")
+    scope = Scope(processes=3, pages=1, frames=4, slots=1, also=("threads", "pins"))
+    run = (
+        "read_direct(process=P1, page=A, stop='dio_bio_submit: page pinned')",
+        "reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)",
+        "madvise_free(process=P2, page=A)",
+        "resume(task=P1)",
+    )
+    assert all(replay(kernel, arch, scope, recorded(kernel, run)) is None for arch in ARCHES)

@@ -4,8 +4,8 @@ MADV_FREE takes the dirty marks of an anonymous page; reclaim discards the page 
 longer marks the page dirty, so that the marks tell. get_user_pages_fast() marks nothing either (get_user_pages()
 does): a page that a device is about to fill passes for free, its pte goes, and the process reads zeroes. This is
 reported of 4.12 and later (802a3a92ad7a), which keep such pages out of the swap cache by PG_swapbacked, a flag that
-2.6.26 does not have; the look at the marks is the same here. With storage keys no mark is taken: MADV_FREE changes
-nothing on s390.
+2.6.26 does not have; the look at the marks is the same here. MADV_FREE does not clear the change bit of a storage
+key: on s390 reclaim discards no page.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,10 @@ def madvise_free(s: System, process: int, page: int) -> Steps[None]:
     mm = kernel.current.mm
     assert mm is not None
     may_read_as_zeroes(s, mm, page)
+    s.ghost.taking(mm, page)  # a transfer under way may go to the page that is freed
     if not (yield from kernel.sys_madvise_free(page)):
         may_read_as_zeroes(s, mm, page)
+    s.ghost.taken(mm, page)
 
 
 class MadvFree(Kernel):
