@@ -176,7 +176,13 @@ def _machines(machines: tuple[str, ...], **size: Any) -> dict[str, Machine]:
         return {name: MACHINES[name] for name in machines or MACHINES}
     if len(machines) > 1:
         raise BadInput("--machine: name one machine, or none, with options that change it")
-    name, machine = custom(machines[0] if machines else "anon", **size)
+    name = machines[0] if machines else "anon"
+    return _custom(name, MACHINES[name], size)
+
+
+def _custom(name: str, of: Machine, size: dict[str, Any]) -> dict[str, Machine]:
+    """A machine with what the options change."""
+    name, machine = custom(name, of, **size)
     if machine.scope.processes == 1 and "threads" in machine.scope.also:
         raise BadInput("--processes 1: a machine with threads needs two, P1 and its thread P2")
     return {name: machine}
@@ -366,14 +372,15 @@ def list_(databases: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("series", nargs=-1, metavar="[SERIES|FILE]...")
 @click.option("--budget", type=_Duration(), default="10m", show_default=True, metavar="TIME", help="8h, 90m, 30s.")
-@click.option("--arch", type=click.Choice([*ARCHES, "all"]), default="all", show_default=True)
+@_arch
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice(plan.ALL),
-    help="A machine to walk, or `search`; all if not given.",
+    help="A machine of the nightly plan to walk, or `search`; all if nothing is named here or below.",
 )
+@_machine_options
 @click.option("--seed", type=int, help="The seed of a night to be repeated.")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="Worker processes.")
 @_databases
@@ -388,13 +395,22 @@ def fuzz(
     budget: float,
     arch: str,
     scopes: tuple[str, ...],
+    machines: tuple[str, ...],
     seed: int | None,
     jobs: int,
     databases: tuple[str, ...],
     folder: Path,
+    **size: Any,
 ) -> None:
-    """Walk and search for a given time, with what earlier nights have kept; losses become tests."""
+    """Walk and search for a given time, with what earlier nights have kept; losses become tests.
+
+    A machine that is named by option is walked.
+    """
     arches = list(ARCHES) if arch == "all" else [arch]
+    if machines or any(value is not None for value in size.values()):
+        named = _machines(machines, **size)
+        arches = _arches(arch, named)
+        scopes = (*scopes, *named)
     with _one_line():
         chosen = [plan.called(name) for name in series or all_series.names()]
         tonight = plan.plan(chosen, budget, seed, jobs, databases, arches, scopes or plan.ALL, folder)
@@ -432,13 +448,14 @@ def corpus(
             for line in other.troubles():
                 click.echo(line, err=True)
         kept: dict[str, dict[str, int]] = {}
+        machines = tally.walks(store)
         old = 0
         for name in [show] if show is not None else all_series.names():
             series, kernel = Path(name).stem if name.endswith(".py") else name, _load(name)
             if prune is not None:
                 old += tally.forget_proofs(store, series, [tally.source_of(kernel, arch) for arch in ARCHES])
             for arch in ARCHES:
-                for scope, size in plan.WALKED.items():
+                for scope, size in machines.items():
                     runs = Corpus(store, kernel, series, arch, scope, size)
                     entries = store.all(runs.key)
                     if prune is not None:
@@ -686,7 +703,7 @@ def search(
     size = {option: options[option] for option in (*_SIZES, "files", "threads", "pins", "migration")}
     bounds = SCOPES[scope]
     if machines or any(value is not None for value in size.values()):
-        chosen = _machines(machines or (_machine_of(scope),), **size)
+        chosen = _machines(machines, **size) if machines else _custom(scope, Machine(bounds.scope, ()), size)
         if len(chosen) > 1:
             raise BadInput("--machine: a search is of one machine")
         _arches(arch, chosen)
@@ -735,11 +752,6 @@ def search(
 
 
 _SIZES = ("processes", "pages", "frames", "slots")
-
-
-def _machine_of(scope: str) -> str:
-    """The machine of a scope, by name."""
-    return next(name for name, machine in MACHINES.items() if machine.scope == SCOPES[scope].scope)
 
 
 def _search_as_json(

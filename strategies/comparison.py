@@ -47,7 +47,7 @@ class Base:
         self.first: States = frozenset((key,))
         self._root = save(self.system)
         self.ways = {key: Way(self._root, (), ())}
-        self._known: dict[tuple[bytes, str, tuple[Any, ...]], _Outcomes] = {}
+        self._known: dict[tuple[bytes, str, tuple[Any, ...], bool], _Outcomes] = {}
 
     def after(self, states: States, step: Step) -> States | None:
         """The states of the base after a step of the patched kernel; None if the base fails in one of them."""
@@ -74,13 +74,18 @@ class Base:
         return False
 
     def _outcomes(self, state: bytes, step: Step) -> _Outcomes:
+        """Where an operation leads; for a step to its end the end alone, as there are many such in a search."""
         asked = state, step.rule.name, step.arguments
-        known = self._known.get(asked)
+        known = self._known.get((*asked, False))
         if known is None:
-            known = self._known[asked] = self._run(state, self.rules.get(step.rule.name), step.arguments)
+            asked_ = (*asked, step.stop is None)
+            known = self._known.get(asked_)
+            if known is None:
+                rule = self.rules.get(step.rule.name)
+                known = self._known[asked_] = self._run(state, rule, step.arguments, step.stop is None)
         return known
 
-    def _run(self, state: bytes, rule: Rule | None, arguments: tuple[Any, ...]) -> _Outcomes:
+    def _run(self, state: bytes, rule: Rule | None, arguments: tuple[Any, ...], end: bool) -> _Outcomes:
         found: _Outcomes = {}
         if rule is None:
             return found
@@ -103,7 +108,7 @@ class Base:
                 return found
             if task.steps is not None:
                 for point in points(task):
-                    if point not in found:
+                    if not end and point not in found:
                         step = Step(rule, arguments, point)
                         found[point] = self.state(origin, (*way, step), (*path, step))
         except (Loss, KernelBug):

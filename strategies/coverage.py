@@ -30,14 +30,19 @@ class Function(NamedTuple):
     lines: tuple[int, ...]
 
 
+def _attributes(kernel: type[Kernel]) -> dict[str, Any]:
+    return {name: value for cls in reversed(kernel.__mro__[:-1]) for name, value in vars(cls).items()}
+
+
 def changed(kernel: type[Kernel], base: type[Kernel]) -> dict[str, Any]:
     """What differs between two kernels, by name: functions, constants, properties."""
-    ours = {name for cls in (*kernel.__mro__[:-1], *base.__mro__[:-1]) for name in vars(cls) if name[:2] != "__"}
+    ours, theirs = _attributes(kernel), _attributes(base)
     return {
-        name: inspect.getattr_static(kernel, name, None)
-        for name in sorted(ours - SAID)
-        if inspect.getattr_static(kernel, name, None) is not inspect.getattr_static(base, name, None)
-        and not inspect.ismemberdescriptor(inspect.getattr_static(kernel, name, None))
+        name: ours.get(name)
+        for name in sorted((ours.keys() | theirs.keys()) - SAID)
+        if name[:2] != "__"
+        and ours.get(name) is not theirs.get(name)
+        and not inspect.ismemberdescriptor(ours.get(name))
     }
 
 
@@ -45,9 +50,9 @@ def functions(kernel: type[Kernel], base: type[Kernel]) -> list[FunctionType]:
     """The functions that a patch changes, what they reach by super(), and the helpers and rules of its modules."""
     found: dict[FunctionType, None] = {}
     modules: dict[str, dict[str, Any]] = {}
-    for name in changed(kernel, base):
+    for name, value in changed(kernel, base).items():
         for cls in kernel.__mro__:
-            if cls in base.__mro__ and inspect.getattr_static(kernel, name, None) is not vars(cls).get(name):
+            if cls in base.__mro__ and value is not vars(cls).get(name):
                 break
             if (function := function_of(vars(cls).get(name))) is not None:
                 found[function] = None

@@ -14,7 +14,7 @@ from strategies.comparison import declares
 from strategies.corpus import Store
 from strategies.explore import CheckpointError, Search
 from strategies.finds import Finds
-from strategies.plan import SEARCHED, WALKED, Job, Night, judged_as, kernel_of
+from strategies.plan import SEARCHED, Job, Night, judged_as, kernel_of, walked
 from strategies.tally import PROOFS, Tally, proofs, source_of, tonight
 
 #: States that a search may keep: 1 GB where most of them wait to be expanded, and some seconds for a checkpoint.
@@ -34,7 +34,7 @@ def deepen(job: Job, night: Night, store: Store, tally: Tally, finds: Finds, end
         source = source_of(kernel, job.arch)
         past = proofs(store, source, job)
         name = next((name for name in SEARCHED[of] if name not in past), None)
-        if name is None or _has_lost(job, of, tonight(night, store)):
+        if name is None or _has_lost(job, of, night, tonight(night, store)):
             return CLOSED
         bounds = SEARCHED[of][name]
         checkpoint = folder / f"{job.name}-{job.arch}-{name.replace(',', '').replace(' ', '-')}.jsonl"
@@ -67,11 +67,11 @@ def deepen(job: Job, night: Night, store: Store, tally: Tally, finds: Finds, end
         return OPEN
 
 
-def _has_lost(job: Job, of: str, stand: Tally) -> bool:
+def _has_lost(job: Job, of: str, night: Night, stand: Tally) -> bool:
     """Whether a loss was met tonight that larger scopes have too; by a walk, if it is expected."""
-    walked = [scope for scope in WALKED if judged_as(scope) == of]
+    walks = [scope for scope in night.scopes if walked(scope) and judged_as(scope) == of]
     expected = declares(kernel_of(job.series), of, job.arch)
-    return bool(stand.losses(job.series, job.arch, [job.scope, *(walked if expected else ())]))
+    return bool(stand.losses(job.series, job.arch, [job.scope, *(walks if expected else ())]))
 
 
 @contextmanager

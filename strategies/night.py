@@ -21,7 +21,7 @@ from socket import gethostname
 from typing import Any
 
 from strategies.corpus import Folder, Store
-from strategies.plan import WALKED, Job, Night, expected, judged_as, kernel_of
+from strategies.plan import Job, Night, expected, judged_as, kernel_of, walked
 from strategies.tally import Tally, add, compact, first_reached, nothing, tallies, tonight
 from strategies.verdict_text import REQUIRED
 from strategies.worker import Outcome, Worker
@@ -115,8 +115,8 @@ def verdicts_of(night: Night, all_: Tally, series: str, arch: str) -> list[Night
             add(done, of)
             states += of["states"]
         word = expected(kernel_of(series), judged_by, arch)
-        walked = not WALKED.keys().isdisjoint(scopes)
-        verdicts.append(NightVerdict(series, arch, judged_by, word, walked, {**done, "states": states}))
+        some = any(map(walked, scopes))
+        verdicts.append(NightVerdict(series, arch, judged_by, word, some, {**done, "states": states}))
     return verdicts
 
 

@@ -27,6 +27,7 @@ from strategies import reproducer
 from strategies.comparison import declares
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
+from strategies.targets import named
 from strategies.verdict_text import REQUIRED
 
 #: The kernel that is no patch.
@@ -35,7 +36,7 @@ UNPATCHED = "linux_2_6_26"
 #: The machines that are walked, smallest first. Both reclaimers may always be under way.
 WALKED = {
     "small": SMALL,
-    "processes": Scope(processes=3, pages=1, frames=4, slots=3),
+    "three processes": Scope(processes=3, pages=1, frames=4, slots=3),
     "vmas": Scope(processes=2, pages=2, frames=6, slots=4),
     "large": Scope(processes=3, pages=3, frames=9, slots=6),
     "tmpfs": SCOPES["tmpfs"].scope,
@@ -44,7 +45,7 @@ WALKED = {
     "file and swap": Scope(frames=4, files=(EXT2,)),
     "threads": SCOPES["threads"].scope,
     "threads and swap": Scope(frames=4, files=(EXT2,), also=("threads",)),
-    "pins": SCOPES["pins"].scope,
+    "pins and migration": SCOPES["pins"].scope,
     "pins and swap": Scope(frames=5, files=(EXT2,), also=("pins", "migration")),
 }
 
@@ -65,7 +66,7 @@ SEARCHED: dict[str, dict[str, Bounds]] = {
     "anon": {
         "anon": SCOPES["anon"],
         "two reclaimers": replace(SCOPES["anon"], only=_TWO),
-        "three processes": replace(SCOPES["anon"], scope=WALKED["processes"]),
+        "three processes": replace(SCOPES["anon"], scope=WALKED["three processes"]),
         "two vmas": replace(SCOPES["lock"], scope=WALKED["vmas"], steps=7, stops=1),
         "two stops": replace(SCOPES["anon"], stops=2),
         "lock": SCOPES["lock"],
@@ -113,6 +114,12 @@ ALL = (*WALKED, SEARCH)
 _SLICE = 60.0
 
 
+@cache
+def walked(name: str) -> Scope | None:
+    """The machine that a job walks, of WALKED or of the names of `targets`; None if it searches."""
+    return None if name in SEARCHES else WALKED[name] if name in WALKED else named(name).scope
+
+
 def judged(scope: Scope) -> str:
     """By which scope of REQUIRED a machine is judged: the last whose files and threads it has."""
     return [
@@ -124,11 +131,12 @@ def judged(scope: Scope) -> str:
 
 def judged_as(scope: str) -> str:
     """By which scope of REQUIRED a job is judged."""
-    return judged(WALKED[scope]) if scope in WALKED else scope.removeprefix(f"{SEARCH} ")
+    size = walked(scope)
+    return scope.removeprefix(f"{SEARCH} ") if size is None else judged(size)
 
 
 class Job(NamedTuple):
-    """What a slice of time goes to. `scope` is a name of WALKED or of SEARCHES."""
+    """What a slice of time goes to. `scope` is a machine to walk, or a name of SEARCHES."""
 
     series: str
     arch: str

@@ -6,16 +6,18 @@ Each worker writes its own tally and no other, so that none has to wait. May use
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel, base_of
+from mm_sim.system import Scope
 from strategies.comparison import Base
 from strategies.corpus import Corpus, Store, key
 from strategies.explore import SCOPES, Search
-from strategies.plan import SEARCHED, WALKED, Job, Night
+from strategies.plan import SEARCHED, WALKED, Job, Night, walked
 
 TALLIES, LOSSES, BUGS, PROOFS = map(key, ("tallies", "losses", "bugs", "proofs"))
 #: Seconds after its end in which a night may still be written to; nights whose tallies are kept.
@@ -130,6 +132,17 @@ def compact(store: Store, now: float) -> None:
 # over the nights
 
 
+def walks(store: Store) -> dict[str, Scope]:
+    """The machines, by name, of the nightly plan and of all nights that a database knows."""
+    names = {name.split(" ", 2)[2] for of in tallies(store).values() for tally in of for name in tally.jobs}
+    found = dict(WALKED)
+    for name in sorted(names):
+        with suppress(LookupError, ValueError):  # of another version of the tool
+            if (scope := walked(name)) is not None:
+                found[name] = scope
+    return found
+
+
 def coverage(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
     """What was reached on each series by the end of each night, summed over architectures and scopes."""
     reached: dict[str, dict[str, dict[str, Any]]] = {}
@@ -216,9 +229,10 @@ def forget_proofs(store: Store, series: str, sources: list[str]) -> int:
 def merge(into: Store, other: Store, kernels: Iterable[tuple[str, type[Kernel]]]) -> int:
     """Take over what another database has on these series; how many entries were new."""
     keys = [TALLIES, LOSSES, BUGS, PROOFS]
+    machines = walks(other)
     for series, kernel in kernels:
         for arch in ARCHES:
-            for name, scope in WALKED.items():
+            for name, scope in machines.items():
                 corpus = Corpus(into, kernel, series, arch, name, scope)
                 keys += [corpus.key, corpus.states_key]
     new = 0

@@ -15,7 +15,7 @@ from typing import Any, Final
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
 from mm_sim.labels import methods
-from mm_sim.names import EXT2, KSWAPD, PRIVATE, SHM, TMPFS, XFS
+from mm_sim.names import BY_NAME, EXT2, KSWAPD, PRIVATE, SHM, TMPFS, XFS
 from mm_sim.system import Rule, Scope
 from strategies.coverage import names
 from strategies.explore import Bounds
@@ -99,6 +99,8 @@ MACHINES: Final[dict[str, Machine]] = {
 _LUMPY = {"reclaimer": (KSWAPD,), "order": (4,)}
 #: How many of the nearest rules the smallest tier has beside a patch's own and the core.
 _NEAREST: Final = 3
+#: What a machine can have beside its sizes and files, and the word for nothing of the kind.
+_ALSO, _NONE = ("threads", "pins", "migration"), "none"
 
 
 def reach(of_kernel: Mapping[str, Sequence[FunctionType]], function: FunctionType) -> dict[str, int]:
@@ -206,15 +208,12 @@ def row(
     return Row(name, arch, of.scope, tuple(distinct), of.only, of.weight, core)
 
 
-def custom(name: str, **size: Any) -> tuple[str, Machine]:
-    """A machine by name with another size: what is None stays. Its name says what is not as in that machine.
+def custom(name: str, of: Machine, **size: Any) -> tuple[str, Machine]:
+    """A machine of another size and its name, which says what is not as in the machine `of`: what is None stays.
 
     `threads`, `pins` and `migration` say whether there are such; the other names are those of `Scope`.
     """
-    of = MACHINES[name]
-    also = {
-        one: one in of.scope.also if size.get(one) is None else size[one] for one in ("threads", "pins", "migration")
-    }
+    also = {one: one in of.scope.also if size.get(one) is None else size[one] for one in _ALSO}
     given = {one: value for one, value in size.items() if value is not None and one not in also}
     scope = replace(of.scope, **given, also=tuple(one for one, there in also.items() if there))
     fits = [
@@ -232,5 +231,19 @@ def custom(name: str, **size: Any) -> tuple[str, Machine]:
     return said, Machine(scope, tuple(core), of.only, arches)
 
 
+def named(name: str) -> Machine:
+    """The machine of MACHINES, or of another size, whose name is as `custom` writes it."""
+    known = max((one for one in MACHINES if f"{name}, ".startswith(f"{one}, ")), key=len)
+    size: dict[str, Any] = {}
+    for part in filter(None, name.removeprefix(known).split(", ")):
+        field_, value = part.split(" ")
+        there = [] if value == _NONE else value.split("+")
+        if field_ == "also":
+            size |= {one: one in there for one in _ALSO}
+        else:
+            size[field_] = tuple(BY_NAME[one] for one in there) if field_ == "files" else int(value)
+    return custom(known, MACHINES[known], **size)[1] if size else MACHINES[known]
+
+
 def _written(value: object) -> str:
-    return "+".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    return "+".join(map(str, value)) or _NONE if isinstance(value, tuple) else str(value)

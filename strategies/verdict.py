@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import inf
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
 from typing import cast
@@ -50,7 +51,7 @@ _RUNS, _STATES, _SHALLOW = 100, 1_200, 800
 #: States, and seconds, of the search for the shortest run; and states where no clock is to decide.
 _CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 4.0, 5_000
 #: Seconds for the other machines once something is found.
-_AFTER = 2.0
+_AFTER = 1.2
 #: The phase in which all machines have had their first slices.
 _LAST = 4
 
@@ -143,7 +144,10 @@ class Verdict:
 
 
 class Work:
-    """What is done for one machine on one architecture; the search for the shortest run takes at most `seconds`."""
+    """What is done for one machine on one architecture.
+
+    The search for the shortest run takes at most `seconds`, and ends at `end` (of time.monotonic()).
+    """
 
     def __init__(
         self,
@@ -154,6 +158,7 @@ class Work:
         seconds: float | None = None,
     ) -> None:
         self.kernel, self.row, self.coverage, self.seconds = kernel, of, coverage, seconds
+        self.end = inf
         #: Whether a step was met that does not end: nothing else is tried then.
         self.endless = False
         self.outcome = Outcome(of.machine, of.arch, of.scope)
@@ -187,7 +192,7 @@ class Work:
             return
         kernel, arch, scope = self.kernel, self.row.arch, self.row.scope
         bounds = self.row.within(self.row.core, 0, 0)
-        deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        deadline = None if self.seconds is None else min(time.monotonic() + self.seconds, self.end)
         states = _CERTIFY if self.seconds else _CERTIFY_FIRST
         if isinstance(failed, Loss):
             found = certify(kernel, arch, bounds, steps, self.counts, self.base, states, deadline)
@@ -376,12 +381,18 @@ def rows(
     return found, others
 
 
-def _try_stored(works: list[Work], stored: Sequence[Stored], kernel: type[Kernel]) -> Iterator[None]:
-    """Replay each stored run in one machine that holds it, on the patch, and on the base if the patch may fix it."""
+def _try_stored(
+    works: list[Work], rows: Sequence[Row], stored: Sequence[Stored], kernel: type[Kernel]
+) -> Iterator[None]:
+    """Replay each stored run in one machine that holds it, on the patch, and on the base if the patch may fix it.
+
+    Where it is one of `rows`, the machines of all processes, that is not among `works`, another process does so.
+    """
     for arch, scope, calls in stored:
         steps = steps_on(kernel, calls)
-        fitting = [work for work in works if work.row.arch == arch and work.row.scope.holds(scope)]
-        work = min(fitting, key=lambda work: work.row.scope != scope, default=None)
+        fitting = [row for row in rows if row.arch == arch and row.scope.holds(scope)]
+        best = min(fitting, key=lambda row: row.scope != scope, default=None)
+        work = next((work for work in works if work.row is best), None)
         if steps is not None and work is not None and not work.done:
             work.stored(steps)
             if not work.done:
@@ -397,6 +408,7 @@ class _Judge:
         kernel: type[Kernel],
         base: type[Kernel] | None,
         of: Sequence[Row],
+        rows: Sequence[Row],
         stored: Sequence[Stored],
         seconds: float | None = _CERTIFY_SECONDS,
     ) -> None:
@@ -404,7 +416,7 @@ class _Judge:
         if self.coverage is not None and not self.coverage.functions and changed(kernel, base):  # type: ignore[arg-type]
             self.coverage = None  # constants only: nothing says whether they were looked at
         self.works = [Work(kernel, base, one, self.coverage, seconds) for one in of]
-        self.slices = schedule(self.works, _try_stored(self.works, stored, kernel))
+        self.slices = schedule(self.works, _try_stored(self.works, rows, stored, kernel))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -419,10 +431,11 @@ class _Judge:
         with watchdog():
             for phase in self.slices:
                 until = stop(phase, any(work.done for work in self.works))
-                if any(work.endless for work in self.works):
+                end = deadline if until is None else min(until, deadline)
+                if time.monotonic() >= end or any(work.endless for work in self.works):
                     return
-                if time.monotonic() >= (deadline if until is None else min(until, deadline)):
-                    return
+                for work in self.works:
+                    work.end = end
 
 
 def judge(
@@ -451,7 +464,7 @@ def judge(
     if jobs > 1 and len(of) > 1 and not first and "fork" in get_all_start_methods():
         outcomes = _side_by_side(kernel, base, of, stored, start + budget, min(jobs, len(of)), verdict, progress)
     else:
-        one = _Judge(kernel, base, of, stored, None if first else _CERTIFY_SECONDS)
+        one = _Judge(kernel, base, of, of, stored, None if first else _CERTIFY_SECONDS)
         since: list[float] = []
 
         def stop(phase: int, lost: bool) -> float | None:
@@ -492,11 +505,12 @@ def _side_by_side(
 ) -> list[Outcome]:
     """Judge with several processes. One that dies is noticed: what it had is lost, and its machines say so."""
     context = get_context("fork")
-    parts = [of[n::jobs] for n in range(jobs)]
+    order = [*range(jobs), *reversed(range(jobs))]  # else each would have one architecture
+    parts = [[one for at, one in enumerate(of) if order[at % len(order)] == n] for n in range(jobs)]
     pipes = [context.Pipe() for _ in parts]
     started = []
     for part, (_, theirs) in zip(parts, pipes, strict=True):
-        process = context.Process(target=_work, args=(theirs, kernel, base, part, stored, deadline), daemon=True)
+        process = context.Process(target=_work, args=(theirs, kernel, base, part, of, stored, deadline), daemon=True)
         process.start()
         theirs.close()
         started.append(process)
@@ -565,11 +579,12 @@ def _work(
     kernel: type[Kernel],
     base: type[Kernel] | None,
     of: Sequence[Row],
+    rows: Sequence[Row],
     stored: Sequence[Stored],
     deadline: float,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    one = _Judge(kernel, base, of, stored)
+    one = _Judge(kernel, base, of, rows, stored)
     since: list[float] = []
     told = [time.monotonic(), 0.0]
 
@@ -578,7 +593,7 @@ def _work(
             heard = pipe.recv()
             since.append(0.0 if heard is None else heard + _AFTER)
         done = sum(work.done for work in one.works)
-        if phase == _LAST and one.bugs and not since:  # it hides no loss that the first slices find
+        if (lost or (phase == _LAST and one.bugs)) and not since:  # a bug hides no loss that the first slices find
             since.append(time.monotonic() + _AFTER)
         if time.monotonic() > told[0] + 0.5 or done > told[1]:
             told[:] = time.monotonic(), done

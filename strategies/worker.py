@@ -25,7 +25,7 @@ from mm_sim.system import Loss
 from strategies.corpus import BOUND, Corpus, Store, rank, reaches_situation, reaches_state, state_name
 from strategies.deepen import CLOSED, OPEN, TAKEN, deepen
 from strategies.finds import Finds
-from strategies.plan import SEARCHES, WALKED, Job, Night, judged_as, kernel_of, seed_of
+from strategies.plan import SEARCHES, Job, Night, judged_as, kernel_of, seed_of, walked
 from strategies.tally import TALLIES, Tally, count, tallies
 from strategies.verdict_text import REQUIRED
 from strategies.walk import Walk
@@ -167,7 +167,8 @@ class Worker:
 
     def walk(self, job: Job, end: float) -> None:
         """Walk from the runs that are kept, and keep those that come to something new."""
-        kernel, scope = kernel_of(job.series), WALKED[job.scope]
+        kernel, scope = kernel_of(job.series), walked(job.scope)
+        assert scope is not None
         done = self.tally.of(job)
         corpus = Corpus(self.store, kernel, job.series, job.arch, job.scope, scope)
         self.turns[job] += 1
@@ -215,7 +216,7 @@ class Worker:
                 if not walk.adopt(steps):
                     stale.append(entry)
             except (Loss, KernelBug):
-                self.finds.failed(job, WALKED[job.scope], walk.trace)
+                self.finds.failed(job, walk.system.scope, walk.trace)
         seen = {*walk.marks, *map(state_name, walk.seen)}
         stale += [entry for entry, _ in runs if entry not in stale and entry.reached not in seen]
         for entry in stale:

@@ -408,6 +408,8 @@ def test_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.Monkey
         (["judge", "zap_only", "--report", "/proc/nowhere"], "/proc/nowhere: No such file or directory"),
         (["search", "zap_only", "--migration"], "pages migrate on x86 only"),
         (["search", "zap_only", "--machine", "file", "--machine", "anon"], "a search is of one machine"),
+        (["search", "zap_only", "--scope", "pins", "--pages", "2"], "pages migrate on x86 only"),
+        (["fuzz", "zap_only", "--migration", "--arch", "s390"], "pages migrate on x86 only"),
         (["explain", "zap_only", "--migration", "--arch", "s390"], "pages migrate on x86 only"),
         (["explain", "zap_onyl"], "did you mean zap_only?"),
         (["explain", "nowhere.py"], "nowhere.py: No such file"),

@@ -15,14 +15,15 @@ from mm_sim.names import P1, P2, A, ext2
 from mm_sim.series import SeriesError, load
 from mm_sim.system import SMALL, Loss
 from strategies import deepen, plan
-from strategies.corpus import Store
+from strategies.corpus import Corpus, Store
 from strategies.explore import SCOPES, Search
 from strategies.finds import Finds
 from strategies.machine import machine
 from strategies.night import progress, report, verdicts_of
 from strategies.plan import Job, seconds, seed_of
 from strategies.reproducer import Live, Replay
-from strategies.tally import BUGS, TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies
+from strategies.tally import BUGS, TALLIES, Tally, compact, coverage, plot, proofs, source_of, tallies, walks
+from strategies.targets import MACHINES, custom
 from strategies.verdict_text import REQUIRED
 from strategies.worker import Worker
 from test_stateful.nights import checkout, forgetful, fuzz, kept, one_point_more, pytest_night, small_night, work
@@ -87,6 +88,16 @@ def test_loss_of_the_base_is_kept_as_one_of_the_base(tmp_path: Path) -> None:
     (test,) = worker.tally.new
     assert test.startswith("test_linux_2_6_26_")
     assert [file.name for file in (tmp_path / "tests").iterdir()] == [test]
+
+
+def test_machine_named_by_its_size_is_walked_and_kept(tmp_path: Path) -> None:
+    name, machine = custom("file", MACHINES["file"], pages=2)
+    night = small_night(tmp_path, scopes=(name,), budget=1.0)
+    outcome, store = work(night)
+    (done,) = outcome.tally["jobs"].values()
+    assert done["runs"]
+    assert walks(store)[name] == machine.scope
+    assert Corpus(store, load("linux_2_6_26"), "linux_2_6_26", "s390", name, machine.scope).load()[0]
 
 
 def test_known_loss_of_the_base_is_no_surprise(tmp_path: Path) -> None:

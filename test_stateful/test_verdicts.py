@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
 from threading import Timer
+from typing import Any
 
 import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel, base_of, name_of
 from mm_sim.mm import Mm, Vma
+from mm_sim.names import EXT2, XFS
 from mm_sim.page import Page, Pte
 from mm_sim.sched import Steps
 from mm_sim.series import load
 from strategies.comparison import declares
 from strategies.reproducer import Told, stored_runs
-from strategies.targets import MACHINES, custom
+from strategies.targets import MACHINES, custom, named
 from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Verdict, judge
 from strategies.verdict_text import text
 
@@ -233,9 +235,20 @@ def test_kernel_that_is_no_patch_is_judged_by_itself() -> None:
 
 
 def test_machine_of_another_size_has_the_rules_of_all_that_it_has() -> None:
-    name, machine = custom("anon", files=MACHINES["file"].scope.files, threads=True, pages=2)
+    name, machine = custom("anon", MACHINES["anon"], files=MACHINES["file"].scope.files, threads=True, pages=2)
     assert name == "anon, pages 2, files ext2, also threads"
     assert {"fsync", "writeback", "madvise_dontneed"} <= set(machine.core)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [{}, {"pages": 3}, {"slots": 0, "files": (EXT2, XFS), "pins": True}, {"files": (), "threads": False}],
+    ids=str,
+)
+@pytest.mark.parametrize("of", ["anon", "file", "pins threads", "file, two pages"])
+def test_name_of_a_machine_says_what_it_has(of: str, size: dict[str, Any]) -> None:
+    name, machine = custom(of, MACHINES[of], **size)
+    assert named(name).scope == machine.scope
 
 
 @contextmanager
