@@ -570,7 +570,15 @@ class _Writer:
                 if child is space:
                     self.out += ("c", self.position.get(name, ~name))
                     return
-        self.out += ("gone", *space.busy, *space.pins, *sorted(space.cut), *space.shared, *space.own, *space.mapped)
+        self.out += (
+            "gone",
+            *space.busy,
+            *space.pins,
+            *sorted(map(int, space.cut)),
+            *space.shared,
+            *space.own,
+            *space.mapped,
+        )
         for view in space.of:
             self.thing(view)
 

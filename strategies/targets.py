@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import count
 from types import FunctionType
 from typing import Any, Final
 
@@ -27,78 +28,133 @@ class Machine:
     """A machine by name: its size, the rules without which little happens in it, and values that are enough there.
 
     `core` has what takes a page away by another party where there is one, which reaches nothing of the change; `more`
-    has what is cheap to try beside it. A machine with more `weight` has longer slices, and the first turns.
+    has what is cheap to try beside it. `why` are the rules for whose sake there is such a machine:
+    where they are near to a change it comes early.
     """
 
     scope: Scope
     core: tuple[str, ...]
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     arches: tuple[str, ...] = tuple(ARCHES)
-    weight: int = 1
     more: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
 
 
 _SWAPPED = ("store", "fork", "reclaim", "pageout_done")
 _MORE = ("load", "pageout_failed")
 _WRITTEN = ("store", "writeback", "fsync", "pageout_done")
+_PINS = ("read_direct", "ptrace")
 _FILE: Final[dict[str, Any]] = {"files": (EXT2,), "slots": 0}
 
 #: The machines, cheap ones first.
 MACHINES: Final[dict[str, Machine]] = {
-    "anon": Machine(Scope(), _SWAPPED, weight=3, more=_MORE),
-    "file": Machine(Scope(**_FILE), (*_WRITTEN, "fork"), weight=3),
+    "anon": Machine(Scope(), _SWAPPED, more=_MORE),
+    "file": Machine(Scope(**_FILE), (*_WRITTEN, "fork")),
     "tmpfs": Machine(
         Scope(files=(TMPFS,), slots=1),
         ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "pageout_done"),
         {"kind": (PRIVATE,)},
-        weight=3,
     ),
-    "threads": Machine(Scope(also=("threads",), **_FILE), (*_WRITTEN, "munmap"), weight=3),
+    "threads": Machine(Scope(also=("threads",), **_FILE), (*_WRITTEN, "munmap")),
     "anon threads": Machine(
-        Scope(also=("threads",), slots=1), ("store", "reclaim", "pageout_done", "madvise_dontneed"), weight=3
+        Scope(also=("threads",), slots=1), ("store", "reclaim", "pageout_done", "madvise_dontneed")
     ),
-    "swap full": Machine(Scope(slots=1), _SWAPPED, more=_MORE),
+    "swap full": Machine(Scope(slots=1), _SWAPPED, more=_MORE, why=("reclaim",)),
     "private": Machine(
-        Scope(**_FILE), ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "writeback"), {"kind": (PRIVATE,)}
+        Scope(**_FILE),
+        ("store", "load", "fork", "mmap_file", "munmap", "reclaim", "writeback"),
+        {"kind": (PRIVATE,)},
+        why=("mmap_file",),
     ),
-    "anon pins": Machine(Scope(also=("pins",), slots=1), (*_SWAPPED, "read_direct", "ptrace")),
-    "pins": Machine(Scope(also=("pins",), **_FILE), (*_WRITTEN, "read_direct", "ptrace")),
+    "anon pins": Machine(Scope(also=("pins",), slots=1), (*_SWAPPED, "read_direct", "ptrace"), why=_PINS),
+    "pins": Machine(Scope(also=("pins",), **_FILE), (*_WRITTEN, "fork", "read_direct", "ptrace"), why=_PINS),
     "pins threads": Machine(
         Scope(also=("threads", "pins"), processes=3, slots=1, frames=4),
         ("store", "fork", "reclaim", "pageout_done", "madvise_dontneed", "read_direct", "ptrace"),
+        why=_PINS,
     ),
     "private pins": Machine(
         Scope(also=("threads", "pins"), **_FILE),
         ("load", "store", "mmap_file", "munmap", "madvise_dontneed", "read_direct"),
         {"kind": (PRIVATE,)},
+        why=_PINS,
     ),
     "child": Machine(
         Scope(also=("threads",), processes=3, slots=1, frames=4),
         ("store", "fork", "load", "exit", "madvise_dontneed"),
+        why=("exit", "fork"),
     ),
-    "migration": Machine(Scope(also=("migration",)), ("store", "load", "fork", "move_pages"), arches=("x86",)),
-    "file migration": Machine(Scope(also=("migration",), **_FILE), (*_WRITTEN, "move_pages"), arches=("x86",)),
+    "migration": Machine(
+        Scope(also=("migration",)), ("store", "load", "fork", "move_pages"), arches=("x86",), why=("move_pages",)
+    ),
+    "file migration": Machine(
+        Scope(also=("migration",), **_FILE), (*_WRITTEN, "move_pages"), arches=("x86",), why=("move_pages",)
+    ),
     "threads migration": Machine(
         Scope(also=("threads", "migration")),
         ("store", "load", "move_pages", "madvise_dontneed", "reclaim"),
         arches=("x86",),
+        why=("move_pages",),
     ),
-    "two pages": Machine(Scope(pages=2, frames=5, slots=2), ("store", "reclaim", "pageout_done", "fork", "mmap")),
-    "three pages": Machine(Scope(pages=3, frames=7, slots=1), ("store", "fork", "mremap", "mmap", "munmap")),
-    "file, two pages": Machine(Scope(pages=2, frames=4, **_FILE), (*_WRITTEN, "mremap")),
+    "two pages": Machine(
+        Scope(pages=2, frames=5, slots=2),
+        ("store", "reclaim", "pageout_done", "fork", "mmap"),
+        why=("mprotect", "mremap"),
+    ),
+    "three pages": Machine(
+        Scope(pages=3, frames=7, slots=1), ("store", "fork", "mremap", "mmap", "munmap"), why=("mremap",)
+    ),
+    "file, two pages": Machine(
+        Scope(pages=2, frames=4, **_FILE), (*_WRITTEN, "mremap"), why=("mprotect", "mremap", "truncate")
+    ),
     "threads, two pages": Machine(
-        Scope(pages=2, frames=3, also=("threads",), **_FILE), (*_WRITTEN, "mremap"), arches=("x86",)
+        Scope(pages=2, frames=3, also=("threads",), **_FILE),
+        (*_WRITTEN, "mremap"),
+        arches=("x86",),
+        why=("mprotect", "mremap"),
     ),
-    "processes": Machine(Scope(processes=3, frames=4, slots=2), (*_SWAPPED, "exit", "load")),
-    "xfs": Machine(Scope(files=(XFS,), slots=0), _WRITTEN),
-    "shm": Machine(Scope(files=(SHM,), slots=1), ("store", "load", "fork", "reclaim", "pageout_done")),
+    "processes": Machine(Scope(processes=3, frames=4, slots=2), (*_SWAPPED, "exit", "load"), why=("exit", "fork")),
+    "file, three processes": Machine(
+        Scope(processes=3, frames=3, **_FILE), (*_WRITTEN, "fork"), why=("exit", "fork")
+    ),
+    "tmpfs threads": Machine(
+        Scope(files=(TMPFS,), slots=1, also=("threads",)),
+        ("store", "load", "reclaim", "pageout_done", "munmap"),
+        why=("mprotect", "munmap"),
+    ),
+    "xfs": Machine(Scope(files=(XFS,), slots=0), _WRITTEN, why=("store",)),
+    "shm": Machine(
+        Scope(files=(SHM,), slots=1), ("store", "load", "fork", "reclaim", "pageout_done"), why=("reclaim",)
+    ),
     "tmpfs, two pages": Machine(
-        Scope(pages=2, frames=4, files=(TMPFS,), slots=2), ("store", "load", "reclaim", "pageout_done", "munmap")
+        Scope(pages=2, frames=4, files=(TMPFS,), slots=2),
+        ("store", "load", "reclaim", "pageout_done", "munmap"),
+        why=("reclaim", "swapoff"),
     ),
 }
+#: By rule, what comes before it can happen, where the machine has it.
+_NEEDS: Final = {
+    "clone": "exit",
+    "creat": "unlink",
+    "exit": "fork",
+    "mmap": "munmap",
+    "mmap_file": "munmap",
+    "mremap": "munmap",
+    "msync": "mmap_file",
+    "msync_async": "mmap_file",
+    "munlock": "mlock",
+    "pageout_done": "reclaim",
+    "pageout_failed": "reclaim",
+    "ptrace": "fork",
+    "swapon": "swapoff",
+}
+#: What takes a page away: the other party of many a race, which reaches nothing of the change.
+_TAKES: Final = ("exit", "fork", "madvise_dontneed", "munmap", "reclaim", "truncate")
 _LUMPY = {"reclaimer": (KSWAPD,), "order": (4,)}
 #: How many of the nearest rules the smallest tier has beside a patch's own and the core.
 _NEAREST: Final = 3
+#: More calls than lie between any rule and a change.
+_FAR: Final = 99
 #: What a machine can have beside its sizes and files, and the word for nothing of the kind.
 _ALSO, _NONE = ("threads", "pins", "migration"), "none"
 
@@ -146,7 +202,7 @@ class Row:
     """A machine on one architecture, as a patch sees it: its rules by tier, smallest first.
 
     `core` are the rules without which little happens, and those of the patch: with those of a run the bounds of a
-    certificate.
+    certificate. `rank` is how many calls lie between the rules that the machine is for and the change.
     """
 
     machine: str
@@ -154,31 +210,35 @@ class Row:
     scope: Scope
     tiers: tuple[tuple[str, ...], ...]
     only: Mapping[str, tuple[Any, ...]]
-    weight: int = 1
+    rank: int = 0
     core: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return f"{self.machine} {self.arch}"
 
-    def shallow(self) -> Bounds:
-        """A few steps of all rules: what needs a rule that reaches nothing of the change, and little else."""
-        return self.within(self.tiers[-1], 4, 0, wide=True)
+    @property
+    def proof(self) -> Bounds:
+        """What is searched at least where something is called proven: short races with whoever takes a page away."""
+        return self.within(self.tiers[min(1, len(self.tiers) - 1)], 5, 1)
+
+    def short(self) -> Iterator[Bounds]:
+        """What is searched first: a few steps of all rules, and short races of the smallest tier."""
+        yield self.within(self.tiers[-1], 3, 0, wide=True)
+        yield self.within(self.tiers[0], 4, 2)
 
     def bounds(self) -> Iterator[Bounds]:
-        """What is searched, in growing bounds, without an end."""
+        """What is searched then, in growing bounds, without an end."""
         small, *wider = self.tiers
-        grow = 0
-        while True:
-            steps = 7 + grow
-            yield self.within(small, steps + 1, 0)
-            yield self.within(small, steps, 1)
+        for grow in count():
+            yield replace(self.proof, steps=5 + grow)
+            yield self.within(small, 7 + grow, 1)
+            yield self.within(small, 8 + grow, 0)
+            yield self.within(self.tiers[-1], 4 + grow, 0, wide=True)
             for tier in wider:
-                yield self.within(tier, steps - 1, 1, wide=True)
-            yield self.within(small, steps - 1, 2)
-            for tier in wider:
-                yield self.within(tier, steps - 2, 2, wide=True)
-            grow += 1
+                yield self.within(tier, 5 + grow, 1, wide=True)
+            for tier in self.tiers:
+                yield self.within(tier, 5 + grow, 2, wide=tier != small)
 
     def within(self, rules: Collection[str], steps: int, stops: int, wide: bool = False) -> Bounds:
         only = dict(self.only) if wide else {**_LUMPY, **self.only}
@@ -202,10 +262,16 @@ def row(
     there = [rule.name for rule in possible(kernel, of.scope)]
     reaching = sorted((one for one in there if one in near), key=lambda one: (near[one], there.index(one)))
     core = tuple(one for one in there if one in of.core or one in own)
-    needed = {*core, *of.more}
-    tiers = (needed | set(reaching[:_NEAREST]), needed | set(reaching), set(there))
+    small = {*core, *of.more} | _with_needs(reaching[:_NEAREST], there)
+    tiers = (small, small | {one for one in there if one in _TAKES}, small | _with_needs(reaching, there), set(there))
     distinct = dict.fromkeys(tuple(sorted(tier)) for tier in tiers)
-    return Row(name, arch, of.scope, tuple(distinct), of.only, of.weight, core)
+    rank = min((near[one] for one in of.why or there if one in near), default=_FAR)
+    return Row(name, arch, of.scope, tuple(distinct), of.only, rank, core)
+
+
+def _with_needs(rules: Collection[str], there: Collection[str]) -> set[str]:
+    """Rules with what comes before they can happen."""
+    return {*rules, *(_NEEDS[rule] for rule in rules if _NEEDS.get(rule) in there)}
 
 
 def custom(name: str, of: Machine, **size: Any) -> tuple[str, Machine]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import count, product
 from math import inf
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
@@ -47,13 +47,15 @@ ALONE = {ADDS: "loses", BUG: "has a bug", PROVEN: "no loss: proven", FOUND: "no 
 ORDER = (ADDS, BUG, FOUND, PROVEN, NOT_REACHED)
 
 #: Runs of a slice of a walk, and states of a slice of a search: about a fifth and a third of a second.
-_RUNS, _STATES, _SHALLOW = 100, 1_200, 800
+_RUNS, _STATES = 100, 1_200
+#: States of each of the first searches of a machine.
+_SHORT = 800
 #: States, and seconds, of the search for the shortest run; and states where no clock is to decide.
 _CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 4.0, 5_000
 #: Seconds for the other machines once something is found.
 _AFTER = 1.2
 #: The phase in which all machines have had their first slices.
-_LAST = 4
+_LAST = 2
 
 
 @dataclass(slots=True)
@@ -73,9 +75,9 @@ class Finding:
 class Outcome:
     """What is known of a machine on an architecture.
 
-    `complete` are the bounds within which every run was searched, `open` those that were begun; `reached` are the
-    lines of the patch that ran. `base_fails` is a run in which the base fails by itself, `fixes` one in which it does
-    and the patch does not.
+    `complete` are the bounds within which every run was searched, `open` those that were begun; what holds `proof`,
+    and a preemption, is called proven. `reached` are the lines of the patch that ran. `base_fails` is a run in which
+    the base fails by itself, `fixes` one in which it does and the patch does not.
     """
 
     machine: str
@@ -89,6 +91,7 @@ class Outcome:
     fixes: list[Step] | None = None
     reached: set[tuple[str, int]] = field(default_factory=set)
     marks: dict[str, int] = field(default_factory=dict)
+    proof: Bounds | None = None
     runs: int = 0
     steps: int = 0
     states: int = 0
@@ -115,7 +118,9 @@ class Outcome:
             return BUG
         if not self.reached:
             return NOT_REACHED
-        return PROVEN if any(bounds.stops for bounds, _ in self.complete) else FOUND
+        least = self.proof
+        proven = any(bounds.stops and (least is None or least.lies_within(bounds)) for bounds, _ in self.complete)
+        return PROVEN if proven else FOUND
 
 
 @dataclass(slots=True)
@@ -161,13 +166,13 @@ class Work:
         self.end = inf
         #: Whether a step was met that does not end: nothing else is tried then.
         self.endless = False
-        self.outcome = Outcome(of.machine, of.arch, of.scope)
+        self.outcome = Outcome(of.machine, of.arch, of.scope, proof=of.proof)
         self.base = None if base is None else Base(base, of.arch, of.scope)
         self.walks: dict[int, Walk] = {}
         self.bounds = of.bounds()
         self.searches: dict[Bounds, Search] = {}
-        #: The first bounds, of which not all was searched.
-        self.first: list[Bounds] = []
+        #: Bounds that were begun.
+        self.pending: list[Bounds] = []
         self.of_base: Search | None = None
 
     @property
@@ -222,7 +227,7 @@ class Work:
 
     def walk(self, tier: int) -> None:
         """A slice of a walk by the rules of a tier."""
-        tier = min(tier, len(self.row.tiers) - 1)
+        tier %= len(self.row.tiers)
         if tier not in self.walks:
             self.walks[tier] = Walk(
                 self.kernel,
@@ -234,7 +239,7 @@ class Work:
             )
         walk = self.walks[tier]
         steps = walk.steps
-        for _ in range(_RUNS * self.row.weight):
+        for _ in range(_RUNS):
             try:
                 failed: Loss | KernelBug | None = walk.run()
             except KernelBug as bug:
@@ -305,54 +310,61 @@ class Work:
 
     # what is done, slice by slice
 
+    def begin(self) -> None:
+        """A slice of the next bounds, where something is known to reach the change."""
+        if self.outcome.reached:
+            self.pending.append(next(self.bounds))
+            if self.search(self.pending[-1]):
+                self.pending.pop()
+
     def turns(self) -> Iterator[None]:
-        """What is done for this machine after its first slices, without an end."""
-        pending = self.first
-        while True:
-            for tier in range(3):
-                self.walk(tier)
-                yield
-            if not pending:
-                pending = [next(self.bounds)]
-            if self.search(pending[0]):
-                ended = pending.pop(0)
-                yield
-                if ended.stops == 1 and self.base is not None and self.of_base is None:
-                    while self.outcome.fixes is None and not self.search_base(ended):
-                        yield
+        """What is done for this machine after its first slices, without an end: walks, and twice as many searches."""
+        for turn in count():
+            self.walk(turn)
             yield
+            for _ in range(2):
+                if not self.pending:
+                    self.pending.append(next(self.bounds))
+                if self.search(self.pending[0]):
+                    ended = self.pending.pop(0)
+                    yield
+                    if ended.stops == 1 and self.base is not None and self.of_base is None:
+                        while self.outcome.fixes is None and not self.search_base(ended):
+                            yield
+                yield
+
+
+#: The first slices of a machine: of a walk, of searches of a few steps, of its first bounds.
+FIRST: tuple[Callable[[Work], object], ...] = (
+    lambda work: work.walk(0),
+    lambda work: [work.search(bounds, _SHORT) for bounds in work.row.short() if not work.done],
+    Work.begin,
+    Work.begin,
+)
 
 
 def schedule(works: list[Work], stored: Iterator[None]) -> Iterator[int]:
-    """What one process does, slice by slice: the phase it is in, 0 to _LAST."""
+    """What one process does, slice by slice: the phase it is in, 0 to _LAST.
+
+    The half of the machines that are nearest to the change have their first slices before the others.
+    """
     for _ in stored:
         yield 0
-    for tier in range(3):
-        for work in works:
-            if not work.done and (work.outcome.reached or not tier):
-                work.walk(tier)
-                yield 1
-    for work in works:
-        if not work.done and work.outcome.reached:
-            work.search(work.row.shallow(), _SHALLOW)
-            yield 2
-    works = sorted(works, key=lambda work: -work.row.weight)
-    for tier in (1, 0):
-        for work in works:  # first without a preemption, then with one
-            if not work.done and work.outcome.reached:
-                work.first.append(next(work.bounds))
-                if work.search(work.first[-1]):
-                    work.first.pop()
-                yield 3
-                if work.row.weight > 1 and not work.done:
-                    work.walk(tier)
-                    yield 3
+    works = sorted(works, key=lambda work: work.row.rank)
+    half = (len(works) + 1) // 2
+    for part in (works[:half], works[half:]):
+        for slice_ in FIRST:
+            for work in part:
+                if not work.done:
+                    slice_(work)
+                    yield 1
     turns = [(work, work.turns()) for work in works]
     turn = 0
     while any(not work.done for work, _ in turns):
         turn += 1
         for work, going in turns:
-            if not work.done and (work.outcome.reached or not turn % 4):
+            near = work.row.rank <= works[half - 1].row.rank
+            if not work.done and (near or not turn % 2) and (work.outcome.reached or not turn % 4):
                 next(going)
                 yield _LAST
 

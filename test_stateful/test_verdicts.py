@@ -22,9 +22,10 @@ from mm_sim.sched import Steps
 from mm_sim.series import load
 from strategies.comparison import declares
 from strategies.reproducer import Told, stored_runs
-from strategies.targets import MACHINES, custom, named
-from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Verdict, judge
+from strategies.targets import MACHINES, custom, named, possible, row
+from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Outcome, Verdict, judge
 from strategies.verdict_text import text
+from strategies.walk import Walk
 
 Record = Callable[[Verdict, type[Kernel]], None]
 
@@ -249,6 +250,30 @@ def test_machine_of_another_size_has_the_rules_of_all_that_it_has() -> None:
 def test_name_of_a_machine_says_what_it_has(of: str, size: dict[str, Any]) -> None:
     name, machine = custom(of, MACHINES[of], **size)
     assert named(name).scope == machine.scope
+
+
+#: Cannot happen in a machine with one page, or with no second page of a file to create.
+NEVER = {"creat", "mremap", "msync", "msync_async"}
+
+
+@pytest.mark.parametrize("name", ["anon", "file", "pins", "xfs"])
+def test_smallest_tier_has_what_comes_before_its_rules_can_happen(name: str) -> None:
+    kernel, machine = load("linux_2_6_26"), MACHINES[name]
+    for rule in possible(kernel, machine.scope):
+        of = row(kernel, (), {rule.name: 1}, name, machine, "x86")
+        walk = Walk(kernel, "x86", of.scope, seed=1, rules=(*of.tiers[0], "resume"))
+        seen = {step.rule.name for _ in range(100) if walk.run() is None for step in walk.trace}
+        assert rule.name in seen | NEVER, rule.name
+
+
+def test_few_steps_of_few_rules_are_no_proof() -> None:
+    kernel = load("linux_2_6_26")
+    of = row(kernel, (), {"ptrace": 1}, "pins", MACHINES["pins"], "x86")
+    short = of.within(of.tiers[0], 8, 1)
+    outcome = Outcome("pins", "x86", of.scope, [(short, 300)], reached={("", 0)}, proof=of.proof)
+    assert outcome.word == FOUND
+    outcome.complete.append((of.proof, 9000))
+    assert outcome.word == PROVEN
 
 
 @contextmanager
