@@ -22,11 +22,12 @@ from typing import cast
 
 from mm_sim.arch import ARCHES
 from mm_sim.kernel import Kernel
-from mm_sim.loss import Step
+from mm_sim.labels import methods
+from mm_sim.loss import Step, explain
 from mm_sim.sched import Endless, KernelBug, watchdog
 from mm_sim.system import Loss, Rule, Scope
 from strategies.comparison import Base, failure
-from strategies.coverage import Coverage, Function, changed, functions_of, watch
+from strategies.coverage import Coverage, Function, changed, functions_of, names, watch
 from strategies.explore import Bounds, Search
 from strategies.minimise import Certificate, certify, minimise, within
 from strategies.reproducer import Stored, steps_on
@@ -173,6 +174,8 @@ class Work:
         self.searches: dict[Bounds, Search] = {}
         #: Bounds that were begun.
         self.pending: list[Bounds] = []
+        #: Runs in which the base fails and the patch does not.
+        self.fixed: list[list[Step]] = []
         self.of_base: Search | None = None
 
     @property
@@ -283,17 +286,42 @@ class Work:
     # fixes
 
     def fix(self, steps: Sequence[Step]) -> None:
-        """Keep a run in which the base fails, and the patch in no run of the same operations."""
+        """Note a run in which the base fails, and the patch in no run of the same operations."""
         if self.base is None or self.outcome.fixes is not None:
             return
         arch, scope = self.row.arch, self.row.scope
         run = list(steps)
         if isinstance(failure(self.base.kernel, arch, scope, run), Loss):
             if not Base(self.kernel, arch, scope).fails(run):
-                self.outcome.fixes = minimise(
-                    self.base.kernel, arch, scope, run, lambda steps, failed: isinstance(failed, Loss)
-                )
+                self.fixed.append(run)
         self.take()
+
+    def fixes(self) -> None:
+        """Keep a run that the patch fixes; where it only takes another way through the run, it fixes nothing.
+
+        It changes what is to blame for the loss, or what that calls; or it loses in no run of these rules that is no
+        longer, as far as that is searched in a second or two.
+        """
+        base, arch, scope = self.base, self.row.arch, self.row.scope
+        for run in self.fixed if self.outcome.fixes is None else ():
+            assert base is not None
+            short = minimise(base.kernel, arch, scope, run, lambda steps, failed: isinstance(failed, Loss))
+            search = Search(self.kernel, arch, within(scope, short), reduce=False)
+            if self.changes_blamed(short) or search.run(None, _CERTIFY_FIRST).ended == "complete":
+                self.outcome.fixes = short
+                break
+        self.fixed.clear()
+        self.take()
+
+    def changes_blamed(self, run: list[Step]) -> bool:
+        """Whether the patch changes the function that is to blame for a loss of the base, or what it calls."""
+        assert self.base is not None
+        of = self.base.kernel
+        report = explain(of, self.row.arch, self.row.scope, run)
+        assert report is not None
+        blamed = report.forgotten_by.function
+        called = {name for function in methods(of).get(blamed, ()) for name in names(function.__code__)}
+        return not {blamed, *called}.isdisjoint(changed(self.kernel, of))
 
     def search_base(self, bounds: Bounds, states: int = _STATES) -> bool:
         """A slice of a search of the base within bounds in which the patch adds no loss; whether it has ended."""
@@ -306,6 +334,7 @@ class Work:
         if result.loss is not None:
             self.outcome.base_fails = self.outcome.base_fails or result.loss
             self.fix(result.loss)
+            self.fixes()
         return result.ended in ("complete", "loss")
 
     # what is done, slice by slice
@@ -340,6 +369,7 @@ FIRST: tuple[Callable[[Work], object], ...] = (
     lambda work: [work.search(bounds, _SHORT) for bounds in work.row.short() if not work.done],
     Work.begin,
     Work.begin,
+    Work.fixes,
 )
 
 

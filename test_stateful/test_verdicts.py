@@ -266,6 +266,33 @@ def test_smallest_tier_has_what_comes_before_its_rules_can_happen(name: str) -> 
         assert rule.name in seen | NEVER, rule.name
 
 
+class OtherWay(Kernel):
+    """A store maps a page of a file read-only first: the run of the base comes to another point."""
+
+    __slots__ = ()
+    title, posted, applies_to = "two faults for a store", "constructed", "2.6.26"
+
+    def do_page_fault(self, mm: Mm, address: int, write: bool) -> Steps[int]:
+        if write and mm.pte[address] is None:
+            yield from super().do_page_fault(mm, address, False)
+        return (yield from super().do_page_fault(mm, address, write))
+
+
+def fixed(kernel: type[Kernel], machine: str) -> bool:
+    base = base_of(kernel)
+    of = {machine: MACHINES[machine]}
+    verdict = judge(kernel, "x", base, name_of(base), of, ("x86",), budget=600, stored=stored_runs(), first=True)
+    return verdict.outcomes[0].fixes is not None
+
+
+def test_fix_is_said_to_fix() -> None:
+    assert fixed(load("fault_page_locked"), "threads")
+
+
+def test_other_way_through_a_run_fixes_nothing() -> None:
+    assert not fixed(OtherWay, "threads")
+
+
 def test_few_steps_of_few_rules_are_no_proof() -> None:
     kernel = load("linux_2_6_26")
     of = row(kernel, (), {"ptrace": 1}, "pins", MACHINES["pins"], "x86")
