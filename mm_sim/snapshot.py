@@ -117,7 +117,7 @@ class Saved(NamedTuple):
     mms: list[tuple[_Fields, list[PteVal], list[Vma], list[Task], list[dict[int, Pte]]]]
     vmas: list[tuple[Vma, _Fields]]
     anon_vmas: list[tuple[AnonVma, Task | None, list[Vma]]]
-    tasks: list[tuple[_Fields, dict[int, Pte] | None]]
+    tasks: list[tuple[_Fields, dict[int, Pte]]]
     files: list[tuple[_Fields, tuple[list[Any], ...], File, _Fields]]
     last_value: int
     spaces: dict[object, Space]
@@ -150,7 +150,7 @@ def save(system: System) -> Saved:
         [(_MM(mm), mm.pte.copy(), mm.mmap.copy(), mm.mmap_sem.readers.copy(), mm.tlbs.copy()) for mm in kernel.mms],
         list(vmas.items()),
         [(anon_vma, anon_vma.lock.owner, anon_vma.head.copy()) for anon_vma in anon_vmas],
-        [(_TASK(task), None if task.tlb is None else task.tlb.copy()) for task in kernel.tasks],
+        [(_TASK(task), {} if task.tlb is None else task.tlb.copy()) for task in kernel.tasks],
         [_save_file(file, ghost.files[file]) for file in kernel.files],
         system.last_value,
         ghost.spaces.copy(),
@@ -173,7 +173,7 @@ def restore(system: System, saved: Saved) -> None:
     kernel, ghost = system.kernel, system.ghost
     for task, (fields, tlb) in zip(kernel.tasks, saved.tasks, strict=True):
         task.held, task.mm, task.op, task.point, task.steps, task.tlb, task.waits = fields
-        if tlb is not None and task.tlb is not None:
+        if task.tlb is not None:
             task.tlb.clear()
             task.tlb.update(tlb)
     kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.tree_lock.owner = saved.kernel
@@ -324,7 +324,7 @@ def _put_steps(found: list[object], steps: object, outer: list[object]) -> None:
         if function.ours:
             for name in function.names:
                 value = values.get(name, _UNBOUND)
-                if name in _VALUES or name == "promise" or type(value) in _COMPOUND:
+                if name in _VALUES or type(value) in _COMPOUND:
                     _put(found, name, value, True, outer, inner)
                 else:
                     found.append(value)
@@ -395,7 +395,6 @@ _PAGE = attrgetter(
     "PG_referenced",
     "PG_swapcache",
     "PG_uptodate",
-    "PG_writeback",
     "key_c",
     "key_r",
     "tag_dirty",
@@ -459,10 +458,9 @@ class _Writer:
             self.file(file)
         for task in order + _KERNEL_TASKS:
             stands = stacks[task]
+            self.out.append("|")
             if stands or task >= _FIRST:
                 self.task(kernel.tasks[task], stands)
-            else:
-                self.out.append("|")
         for mm in kernel.mms:  # what swapoff or an exit has not yet let go
             self.mm(mm)
         if owns:
@@ -485,8 +483,7 @@ class _Writer:
         if slots and self.slots:  # get_swap_page() and swapoff take them in order
             out += [self.slots.get(slot) for slot in kernel.slots]
         out += (kernel.swap_on, kernel.nr_swap_pages)
-        if kernel.tree_lock.owner is not None:
-            self.owner(kernel.tree_lock.owner)
+        self.holder(kernel.tree_lock.owner)
 
     def live(self, task: Task) -> None:
         """Number the values that somebody must read, or will when an mremap() that is under way ends."""
@@ -520,8 +517,6 @@ class _Writer:
             file.count,
             file.AS_EIO,
             file.SHMEM_PAGEIN,
-            len(ghost.syncs),
-            len(ghost.reads),
             ghost.size,
         )
         for values in (ghost.values, *ghost.reads):
@@ -542,10 +537,7 @@ class _Writer:
             if slot is not None:
                 self.slot(slot)
         for lock in (file.i_mutex, file.i_mmap_lock, file.tree_lock):
-            if lock.owner is None:
-                out.append(None)
-            else:
-                self.owner(lock.owner)
+            self.holder(lock.owner)
         for vma in file.i_mmap:
             self.vma(vma)
         if file.own:
@@ -557,7 +549,7 @@ class _Writer:
     def ghost_file(self, file: File) -> None:
         """Its contents are written with the file."""
         known = (n for one, n in self.files.items() if self.system.ghost.files[one] is file)
-        self.out += ("f", next(known, None))
+        self.out.append(next(known, None))
 
     def space(self, space: Space) -> None:
         """What a process must read is written with its mm; of one that has gone only what is under way may look."""
@@ -568,29 +560,18 @@ class _Writer:
                 return
             for name, child in one.forks.items():
                 if child is space:
-                    self.out += ("c", self.position.get(name, ~name))
+                    self.out.append(f"child {self.position.get(name, ~name)}")
                     return
-        self.out += (
-            "gone",
-            *space.busy,
-            *space.pins,
-            *sorted(map(int, space.cut)),
-            *space.shared,
-            *space.own,
-            *space.mapped,
-        )
+        cut = sorted(map(int, space.cut))
+        self.out.append((*space.busy, *space.pins, *cut, *space.shared, *space.own, *space.mapped))
         for view in space.of:
             self.thing(view)
 
     def promise(self, promise: Promise) -> None:
-        """It is written with the file: which one it is."""
-        for n, file in enumerate(self.system.kernel.files):
-            ghost = self.system.ghost.files[file]
-            for i, one in enumerate((*ghost.syncs, *ghost.reads)):
-                if one is promise.values:
-                    self.out += ("p", n, i)
-                    return
-        self.out.append(_ENDED)
+        """It is written with the file: which one of all it is, None if it has ended."""
+        files = self.system.ghost.files
+        promises = [one for file in self.files for one in (*files[file].syncs, *files[file].reads)]
+        self.out.append(next((n for n, one in enumerate(promises) if one is promise.values), None))
 
     def lock(self, lock: Lock | RwSem) -> None:
         """A lock, by what it is of."""
@@ -608,7 +589,7 @@ class _Writer:
         of_files = [one for file in kernel.files for one in (file.i_mutex, file.i_mmap_lock, file.tree_lock)]
         for n, one in enumerate((kernel.tree_lock, *of_files)):
             if one is lock:
-                self.out += ("lock", n)
+                self.out.append(n)
                 return
         anon_vmas = [*self.anon, *(page.mapping for page in kernel.frames if type(page.mapping) is AnonVma)]
         anon_vmas += [vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None]
@@ -663,17 +644,14 @@ class _Writer:
             return
         self.pages[page] = number = len(self.pages)
         self.out += (number, *_PAGE(page), self.values.get(page.content, GARBAGE))
+        self.out.append(self.value(page.io) if page.PG_writeback else None)
+        self.holder(page.lock.owner)
         mapping = page.mapping
         if type(mapping) is AddressSpace:
             self.out += (int(page.index), self.files[mapping])
         elif type(mapping) is AnonVma:
             self.out.append(int(page.index))
             self.anon_vma(mapping)
-        if page.PG_writeback:
-            self.out.append(self.value(page.io))
-        if page.lock.owner is not None:
-            self.out.append("l")
-            self.owner(page.lock.owner)
         if page.private is not None:
             self.slot(page.private)
         if page.own:
@@ -728,14 +706,13 @@ class _Writer:
             self.own(mm)
         for reader in sem.readers:
             self.owner(reader)
-        self.out.append(None if sem.writer is None else self.position.get(sem.writer.name, ~sem.writer.name))
-        self.out.append(None if mm.ptl.owner is None else self.position.get(mm.ptl.owner.name, ~mm.ptl.owner.name))
+        self.holder(sem.writer)
+        self.holder(mm.ptl.owner)
 
     def task(self, task: Task, stands: list[object]) -> None:
         if task.mm is not None:
             self.mm(task.mm)
         out = self.out
-        out.append("|")
         if task.tlb is not None:
             out.append(len(task.tlb))  # an empty one is still one
             for addr, pte in sorted(task.tlb.items()):
@@ -761,7 +738,7 @@ class _Writer:
         elif isinstance(thing, (State, Arch)):
             self.same(thing)
         elif isinstance(thing, Enum):
-            self.out.append(thing.value if not self.alien else f"{_code_name(kind)}.{thing.name}")
+            self.out.append(thing.name)
         elif isinstance(thing, (list, tuple, dict)) or is_dataclass(thing):
             self.container(thing)
         elif isinstance(thing, (set, frozenset)) and all(isinstance(one, (int, str, Enum)) for one in thing):
@@ -788,10 +765,9 @@ class _Writer:
         """A list or a mapping of a patch, a tuple with names, a dataclass: a second reference to it says so."""
         known = self.again.get(id(thing))
         if known is not None and not isinstance(thing, tuple):
-            self.out += ("again", known[0])
+            self.out.append(~known[0])  # no length
             return
         self.again[id(thing)] = (len(self.again), thing)
-        self.out.append(_code_name(type(thing)))
         if isinstance(thing, dict):
             self.many([part for pair in thing.items() for part in pair])
         elif isinstance(thing, (list, tuple)):
@@ -833,20 +809,20 @@ class _Writer:
     def owner(self, task: Task) -> None:
         self.out.append(self.position.get(task.name, ~task.name))
 
+    def holder(self, task: Task | None) -> None:
+        """Who holds a lock."""
+        self.out.append(None if task is None else self.position.get(task.name, ~task.name))
+
     def anon_vma(self, anon: AnonVma) -> None:
         number = self.anon.get(anon)
         if number is None:
             self.anon[anon] = number = len(self.anon)
         self.out.append(number)
-        if anon.lock.owner is not None:
-            self.out.append("l")
-            self.owner(anon.lock.owner)
+        self.holder(anon.lock.owner)
 
     def name(self, name: Name) -> None:
         is_process = _FIRST <= name < _FIRST + len(PROCESSES) and PROCESSES[name - _FIRST] is name
-        if is_process:
-            self.out.append("task")
-        self.out.append(self.position.get(name, ~name) if is_process else int(name))
+        self.out.append(f"task {self.position.get(name, ~name)}" if is_process else int(name))
 
     def gather(self, tlb: MmuGather) -> None:
         self.many(tlb.pages)

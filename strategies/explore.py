@@ -476,7 +476,7 @@ class Search:
             earlier = known >> _DEPTH & 0xFFFF < depth
             if earlier and (self.bounds.stops is None or known >> _STOPS < stops):
                 return True
-            if not earlier and known >> _STOPS == stops and bit:
+            if not earlier and known >> _STOPS == stops:
                 self.seen[key] = known | bit
                 marked.append((key, bit))
             return False

@@ -272,6 +272,7 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "snapshot.mm: as if space.cut",
         "snapshot.mm: as if space.moves",
         "snapshot.mm: as if self.files",
+        "snapshot.save: as if space.forks",
         "snapshot.__init__: slots and self.slots without self.slots",
     ),
     "one page is sorted, or looked at again: the same": (
@@ -285,6 +286,37 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "snapshot.thing: self.alien and kind not in _ATOMS without self.alien",
         "snapshot.list: as if self.alien",
         "snapshot._put_steps: as if function.loops",
+        "snapshot._function: one.opname == 'FOR_ITER' with NotEq",
+        "snapshot.container: known is not None and (not isinstance(thing, tuple)) without not isinstance(thing, "
+        "tuple)",
+        "snapshot._numbers: is_dataclass(thing) and (not isinstance(thing, type)) without not isinstance(thing, "
+        "type)",
+    ),
+    "pages that nobody can come to are written whole, in whatever order: one state may have more keys": tuple(
+        "snapshot._outline: (page.PG_dirty, page.PG_writeback, page.PG_referenced, page.PG_uptodate, page.key_c, "
+        f"page.key_r) without page.{name}"
+        for name in ("PG_dirty", "PG_writeback", "PG_referenced", "PG_uptodate", "key_c", "key_r")
+    ),
+    "what is met for the first time has the next number, and its record is longer than a number": (
+        "snapshot.page: (number, *_PAGE(page), self.values.get(page.content, GARBAGE)) without number",
+        "snapshot.slot: (number, slot.map, self.values.get(slot.content, GARBAGE)) without number",
+        "snapshot.mm: (number, mm.mm_users, len(mm.mmap), len(sem.readers), len(mm.tlbs)) without number",
+    ),
+    "the list is longer by each entry, and what is written around it has a fixed number of entries": (
+        "snapshot.mm: (number, mm.mm_users, len(mm.mmap), len(sem.readers), len(mm.tlbs)) without len(mm.mmap)",
+        "snapshot.mm: (number, mm.mm_users, len(mm.mmap), len(sem.readers), len(mm.tlbs)) without len(sem.readers)",
+        "snapshot.mm: (number, mm.mm_users, len(mm.mmap), len(sem.readers), len(mm.tlbs)) without len(mm.tlbs)",
+    ),
+    "where there is a page, two more answers about each promise come before it": (
+        "snapshot.file: without out.append(None)",
+    ),
+    "the two words change places": ("snapshot.lock: mm.ptl is lock with IsNot (2)",),
+    "it is written as the one lock that is of nothing that is known": (
+        "snapshot.lock: (kernel.tree_lock, *of_files) without kernel.tree_lock",
+    ),
+    "no key can be made of an iterator of a patch's own class: `thing` says so": (
+        "snapshot._numbers: isinstance(thing, Iterator) and type(thing).__module__ == 'builtins' and (type(thing) "
+        "not in _CODE) without type(thing).__module__ == 'builtins'",
     ),
     "None is no key of ghost.spaces": (
         "snapshot.live: task.mm is not None and (space := self.system.ghost.spaces.get(task.mm)) "
@@ -300,6 +332,17 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "snapshot.orders: one[0] != other[0] or one[0] == _NOBODY without one[0] != other[0]",
         "snapshot.orders: as if not all((one[0] != other[0] or one[0] == _NOBODY for one, other in "
         "pairwise(signed)))",
+        "snapshot._signature: (op, task.point or '', [8 if pte is None else pte.bits if type(pte) is Pte else 9 for "
+        "pte in mm.pte]) without task.point or ''",
+        "snapshot._signature: (op, task.point or '', [8 if pte is None else pte.bits if type(pte) is Pte else 9 for "
+        "pte in mm.pte]) without [8 if pte is None else pte.bits if type(pte) is Pte else 9 for pte in mm.pte]",
+        "snapshot._signature: task.point or '' without task.point",
+        "snapshot._signature: pte is None with IsNot",
+        "snapshot._vmas: v.anon_vma is None or v in v.anon_vma.head without v in v.anon_vma.head",
+    ),
+    "the same operation is run once more, or looked at in its midst as well: the same end, later": (
+        "comparison._outcomes: (*asked, False) without *asked",
+        "comparison._run: not end and point not in found without not end",
     ),
     "the cache of functions saves time": (
         "snapshot._put_steps: _functions.get(id(code)) or _function(code) without _functions.get(id(code))",
@@ -316,6 +359,8 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "explore.expand: as if not known >> order.index(task.name) & 1",
         "explore.visit: as if not known & bit",
         "explore.visit: without self.seen[key] = known | bit",
+        "explore.expand: without continue",
+        "explore.expand: without continue (2)",
     ),
     "the state before was checked when it was visited": ("explore.redo: without system.after()",),
     "it is None or a run: a run is not empty": (
@@ -355,7 +400,20 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
         "page.PG_uptodate) without page is not None and page.content == expected and page.PG_uptodate",
     ),
     "without files no vma has one": ("system.peek: as if self.kernel.files",),
-    "the next look at the clock sees it": ("explore.run: time.monotonic() >= deadline with Gt",),
+    "the next look at the clock sees it": (
+        "explore.run: time.monotonic() >= deadline with Gt",
+        "minimise.certify: time.monotonic() < deadline with LtE",
+    ),
+    "each search looks at the deadline itself: what is left of it is out of time": (
+        "minimise.certify: result.ended not in _ENDS and (deadline is None or time.monotonic() < deadline) without "
+        "deadline is None or time.monotonic() < deadline",
+    ),
+    "a search that was cut off is done again, after some of fewer rules": (
+        "minimise.certify: states <= _FIRST with Lt",
+    ),
+    "the run is within the bounds of the search, which ends with it or another one": (
+        "minimise.certify: result.found or best without best",
+    ),
 }
 
 

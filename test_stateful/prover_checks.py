@@ -15,35 +15,38 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache, partial
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from pathlib import Path
 from select import select
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import mm_sim
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
-from mm_sim.ghost import Ghost, Space
+from mm_sim.ghost import File, Ghost, Space
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import MmuGather
 from mm_sim.kernel.rmap import Swap
 from mm_sim.loss import Step
 from mm_sim.mm import AnonVma, Mm, Vma
-from mm_sim.names import EXT2, KSWAPD, P1, P2, P3, PAGES, PRIVATE, SHARED, TASKS, TMPFS, A
+from mm_sim.names import DIRECT, EXT2, KERNEL_TASKS, KSWAPD, P1, P2, P3, PAGES, PRIVATE, SHARED, TASKS, TMPFS, XFS, A
 from mm_sim.page import GARBAGE, ZERO, Page, Pte, SwapSlot
 from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, points
 from mm_sim.sched import run as run_task
-from mm_sim.snapshot import Content, Promise, canonical, is_quiet, restore, save, state_key
+from mm_sim.snapshot import Content, NoKey, Promise, canonical, is_quiet, restore, save, state_key
 from mm_sim.system import PAST_END, Loss, Rule, Scope, System
-from strategies import explore
+from strategies import explore, minimise
 from strategies.comparison import Base, failure
-from strategies.explore import Bounds, NotDeterministic, Result, Search
+from strategies.explore import Bounds, Node, NotDeterministic, Result, Search
 from strategies.minimise import certify, within
 from strategies.rules import instances, stops, table
 from test_stateful.naive import Failed, Naive, build, plain
+from test_stateful.test_explore import Settled
 from test_stateful.test_snapshot_files import renumber, swap_names
+from test_stateful.twice import Twice
 
 # patches
 
@@ -137,6 +140,24 @@ class Breaks(Kernel):
         raise KernelBug("in do_anonymous_page")
 
 
+def _locks(s: System, process: int) -> Steps[None]:
+    task, ptl = s.kernel.tasks[process], s.kernel.mms[0].ptl
+    while not ptl.acquire(task):
+        yield ptl
+        s.kernel.own["waited"] = True
+    yield "locks: held"
+    ptl.release(task)
+
+
+class Locks(Kernel):
+    """Has an operation that another task waits for, and nothing else."""
+
+    __slots__ = ()
+
+    fields = {"kernel": {"waited": False}}
+    rules = (Rule("locks", {"process": "process"}, lambda s, process: process in (P1, P2), _locks),)
+
+
 # machines, and what a naive search finds in them
 
 
@@ -169,6 +190,7 @@ CASES: dict[str, Case] = {
     "forgets": _case(Forgets, "s390", Scope(2, 1, 3, 1), _ANON, 4, 1),
     "two preemptions": _case(Waits, "s390", Scope(2, 1, 2, 0), ("store", "fork"), 5, 2),
     "anon": _case(Kernel, "s390", Scope(2, 1, 2, 1), _ANON, 4, 1),
+    "blocked": _case(Locks, "x86", Scope(2, 1, 2, 0), ("locks",), 5, 1),
     "any preemption": _case(Kernel, "x86", Scope(1, 1, 2, 1), ("store", "reclaim", "pageout_done"), 4, None),
 }
 #: What takes longer: every night.
@@ -270,6 +292,7 @@ _FEW = {
     "forgets": 179,
     "two preemptions": 126,
     "anon": 326,
+    "blocked": 8,
     "any preemption": 170,
     "two threads store": 107,
     "file on s390": 331,
@@ -292,6 +315,45 @@ class _Cell:
 @dataclass
 class _Record:
     value: int
+
+    def get(self) -> int:
+        return self.value
+
+    def zero(self) -> int:
+        return 0
+
+
+class _Pair(NamedTuple):
+    value: int
+    other: int = 1
+
+
+class _List(list[int]):
+    """A list of a patch's own class."""
+
+
+class _Number(Enum):
+    ZERO = 0
+    FOUR = 4
+
+
+class _Other(Enum):
+    ZERO = 0
+
+
+def _zero() -> int:
+    return 0
+
+
+def _four() -> int:
+    return 4
+
+
+def _recursive(value: int) -> Callable[[], Any]:
+    def get(again: bool = True) -> int:
+        return get(False) if again else value
+
+    return get
 
 
 def _generator(value: int) -> Iterator[int]:
@@ -323,6 +385,12 @@ def _started(value: int) -> Any:
     going = steps()
     for _ in range(1 if value else 3):
         next(going)
+    return going
+
+
+def _second(numbers: list[int]) -> Iterator[int]:
+    going = iter(numbers)
+    next(going)
     return going
 
 
@@ -362,11 +430,122 @@ _KINDS: dict[str, tuple[Callable[[int], Any], Callable[[Any], int]]] = {
     "generator under way": (_started, next),
     "in a list": (lambda value: [_closure(value)], lambda held: held[0]()),
     "iterator": (_loop, next),
+    "iterator of one": (lambda value: iter([value]), next),
     "same list": (
         lambda value: (one := [1], one if value else [1]),
         lambda held: 4 * (held[0] is held[1]),
     ),
+    "which of two lists": (
+        lambda value: (one := [1], other := [1], one if value else other),
+        lambda held: 4 * (held[0] is held[2]),
+    ),
+    "which of two dicts": (
+        lambda value: (one := {1: 1}, other := {1: 1}, one if value else other),
+        lambda held: 4 * (held[0] is held[2]),
+    ),
+    "tuple with names": (_Pair, lambda held: held.value),
+    "list of its own": (lambda value: _List([value]), lambda held: held[0]),
+    "in a tuple": (lambda value: (_closure(value),), lambda held: held[0]()),
+    "text in a set": (lambda value: {str(value)}, lambda held: int(*held)),
+    "enum": (_Number, lambda held: held.value),
+    "another enum": (
+        lambda value: _Number.ZERO if value else _Other.ZERO,
+        lambda held: 4 * isinstance(held, _Number),
+    ),
+    "enum in a set": (lambda value: {_Number(value)}, lambda held: next(iter(held)).value),
+    "our function": (lambda value: _four if value else _zero, lambda held: held()),
+    "function in a dict": (lambda value: {1: _four if value else _zero}, lambda held: held[1]()),
+    "method": (lambda value: _Record(value).get, lambda held: held()),
+    "another method": (lambda value: _Record(4).get if value else _Record(4).zero, lambda held: held()),
+    "recursive": (_recursive, lambda held: held()),
+    "another iterator": (
+        lambda value: reversed([4, 0]) if value else _second([4, 0]),
+        lambda held: [*held][-1],
+    ),
+    "another exception": (
+        lambda value: KeyError(1) if value else ValueError(1),
+        lambda held: 4 * isinstance(held, KeyError),
+    ),
 }
+#: In one local the model has things of one kind, and each list once.
+_ALIEN = ("same list", "which of two lists", "another enum")
+
+
+def _in_a_cell(s: System, process: int, order: int) -> Steps[None]:
+    """Of a function that is there no longer."""
+    held, order = order, 0
+    [lambda: held].clear()
+    yield "hold: held"
+    if held:
+        yield "hold: four"
+
+
+def _of_an_outer_function(s: System, process: int, order: int) -> Steps[None]:
+    def outer(held: int) -> Steps[None]:
+        def inner() -> Steps[None]:
+            yield "hold: held"
+            if held:
+                yield "hold: four"
+
+        return inner()
+
+    steps = [outer(order)]
+    order = 0
+    yield from steps.pop()
+
+
+def _in_one_of_two_lists(s: System, process: int, order: int) -> Steps[None]:
+    some, more = ([_zero, _zero], [_zero]) if order else ([_zero], [_zero, _zero])
+    order = 0
+    yield "hold: held"
+    if len(some) > len(more):
+        yield "hold: four"
+
+
+def _itself(s: System, process: int, order: int) -> Steps[None]:
+    held: Any = s.kernel.tasks[process].steps
+    if not order:
+        held = _generator(0)
+        assert [*held] == [0]
+    order = 0
+    yield "hold: held"
+    if held.gi_frame is not None:
+        yield "hold: four"
+
+
+def _in_an_iterator(s: System, process: int, order: int) -> Steps[None]:
+    labels = [["hold: held", "hold: four"][: 1 + order // 4]]
+    order = 0
+    yield from iter(labels.pop())
+
+
+def _by_the_place(s: System, process: int, order: int) -> Steps[None]:
+    if order:
+        order = 0
+        yield "hold: held"
+        yield "hold: four"
+    else:
+        yield "hold: held"
+
+
+def _by_the_function(s: System, process: int, order: int) -> Steps[None]:
+    def ends() -> Steps[None]:
+        yield "hold: held"
+
+    def goes_on() -> Steps[None]:
+        yield "hold: held"
+        yield "hold: four"
+
+    steps = [goes_on() if order else ends()]
+    order = 0
+    yield from steps.pop()
+
+
+#: Functions that hold a number otherwise than in a local.
+_HOLDERS = (
+    *(_in_a_cell, _of_an_outer_function, _in_one_of_two_lists, _itself, _in_an_iterator),
+    *(_by_the_place, _by_the_function),
+)
 
 
 def _hold(kind: str) -> Callable[..., Steps[None]]:
@@ -391,8 +570,15 @@ def _go_round(s: System, process: int, order: int) -> Steps[None]:
 def ours(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as one of the model's: its locals are known by their names."""
     assert isinstance(function, FunctionType)
-    code = function.__code__.replace(co_filename=str(Path(mm_sim.__file__).with_name("held.py")))
-    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    file = str(Path(mm_sim.__file__).with_name("held.py"))
+
+    def of(code: CodeType) -> CodeType:
+        inner = tuple(of(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+        return code.replace(co_filename=file, co_consts=inner)
+
+    return FunctionType(
+        of(function.__code__), function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
 
 
 def _rule(name: str, steps: Callable[..., Any]) -> Rule:
@@ -407,6 +593,8 @@ class Holds(Kernel):
     rules = (
         *(_rule(f"hold_{n}", _hold(kind)) for n, kind in enumerate(_KINDS)),
         *(_rule(f"our_hold_{n}", ours(_hold(kind))) for n, kind in enumerate(_KINDS)),
+        *(_rule(f"hold{function.__name__}", function) for function in _HOLDERS),
+        *(_rule(f"our_hold{function.__name__}", ours(function)) for function in _HOLDERS),
         _rule("go_round", _go_round),
         _rule("our_go_round", ours(_go_round)),
     )
@@ -429,7 +617,9 @@ def _held(name: str, *orders: int, more: int = 0) -> list[System]:
 def kept_in_hand() -> dict[str, list[System]]:
     """By the way to hold it: the states that hold 0, 0 again, and 4."""
     names = [f"{of}hold_{n}" for of in ("", "our_") for n in range(len(_KINDS))]
-    names.remove(f"our_hold_{[*_KINDS].index('same list')}")  # where the model has one list twice its code says
+    for kind in _ALIEN:
+        names.remove(f"our_hold_{[*_KINDS].index(kind)}")
+    names += [f"{of}hold{function.__name__}" for of in ("", "our_") for function in _HOLDERS]
     kept = {name: _held(name, 0, 0, 4) for name in names}
     for name in ("go_round", "our_go_round"):
         kept[name] = [*_held(name, 0, 0), *_held(name, 0, more=1)]
@@ -448,15 +638,15 @@ def content_in_hand() -> list[System]:
     """States in which a page has a content that is nowhere but in what a patch holds, or in its field."""
     rules = {rule.name: rule for rule in table(Holds)}
     kept = []
-    for kind in ("number", "list", "tuple", "nested", "dict", "dataclass", "iterator", "set", "frozenset"):
+    for kind in ("number", "list", "tuple", "nested", "dict", "dataclass", "iterator of one", "set", "frozenset"):
         system = System(Holds, "s390", Scope(1, 1, 2, 1))
         assert system.step(rules["store"], (P1, A))
-        assert system.step(rules[f"hold_{[*_KINDS].index(kind)}"], (P1, 4), "hold: held")
+        assert system.step(rules[f"hold_{[*_KINDS].index(kind)}"], (P1, 40), "hold: held")
         kept.append(system)
     for field in ("count_of_kernel", "list_of_kernel"):
         system = System(Fields, "s390", Scope(1, 1, 2, 1))
         assert system.step(rules["store"], (P1, A))
-        system.kernel.own[field] = 4 if field.startswith("count") else [4]
+        system.kernel.own[field] = 40 if field.startswith("count") else [40]
         kept.append(system)
     return kept
 
@@ -465,17 +655,16 @@ def key_has_whether_a_page_holds_the_same() -> None:
     for system in content_in_hand():
         page = next(page for page in system.kernel.frames if page.mapcount)
         keys = []
-        for content in (4, 5):
+        for content in (40, 50):
             page.content, was = content, page.content
             keys.append(state_key(system))
             page.content = was
         assert keys[0] != keys[1]
 
 
-@cache
-def things_in_hand() -> tuple[System, list[object]]:
-    """A state with forks, writes and reads under way, and things of it that can be held, no two of them alike."""
-    system = System(Fields, "x86", Scope(3, 2, 8, 2, (EXT2, TMPFS)))
+def _busy() -> System:
+    """A machine with all there is, in which a fork, a read and writes are under way."""
+    system = System(Fields, "x86", Scope(3, 2, 8, 2, (EXT2, TMPFS, XFS)))
     rules = {rule.name: rule for rule in table(Fields)}
     for name, arguments, stop in (
         ("store", (P1, PAGES[0]), None),
@@ -486,8 +675,16 @@ def things_in_hand() -> tuple[System, list[object]]:
         ("fork", (P2, P3), "dup_mmap: i_mmap lock"),
     ):
         assert system.step(rules[name], arguments, stop), name
+    system.ghost.files[system.kernel.files[1]].syncs = [[0, 0], [0, 0]]
+    system.ghost.files[system.kernel.files[2]].reads = [[0, 0], [0, 0]]
+    return system
+
+
+@cache
+def things_in_hand() -> tuple[System, list[object]]:
+    """A state, and things of it that can be held, no two of them alike."""
+    system = _busy()
     kernel, ghost = system.kernel, system.ghost
-    ghost.files[kernel.files[1]].syncs = [[0, 0], [0, 0]]
     anon_vmas = list(dict.fromkeys(vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None))
     pages = [page for page in kernel.frames if page.count]
     ptes = [pte for mm in kernel.mms for pte in mm.pte if type(pte) is Pte]
@@ -503,6 +700,7 @@ def things_in_hand() -> tuple[System, list[object]]:
         *(
             PAGES[0],
             PAGES[1],
+            PAGES[P1],  # the same number as P1
             P1,
             P2,
             P3,
@@ -567,6 +765,288 @@ def key_has_which_thing_is_held() -> None:
         assert known is thing, (known, thing)
 
 
+def _holding(held: object) -> Iterator[str]:
+    yield "held"
+
+
+def _holding_value(value: object) -> Iterator[str]:
+    yield "held"
+
+
+def _holding_promise(promise: object) -> Iterator[str]:
+    yield "held"
+
+
+def _key_with(system: System, thing: object, function: Any = _holding, task: int = DIRECT) -> bytes:
+    """The key of a state in which a task holds something, in a function of the model's."""
+    one = system.kernel.tasks[task]
+    was = one.steps, one.point
+    going = ours(function)(thing)
+    one.steps, one.point = going, next(going)
+    try:
+        return canonical(system, symmetric=False)[0]
+    finally:
+        one.steps, one.point = was
+
+
+def _differ(keys: Any) -> None:
+    """Each thing has a key of its own."""
+    seen: dict[bytes, object] = {}
+    for what, key in keys:
+        assert key not in seen, (seen[key], what)
+        seen[key] = what
+
+
+def key_has_which_of_one_kind_our_function_holds() -> None:
+    """In the model a local has things of one kind: which one, or what a task can wait for."""
+    system = _busy()
+    kernel, ghost = system.kernel, system.ghost
+    pages = [page for page in kernel.frames if page.count]
+    for vma in [vma for mm in kernel.mms for vma in mm.mmap][:3]:  # that no page has
+        vma.anon_vma = AnonVma()
+    anon_vmas = [*dict.fromkeys(vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None)]
+    assert len(anon_vmas) > 2
+    of_files = [one for file in kernel.files for one in (file.i_mutex, file.i_mmap_lock, file.tree_lock)]
+    waits: list[Any] = [
+        *(one for mm in kernel.mms for one in (mm.ptl, mm.mmap_sem, mm.mmap_sem.exclusive())),
+        *(page.lock for page in pages),
+        *(anon.lock for anon in anon_vmas),
+        *(kernel.tree_lock, *of_files),
+        SPIN,
+    ]
+    for task in (DIRECT, P1, P2, P3):
+        _differ((one, _key_with(system, one, task=task)) for one in waits)
+    space = ghost.spaces[kernel.mms[0]]
+    space.forks.update({P2: Space(2), P3: Space(2)})
+    twin = Vma.__new__(Vma)
+    for name in _slots(kernel.mms[0].mmap[0]):
+        setattr(twin, name, getattr(kernel.mms[0].mmap[0], name))
+    iterators = iter([1, 2]), iter((1, 2)), reversed([1]), iter([1])
+    groups: list[list[Any]] = [
+        [kernel, kernel.arch, system, ghost, SPIN],
+        [*ghost.files.values()],
+        [*kernel.files],
+        [*ghost.spaces.values(), *space.forks.values(), Space(2)],
+        [*kernel.mms],
+        [*(vma for mm in kernel.mms for vma in mm.mmap), twin],
+        [*anon_vmas],
+        [(anon_vmas[0].lock, 1, 7), *((lock, None, [7]) for lock in (kernel.tree_lock, *of_files))],
+        [*iterators],
+        [*ghost.files.values(), None],
+    ]
+    for group in groups:
+        _differ((one, _key_with(system, one)) for one in group)
+    del space.forks[P2], space.forks[P3]
+    for group in ([*_promises(ghost), None], [(1,), (2,)]):
+        _differ((one, _key_with(system, one, _holding_promise)) for one in group)
+    for group in ([0, (0, 1), None], ["one", "other"], pages[:2]):
+        _differ((one, _key_with(system, one, _holding_value)) for one in group)
+
+
+def key_has_whether_a_page_holds_what_is_to_be_read() -> None:
+    """By whomever: and it does not have the value itself."""
+    system = _busy()
+    ghost, own = system.ghost, system.kernel.own
+    page = next(page for page in system.kernel.frames if page.mapcount and page.PG_anon)
+
+    def key(value: int, thing: Any = None) -> bytes:
+        page.content, was = value, page.content
+        try:
+            return state_key(system) if thing is None else _key_with(system, thing, _holding_value)
+        finally:
+            page.content = was
+
+    space = next(iter(ghost.spaces.values()))
+    space.forks[P3] = Space(2)
+    holders: list[Any] = [space.values, space.forks[P3].values, *(file.values for file in ghost.files.values())]
+    holders += [values for file in ghost.files.values() for values in file.reads]
+    for values in holders:
+        was, values[0] = values[0], 1001
+        assert key(1001) != key(1002)
+        values[0] = (1001, 1002)
+        assert key(1001) != key(1003) != key(1002) != key(1001)
+        values[0] = was
+    del space.forks[P3]
+    assert key(1001, 1001) != key(1001, 1002) == key(1001, 1003)
+    assert key(1001, (1001, 1005)) != key(1001, (1002, 1005)) == key(1001, (1003, 1005))
+    keys = []
+    own["count_of_kernel"] = 1001
+    for value in (1001, 1002):
+        space.values[0] = value
+        keys.append(key(value))
+    assert keys[0] != keys[1]
+
+
+def key_has_what_is_to_be_read() -> None:
+    """Also where it is one of some values, or nothing: by a process, and by a read that is under way."""
+    system = _busy()
+    first, *_, last = (mm for task in canonical(system)[1] if (mm := system.kernel.tasks[task].mm) is not None)
+    spaces: dict[Any, Space] = system.ghost.spaces
+    spaces[first].values[:] = [3001, 3002]
+    read: Any = system.ghost.files[system.kernel.files[2]].reads[0]
+    for values in (spaces[last].values, read):
+        keys = []
+        for values[0] in (None, 3001, (0, 3001), (0, 3002)):
+            keys.append((values[0], state_key(system)))
+        _differ(keys)
+
+
+def key_has_whether_what_is_on_a_disk_is_new_enough() -> None:
+    """Of a block, a page and a write under way: for what is complete, promised, and will be."""
+    system = _busy()
+    file = system.kernel.files[0]
+    ghost, page = system.ghost.files[file], file.pages[0]
+    assert page is not None
+    kept = page.content, page.io, page.PG_writeback, file.blocks[0], ghost.done[0], ghost.promised[0], ghost.syncs
+    ghost.done[0], ghost.promised[0], ghost.syncs = 2010, 2020, [[2030, 0], [2040, 0]]
+    page.PG_writeback = True
+    groups = ((2009,), (2010, 2019), (2020, 2029), (2030, 2039), (2040, 2041))
+    for owner, name in ((page, "io"), (page, "content"), (file, "blocks")):
+        page.content, page.io, file.blocks[0] = 2000, 2000, 2000
+        found: list[bytes] = []
+        for group in groups:
+            keys = set()
+            for value in group:
+                setattr(owner, name, value if name != "blocks" else [value, *file.blocks[1:]])
+                keys.add(state_key(system))
+            assert len(keys) == 1, (name, group)
+            found += keys
+        assert len({*found}) == len(groups), name
+    page.content, page.io, page.PG_writeback, file.blocks[0], ghost.done[0], ghost.promised[0], ghost.syncs = kept
+
+
+def key_has_each_page_table_and_tlb() -> None:
+    """Of all that there can be, two addresses long, where files have the pages and the slot, too."""
+    system = _busy()
+    kernel = system.kernel
+    file, slot = kernel.files[0], kernel.slots[0]
+    pages = [page for page in kernel.frames if page.count][:3]
+    file.pages[:], file.swap[1] = pages[1:], slot
+    ptes: list[Any] = [None, slot, *(page.ptes[bits] for page in pages for bits in range(4))]
+    ptes += [page.make_migration_entry(write) for page in pages[:2] for write in (False, True)]
+    mm = kernel.mms[1]
+    table = mm.pte.copy()
+    keys: list[tuple[object, bytes]] = []
+    for mm.pte[0], mm.pte[1] in product(ptes, repeat=2):
+        keys.append((mm.pte.copy(), state_key(system)))
+    _differ(keys)
+    mm.pte[:] = table
+    one, other = kernel.tasks[P1], kernel.tasks[P2]
+    some = [pte for pte in ptes if type(pte) is Pte][:2]
+    tlbs: list[Any] = [None, {}, *({at: pte} for at in (0, 1) for pte in some), {0: some[0], 1: some[1]}]
+    keys = []
+    for one.tlb, other.tlb in product(tlbs, repeat=2):
+        keys.append(((one.tlb, other.tlb), state_key(system)))
+    _differ(keys)
+
+
+def key_has_who_does_what_and_holds_what() -> None:
+    """Which task stands in a function, and has which lock; the order in which free pages come."""
+    system = _busy()
+    kernel = system.kernel
+    _differ((task, _key_with(system, 0, task=task)) for task in KERNEL_TASKS)
+    anon_vmas = dict.fromkeys(vma.anon_vma for mm in kernel.mms for vma in mm.mmap if vma.anon_vma is not None)
+    locks: list[tuple[Any, str]] = [(mm.mmap_sem, "writer") for mm in kernel.mms]
+    locks += [(mm.ptl, "owner") for mm in kernel.mms] + [(anon.lock, "owner") for anon in anon_vmas]
+    locks += [(page.lock, "owner") for page in kernel.frames if page.count] + [(kernel.tree_lock, "owner")]
+    locks += [(one, "owner") for file in kernel.files for one in (file.i_mutex, file.i_mmap_lock, file.tree_lock)]
+    keys: list[tuple[object, bytes]] = [(None, state_key(system))]
+    for lock, field in locks:
+        was = getattr(lock, field)
+        for task in kernel.tasks[P1 : P3 + 1]:
+            if task is not was:
+                setattr(lock, field, task)
+                keys.append(((lock, task), state_key(system)))
+        setattr(lock, field, was)
+    _differ(keys)
+    kernel.own["list_of_kernel"] = kernel.free[:2]
+    keys = []
+    for kernel.free[:3] in permutations(kernel.own["list_of_kernel"] + kernel.free[2:3]):  # noqa: B020
+        keys.append((kernel.free.copy(), state_key(system)))
+    _differ(keys)
+    for page in kernel.frames:
+        page.mapping = None if type(page.mapping) is AnonVma else page.mapping
+    vmas = [vma for mm in kernel.mms for vma in mm.mmap]
+    for vma in vmas:
+        vma.anon_vma = None
+    one, other = vmas[0].anon_vma, vmas[1].anon_vma = AnonVma(), AnonVma()
+    keys = []
+    for n, order in product(range(4), permutations(vmas[:3])):
+        one.head[:], other.head[:] = order[:n], order[n:]
+        keys.append((order, state_key(system)))
+    _differ(keys)
+    page = next(page for page in kernel.frames if page.PG_anon)
+    keys = []
+    for page.mapping in (None, one, other):
+        keys.append((page.mapping, state_key(system)))
+    _differ(keys)
+
+
+def key_has_the_names_of_processes_unless_they_do_not_count() -> None:
+    """And tells the order in which all tasks were written; processes that look alike are told apart by the rest."""
+    rules = {rule.name: rule for rule in table(Kernel)}
+    system = System(Kernel, "s390", Scope(3, 1, 4, 1))
+    for name, arguments in (("store", (P1, A)), ("fork", (P1, P2)), ("fork", (P1, P3)), ("store", (P3, A))):
+        assert is_quiet(system)
+        assert system.step(rules[name], arguments)
+    for mm in system.kernel.mms:
+        vma = mm.mmap[0]
+        vma.anon_vma = anon = AnonVma()
+        alone = state_key(system)  # in no list, as when it is being taken away
+        anon.head.append(vma)
+        assert state_key(system) != alone
+    anon_vmas = [mm.mmap[0].anon_vma for mm in system.kernel.mms]
+    for task in (P1, P2, P3):
+        _differ((one, _key_with(system, one and one.lock, task=task)) for one in anon_vmas)
+    mms = [Mm(P1, 1, system.kernel.mms[0].fields) for _ in range(2)]
+    _differ((one, _key_with(system, one)) for one in ((mms[0], mms[0]), (mms[0], mms[1])))
+    assert system.step(rules["store"], (P2, A))
+    before, key = canonical(system, symmetric=False), state_key(system)
+    assert sorted(before[1]) == [*range(len(system.kernel.tasks))]
+    assert is_quiet(system)
+    swap_names(system, P1, P2)
+    assert canonical(system, symmetric=False)[0] != before[0]
+    assert state_key(system) == key
+    for task in (P1, P2):  # in the same function, one of them waits
+        one = system.kernel.tasks[task]
+        one.op, one.steps, one.point = "waits", ours(_holding)(0), "held"
+        assert one.steps is not None
+        next(one.steps)
+    system.kernel.tasks[P2].point, system.kernel.tasks[P2].waits = None, SPIN
+    assert not is_quiet(system)
+    key = state_key(system)
+    p1, p2 = system.kernel.tasks[P1], system.kernel.tasks[P2]
+    p1.point, p2.point, p1.waits, p2.waits = p2.point, p1.point, p2.waits, p1.waits
+    swap_names(system, P1, P2)
+    assert state_key(system) == key
+
+
+class _Endless:
+    """An iterator of a patch's own class."""
+
+    def __iter__(self) -> _Endless:
+        return self
+
+    def __next__(self) -> int:
+        return 0
+
+
+def what_has_no_key_is_said() -> None:
+    """A patch holds something that could change unseen."""
+    for thing in (
+        *({1: _closure(1)}, {1: _default(1)}, {1: _generator(1)}, {(1, 2), (1, 3)}, {_generator(1)}),
+        *(object(), _Endless(), {1: _Endless()}, _Cell(1)),
+    ):
+        system = _busy()
+        system.kernel.own["count_of_kernel"] = thing
+        try:
+            state_key(system)
+        except NoKey:
+            system.kernel.own["count_of_kernel"] = 0
+            continue
+        raise AssertionError(thing)
+
+
 class Change(NamedTuple):
     """A field of an object in a state, and another value of it."""
 
@@ -575,9 +1055,8 @@ class Change(NamedTuple):
     field: str
     value: Any
 
-    def notices(self) -> bool:
-        """Whether the key is another one with it."""
-        before = state_key(self.system)
+    def notices(self, before: bytes) -> bool:
+        """Whether the key is another one with it than `before`."""
         was = _get(self.owner, self.field)
         _set(self.owner, self.field, self.value)
         try:
@@ -696,6 +1175,7 @@ def changes() -> list[Change]:
     found: dict[tuple[str, str, str, int], list[Change]] = defaultdict(list)
     tried: Counter[tuple[str, str, str, int]] = Counter()
     for system in reversed(states_of_walks()):  # those with threads first
+        before = state_key(system)
         for where, owner, fields in _owners_of_fields(system):
             for field in fields:
                 was = _get(owner, field)
@@ -708,7 +1188,7 @@ def changes() -> list[Change]:
                     change = Change(system, owner, field, value)
                     if len(of) < 2 and tried[kind] < 40 and (not of or of[-1].system is not system):
                         tried[kind] += 1
-                        if change.notices():
+                        if change.notices(before):
                             of.append(change)
     return [change for some in found.values() for change in some]
 
@@ -741,7 +1221,7 @@ DERIVED: dict[tuple[str, str], str] = {
 
 def key_has_every_field() -> None:
     for change in changes():
-        assert change.notices(), (type(change.owner).__name__, change.field)
+        assert change.notices(state_key(change.system)), (type(change.owner).__name__, change.field)
 
 
 def key_has_no_names_and_no_values() -> None:
@@ -837,6 +1317,33 @@ def every_field_comes_back() -> None:
         now = _get(owner, field)
         _set(owner, field, was)
         assert now == before, (type(owner).__name__, field)
+
+
+def what_is_changed_in_place_comes_back() -> None:
+    """Lists of calls under way, a cached translation, a file in place of another, a vma that no mm has."""
+    system = _busy()
+    kernel, ghost = system.kernel, system.ghost
+    ghost.files[kernel.files[1]].reads = [[1, 2]]
+    kernel.tasks[P1].tlb = tlb = {0: kernel.frames[0].ptes[0]}
+    mapped = [vma for mm in kernel.mms for vma in mm.mmap]
+    alone = [vma for vma in mapped if vma.vm_file is None][:1] + [vma for vma in mapped if vma.vm_file][:1]
+    for vma in alone:
+        vma.vm_mm.mmap.remove(vma)
+    page = next(page for page in kernel.frames if page.PG_anon)
+    page.mapping = of_page = AnonVma()  # that no vma has
+    of_page.head.append(vma := Vma(kernel.mms[0], 0, 1, 0, 0))
+    before, kept = plain(system), save(system)
+    tlb.clear()
+    for promises in _promises(ghost):
+        promises[:] = [7, 7]
+    for one in (*alone, vma):
+        one.vm_end = 9
+    of_page.head.clear()
+    of_page.lock.owner = kernel.tasks[P1]
+    for file in kernel.files:
+        ghost.files[file] = File(2, 2)
+    restore(system, kept)
+    assert plain(system) == before
 
 
 # the search
@@ -948,6 +1455,76 @@ def certificate_is_of_what_counts() -> None:
     both = type("Both", (Breaks, kernel), {"__slots__": ()})
     run = _steps(both, ("store", None))
     assert certify(both, "s390", bounds, run, kind=KernelBug).steps == run
+
+
+class TwoWays(Kernel):
+    """Loses by the fourth call of one kind, and by one of another kind after one of a third."""
+
+    __slots__ = ()
+
+    fields = {"kernel": {"calls": 0, "ready": False}}
+
+    @staticmethod
+    def _again(s: System, process: int) -> None:
+        s.kernel.own["calls"] += 1
+        if s.kernel.own["calls"] == 4:
+            _spoil(s)
+
+    @staticmethod
+    def _prepare(s: System, process: int) -> None:
+        s.kernel.own["ready"] = True
+
+    @staticmethod
+    def _go(s: System, process: int) -> None:
+        if s.kernel.own["ready"]:
+            _spoil(s)
+
+    rules = tuple(
+        Rule(name, {"process": "process"}, lambda s, _: type(s.kernel.mms[0].pte[0]) is Pte, action=action)
+        for name, action in (("again", _again), ("prepare", _prepare), ("go", _go))
+    )
+
+
+def _spoil(s: System) -> None:
+    pte = s.kernel.mms[0].pte[0]
+    assert type(pte) is Pte
+    pte.page.content = GARBAGE
+
+
+def certificate_is_shorter_than_what_one_change_finds() -> None:
+    """By a search of all rules; where that is cut off first, after one of fewer rules, however much time there is."""
+    bounds = Bounds(_ONE, ("again", "go", "prepare", "resume", "store"), (), 5, 0)
+    run = _steps(TwoWays, ("store", None), *[("again", None)] * 4)
+    kept = minimise._FIRST
+    try:
+        for minimise._FIRST in (kept, 3):
+            for deadline in (None, time.monotonic() + 1_000):
+                found = certify(TwoWays, "s390", bounds, run, deadline=deadline)
+                assert (found.proven, len(found.steps)) == (True, 3)
+    finally:
+        minimise._FIRST = kept
+
+
+def certificate_is_by_a_failure_of_its_kind() -> None:
+    """Not by a loss, nor by a bug, that comes as soon."""
+
+    def spoils(s: System, process: int) -> None:
+        _spoil(s)
+
+    def breaks(s: System, process: int) -> None:
+        raise KernelBug("breaks")
+
+    def may(s: System, process: int) -> bool:
+        return type(s.kernel.mms[0].pte[0]) is Pte
+
+    actions = {"spoil": spoils, "break_it": breaks}
+    for names, kind in product((("spoil", "break_it"), ("break_it", "spoil")), (Loss, KernelBug)):
+        rules = tuple(Rule(name, {"process": "process"}, may, action=actions[name]) for name in names)
+        kernel = type("Fails", (Kernel,), {"__slots__": (), "rules": rules})
+        last = "spoil" if kind is Loss else "break_it"
+        run = _steps(kernel, ("store", None), (last, None))
+        found = certify(kernel, "s390", Bounds(_ONE, (*names, "resume", "store"), (), 2, 0), run, kind=kind)
+        assert (found.proven, found.steps[-1].rule.name) == (True, last)
 
 
 def bounds_of_a_run_have_its_length_rules_and_preemptions() -> None:
@@ -1063,6 +1640,73 @@ def search_keeps_losses_after_a_bug() -> None:
     assert not search.found
     search.failed(search.layer[0], step, Loss(P1, A, 1, 0))
     assert search.found == [[step]]
+
+
+def search_notes_the_first_run_in_which_the_base_fails() -> None:
+    """In the midst of a step, and at its end."""
+    kernel = _flickers(1, 2)
+    search = _flicker_search(kernel, 3, base=Base(kernel, "s390", _ONE))
+    search.compare()
+    steps = _steps(kernel, ("store", None), ("flicker", "flicker: 1"), ("flicker", "flicker: 2"))
+    assert search.beside is not None
+    after = search.beside.after(search.layer[0].beside, steps[0])
+    assert after is not None
+    node = search.layer[0]._replace(beside=after)
+    for step in steps[1:]:
+        search.failed(node, step, Loss(P1, A, 1, 0))
+    assert not search.found
+    assert search.result.base_fails == [steps[1]]
+    for first in (None, steps[1:]):
+        search, node, step = _at_a_point(1, Base(_flickers(), "s390", _ONE))
+        step = step._replace(stop=None)
+        search.beside = Base(Breaks, "s390", _ONE)
+        search.result.base_fails = first
+        beside = search.beside.first
+        assert not search.visit(node._replace(beside=beside), step, search.system.kernel.current, 1, [])
+        assert search.result.base_fails == (first or [step])
+        assert not search.next
+
+
+def search_begins_anew_for_what_fails_in_a_normal_form_only() -> None:
+    search = Search(Kernel, "s390", CASES["anon"].bounds)
+    assert search.forms
+    search.result.transitions = 5
+    search.found = [_steps(Kernel, ("store", None))]
+    search.look_at_failures()
+    assert not search.forms
+    assert (search.result.transitions, search.found) == (0, [])
+
+
+class _Building(Search):
+    """Builds each state that it comes to from the start."""
+
+    def expand(self, node: Node) -> None:
+        known = len(self.next)
+        super().expand(node)
+        for one in self.next[known:]:
+            one.origin.saved = None
+            self.build(one.origin, one.steps)
+            assert canonical(self.system, self.symmetric, slots=not self.commutes)[0] == one.key, one
+
+
+def search_without_bounds_comes_where_its_steps_lead() -> None:
+    """Whatever it puts into a normal form, gives up or passes over; and to all normal forms of another search."""
+    locks = ("store", "load", "mlock", "munlock", "mprotect", "reclaim", "pageout_done")
+    bounds = Bounds(Scope(1, 1, 2, 1), locks, _LUMPY)
+    free = Settled(Kernel, "x86", bounds, free=True)
+    whole = Settled(Kernel, "x86", replace(bounds, steps=4), reduce=False, free=True)
+    for search in (free, whole):
+        assert search.run().ended == "complete"
+    assert free.free
+    assert whole.quiet <= free.quiet
+    for kernel, arch, processes, rules in (
+        (Kernel, "x86", 1, locks),
+        (Kernel, "s390", 2, ("store", "fork", "reclaim")),
+        (Twice, "s390", 1, ("store", "reclaim")),
+    ):
+        building = _Building(kernel, arch, Bounds(Scope(processes, 1, 2, 1), rules, _LUMPY))
+        assert building.free
+        assert building.run().ended == "complete"
 
 
 def search_builds_states_that_are_no_longer_at_hand() -> None:
@@ -1186,6 +1830,21 @@ def base_knows_the_ways_to_its_states() -> None:
         for step in way.steps:
             assert base.system.step(*step)
         assert canonical(base.system, symmetric=False)[0] == key
+
+
+def base_knows_the_whole_way_to_the_end_of_an_operation() -> None:
+    """And to a label that comes twice: to where it comes first."""
+    for kernel, *operations in (
+        (Kernel, ("fork", (P1, P2), None)),
+        (Twice, ("reclaim", (KSWAPD, P1, A, 4), "page_remove_rmap: again")),
+    ):
+        base = Base(kernel, "s390", Scope(2, 1, 3, 1))
+        states: Any = base.first
+        for name, arguments, stop in (("store", (P1, A), None), *operations):
+            states = base.after(states, Step(base.rules[name], arguments, stop))
+        for key in states:
+            system = build(kernel, "s390", base.system.scope, base.ways[key].path)
+            assert canonical(system, symmetric=False)[0] == key
 
 
 def base_fails_where_an_operation_breaks() -> None:
@@ -1447,9 +2106,18 @@ _OF_STATES: list[Callable[[], None]] = [
     key_has_what_is_held,
     key_has_whether_a_page_holds_the_same,
     key_has_which_thing_is_held,
+    what_has_no_key_is_said,
+    key_has_whether_a_page_holds_what_is_to_be_read,
+    key_has_what_is_to_be_read,
+    key_has_whether_what_is_on_a_disk_is_new_enough,
+    key_has_each_page_table_and_tlb,
+    key_has_which_of_one_kind_our_function_holds,
+    key_has_who_does_what_and_holds_what,
+    key_has_the_names_of_processes_unless_they_do_not_count,
     key_has_every_field,
     every_field_comes_back,
     what_is_saved_is_brought_back,
+    what_is_changed_in_place_comes_back,
     key_has_no_names_and_no_values,
 ]
 _OF_KEYS: list[Callable[[str], None]] = [keys_follow_keys, equal_keys_have_equal_futures, keys_are_few]
@@ -1464,18 +2132,24 @@ _OF_ALL: list[Callable[[], None]] = [
     check_looks_at_what_is_there,
     a_quiet_state_is_counted,
     certificate_is_of_what_counts,
+    certificate_is_shorter_than_what_one_change_finds,
+    certificate_is_by_a_failure_of_its_kind,
     bounds_of_a_run_have_its_length_rules_and_preemptions,
     base_ends_what_the_patch_has_ended,
     base_knows_the_ways_to_its_states,
+    base_knows_the_whole_way_to_the_end_of_an_operation,
     base_fails_where_an_operation_breaks,
     failure_cuts_a_run_where_it_fails,
     search_sees_what_is_wrong_at_a_point_only,
     search_beside_a_base_goes_on_where_only_the_base_fails,
     search_compares_once_the_base_fails,
+    search_notes_the_first_run_in_which_the_base_fails,
+    search_begins_anew_for_what_fails_in_a_normal_form_only,
     search_keeps_the_first_of_its_failures,
     search_says_that_a_failure_does_not_come_again,
     search_keeps_losses_after_a_bug,
     search_builds_states_that_are_no_longer_at_hand,
+    search_without_bounds_comes_where_its_steps_lead,
     visit_prunes_only_what_is_known,
     visit_beside_a_base_tells_states_of_the_base_apart,
     search_ends_when_it_is_to,
