@@ -43,7 +43,7 @@ from mm_sim.kernel.memory import MmuGather
 from mm_sim.kernel.state import State
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
-from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
+from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapInfo, SwapSlot
 from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Task, _Exclusive
 from mm_sim.system import System
 
@@ -560,6 +560,9 @@ class _Writer:
         if file.own:
             self.own(file)
 
+    def area(self, si: SwapInfo) -> None:
+        self.out.append(self.system.kernel.swap_info.index(si))
+
     def file_name(self, file: AddressSpace) -> None:
         self.out.append(self.files[file])
 
@@ -874,6 +877,7 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     Page: _Writer.page,
     Pte: _Writer.pte,
     SwapSlot: _Writer.slot,
+    SwapInfo: _Writer.area,
     Vma: _Writer.vma,
     Mm: _Writer.mm,
     AnonVma: _Writer.anon_vma,

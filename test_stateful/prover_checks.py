@@ -525,6 +525,7 @@ def things_in_hand() -> tuple[System, list[object]]:
         *(page.make_migration_entry(write) for page in pages[:3] for write in (False, True)),
         *(page.lock for page in pages),
         *kernel.slots[:1],
+        *kernel.swap_info,
         *(one for mm in kernel.mms for one in (mm, mm.ptl, mm.mmap_sem, mm.mmap_sem.exclusive())),
         *(vma for mm in kernel.mms for vma in mm.mmap),
         *(one for anon in anon_vmas for one in (anon, anon.lock)),
