@@ -77,6 +77,14 @@ class State:
         self.marks[situation] = self.marks.get(situation, 0) + 1
 
     def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
+        """set_pte_at(). Left out: on s390 ptep_set_access_flags() and ptep_set_wrprotect() first empty the pte (IPTE).
+
+        Who looks without the ptl may then find none. A fault looks again under the ptl, and gives up what it has
+        brought. page_check_address() passes the pte over, by which no record is lost: page_mkclean() goes to shared
+        mappings only, where the pte was read-only, and do_wp_page() marks the page dirty after the page lock, as if
+        it had come a moment later; page_referenced() finds no pte young on s390; after try_to_unmap() the page is
+        still mapped and stays.
+        """
         mm.pte[addr] = pte
 
     def flush_tlb_page(self, mm: Mm, addr: int) -> None:
