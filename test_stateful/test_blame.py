@@ -73,11 +73,17 @@ STORED: dict[str, tuple[str, ...]] = {
         "linux_2_6_26_e0c79fb6d7",
     ),
     # takes the page out of the swap cache while a swap pte refers to the slot
-    "part_page_and_slot": ("linux_2_6_26_b1565b571f",),
+    "part_page_and_slot": (
+        "linux_2_6_26_8dd4d8d730",
+        "linux_2_6_26_b1565b571f",
+        "linux_2_6_26_b5cb537a3f",
+    ),
     # maps a page that has left the swap cache meanwhile
     "do_swap_page": (
+        "linux_2_6_26_063b81d6ef",
         "linux_2_6_26_40518c95e5",
         "linux_2_6_26_56c11414ab",
+        "linux_2_6_26_6b8cd82068",
         "linux_2_6_26_751aabb376",
         "swapin_synchronous_2d6c08855f",
         "swapin_synchronous_c9ebb75793",
