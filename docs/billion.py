@@ -57,10 +57,10 @@ child behind its parent. Of five nothing is left (`0a4393d9fe`, `16dcc5702f`, `4
 page if the write that saves it fails.
 
 Here are the same machines, and 2.6.26 with the series `delay_rmap`, `mremap_anon_vma`, `swapin_race` and
-`swapoff_retry`: what it loses is another bug of 2.6.26, or a false alarm. Two of those were found like
-this and mended before: fsync() was asked for a store by O_DIRECT or ptrace whose page had been cut off the file before
-the store had ended, and on x86 a page past the end was missed while it was moved. The walks above are older; those of the machines with pins
-were made again since, and lost just the same.
+`swapoff_retry`: what it loses is another bug of 2.6.26, or a false alarm. Two of those were found like this and
+mended before: fsync() was asked for a store by O_DIRECT or ptrace whose page had been cut off the file before the
+store had ended, and on x86 a page past the end was missed while it was moved. The walks above are older; those of the
+machines with pins were made again since, and lost just the same.
 
 """
 

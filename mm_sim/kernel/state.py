@@ -77,7 +77,7 @@ class State:
         self.marks[situation] = self.marks.get(situation, 0) + 1
 
     def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
-        """set_pte_at(). Left out: on s390 ptep_set_access_flags() and ptep_set_wrprotect() empty the pte before (IPTE).
+        """set_pte_at(). Left out: on s390 ptep_set_access_flags() and ptep_set_wrprotect() empty the pte first.
 
         Who looks without the ptl may then find none. A fault looks again under the ptl, and gives up what it has
         brought. page_check_address() passes the pte over, by which no record is lost: page_mkclean() goes to shared

@@ -219,7 +219,7 @@ class Swapfile(Rmap):
         return new_start_mm, shmem
 
     def part_page_and_slot(self, page: Page, entry: SwapSlot) -> Steps[None]:
-        """The end of a turn of try_to_unuse(), page locked: saved for references that remain; out of the swap cache."""
+        """The end of a turn of try_to_unuse(), page locked: saved for what refers to it; out of the swap cache."""
         if entry.map > 1 and page.PG_dirty and page.PG_swapcache:
             self.mark("swapoff leaves a reference behind")
             yield from self.swap_writepage(page)
