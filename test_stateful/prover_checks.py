@@ -649,7 +649,7 @@ def _owners_of_fields(system: System) -> Iterator[tuple[str, Any, list[str]]]:
     kernel, ghost = system.kernel, system.ghost
     things: list[tuple[str, Any]] = [("", kernel), ("", kernel.tree_lock)]
     things += [(type(page.mapping).__name__, page) for page in kernel.frames]
-    things += [("", one) for some in (kernel.slots, kernel.mms) for one in some]
+    things += [("", one) for some in (kernel.slots, kernel.swap_info, kernel.mms) for one in some]
     things += [(file.name.name, file) for file in kernel.files]
     things += [("process" if task.mm else "other", task) for task in kernel.tasks]
     things += [("", vma) for mm in kernel.mms for vma in mm.mmap]
@@ -733,6 +733,7 @@ DERIVED: dict[tuple[str, str], str] = {
     **dict.fromkeys((("AnonVma", "lock"), ("Mm", "mmap_sem"), ("Mm", "ptl"), ("Page", "lock")), "an object"),
     ("Fields", "tree_lock"): "an object",
     **dict.fromkeys((("Fields", "pages"), ("Lock", "unit"), ("Mm", "fields"), ("SwapSlot", "number")), "fixed"),
+    ("SwapInfo", "slots"): "fixed",
     ("Mm", "name"): "fixed: it names who brought it to life, for messages",
     ("Fields", "current"): "set where each step begins",
     ("Task", "op"): "the name of the rule whose function the outermost frame is",
