@@ -916,6 +916,9 @@ class _Read(_Rules):
         copied, stored = self.changed(new, "content", end), self.changed(old, "content", t - 1)
         if copied is None or stored is None or stored < copied:
             return None
+        pages = self.entries[copied].state.pages
+        if pages[old].content != pages[new].content:
+            return None
         way = way_of(self.log, stored, self.steps[self.step_of(stored)])
         if way is None:
             return None

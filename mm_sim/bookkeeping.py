@@ -48,6 +48,11 @@ def recount_fixed(kernel: Kernel, ghost: Ghost, steps: Sequence[Step]) -> None:
     """
     spaces = ghost.spaces
     wrong = [one for mm in kernel.mms for one in _not_found(mm, spaces.get(mm))]
+    wrong += [
+        f"mm of {_owner(mm)} has a swap pte, and is not on mmlist"
+        for mm in kernel.mms
+        if mm not in kernel.mmlist and any(type(pte) is SwapSlot for pte in mm.pte)
+    ]
     if wrong := [*wrong, *_unsaid(kernel.files, steps)]:
         raise Inconsistent("; ".join(wrong))
 
@@ -83,8 +88,9 @@ def _frames_and_slots(kernel: Kernel, wrong: list[str]) -> None:
                 wrong.append(f"{page!r} is in the swap cache of {slot!r}, and PG_swapcache or page_private is not so")
     if [slot.map for slot in slots] != swapped:
         wrong += [_slot(kernel, slot) for slot, users in zip(slots, swapped, strict=True) if slot.map != users]
-    if kernel.nr_swap_pages != swapped.count(0):
-        wrong.append(f"nr_swap_pages {kernel.nr_swap_pages}, but {swapped.count(0)} slots are free")
+    off = len(slots) - kernel.total_swap_pages
+    if kernel.nr_swap_pages != swapped.count(0) - off:
+        wrong.append(f"nr_swap_pages {kernel.nr_swap_pages}, but {swapped.count(0)} slots are free, {off} are off")
     counts = [page.count for page in frames]
     if [page.mapcount for page in frames] != mapped:
         for page, ptes in zip(frames, mapped, strict=True):

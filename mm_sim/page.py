@@ -145,7 +145,7 @@ class Page:
 
 
 class SwapSlot:
-    """A slot of the swap area; as a value in a page table it is the swap pte.
+    """A slot of a swap area; as a value in a page table it is the swap pte.
 
     `map` is swap_map[slot], `page` the swap cache's page for it, `content` what is on the device.
     """
@@ -160,6 +160,16 @@ class SwapSlot:
 
     def __repr__(self) -> str:
         return f"slot{self.number}"
+
+
+class SwapInfo:
+    """A swap_info_struct: a swap area. From one that is not SWP_WRITEOK no slot is given out."""
+
+    __slots__ = ("SWP_WRITEOK", "slots")
+
+    def __init__(self, slots: list[SwapSlot]) -> None:
+        self.SWP_WRITEOK = True
+        self.slots = slots
 
 
 @final

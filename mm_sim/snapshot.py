@@ -43,7 +43,7 @@ from mm_sim.kernel.memory import MmuGather
 from mm_sim.kernel.state import State
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
-from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
+from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapInfo, SwapSlot
 from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Task, _Exclusive
 from mm_sim.system import System
 
@@ -68,7 +68,7 @@ def few_collections() -> Iterator[None]:
 
 
 #: What changes of each thing; lists are kept beside it.
-_KERNEL = attrgetter("current", "nr_swap_pages", "swap_on", "tree_lock.owner")
+_KERNEL = attrgetter("current", "nr_swap_pages", "total_swap_pages", "tree_lock.owner")
 _FRAME = attrgetter(
     "PG_anon",
     "PG_dirty",
@@ -111,7 +111,8 @@ class Saved(NamedTuple):
     """What the objects of a system held in a state. Storage key instructions and marks go on being counted."""
 
     kernel: _Fields
-    lists: tuple[list[Page], list[Mm]]
+    lists: tuple[list[Page], list[Mm], list[Mm]]
+    areas: list[bool]
     frames: list[_Fields]
     slots: list[_Fields]
     mms: list[tuple[_Fields, list[PteVal], list[Vma], list[Task], list[dict[int, Pte]]]]
@@ -144,7 +145,8 @@ def save(system: System) -> Saved:
             spaces += space.forks.values()
     return Saved(
         _KERNEL(kernel),
-        (kernel.free.copy(), kernel.mms.copy()),
+        (kernel.free.copy(), kernel.mms.copy(), kernel.mmlist.copy()),
+        [si.SWP_WRITEOK for si in kernel.swap_info],
         [_FRAME(page) for page in kernel.frames],
         [_SLOT(slot) for slot in kernel.slots],
         [(_MM(mm), mm.pte.copy(), mm.mmap.copy(), mm.mmap_sem.readers.copy(), mm.tlbs.copy()) for mm in kernel.mms],
@@ -176,8 +178,10 @@ def restore(system: System, saved: Saved) -> None:
         if task.tlb is not None:
             task.tlb.clear()
             task.tlb.update(tlb)
-    kernel.current, kernel.nr_swap_pages, kernel.swap_on, kernel.tree_lock.owner = saved.kernel
-    kernel.free[:], kernel.mms[:] = saved.lists
+    kernel.current, kernel.nr_swap_pages, kernel.total_swap_pages, kernel.tree_lock.owner = saved.kernel
+    kernel.free[:], kernel.mms[:], kernel.mmlist[:] = saved.lists
+    for si, writeok in zip(kernel.swap_info, saved.areas, strict=True):
+        si.SWP_WRITEOK = writeok
     for page, fields in zip(kernel.frames, saved.frames, strict=True):
         (
             page.PG_anon,
@@ -423,7 +427,9 @@ class _Writer:
         "vmas",
     )
 
-    def __init__(self, system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool) -> None:
+    def __init__(
+        self, system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool, mmlist: bool
+    ) -> None:
         self.system = system
         self.out: list[object] = []
         self.position = {task: i for i, task in enumerate(order)}
@@ -482,7 +488,10 @@ class _Writer:
                 out += (at, self.pages[page])
         if slots and self.slots:  # get_swap_page() and swapoff take them in order
             out += [self.slots.get(slot) for slot in kernel.slots]
-        out += (kernel.swap_on, kernel.nr_swap_pages)
+        out += [si.SWP_WRITEOK for si in kernel.swap_info]
+        out += (kernel.nr_swap_pages, kernel.total_swap_pages)
+        if mmlist:
+            out.append(tuple([self.mms[mm] for mm in kernel.mmlist]))
         self.holder(kernel.tree_lock.owner)
 
     def live(self, task: Task) -> None:
@@ -542,6 +551,9 @@ class _Writer:
             self.vma(vma)
         if file.own:
             self.own(file)
+
+    def area(self, si: SwapInfo) -> None:
+        self.out.append(self.system.kernel.swap_info.index(si))
 
     def file_name(self, file: AddressSpace) -> None:
         self.out.append(self.files[file])
@@ -849,6 +861,7 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     Page: _Writer.page,
     Pte: _Writer.pte,
     SwapSlot: _Writer.slot,
+    SwapInfo: _Writer.area,
     Vma: _Writer.vma,
     Mm: _Writer.mm,
     AnonVma: _Writer.anon_vma,
@@ -941,23 +954,28 @@ def orders(system: System) -> Iterable[tuple[int, ...]]:
 
 
 def canonical(
-    system: System, symmetric: bool = True, stacks: list[list[object]] | None = None, slots: bool = True
+    system: System,
+    symmetric: bool = True,
+    stacks: list[list[object]] | None = None,
+    slots: bool = True,
+    mmlist: bool = True,
 ) -> tuple[bytes, tuple[int, ...]]:
     """The key of a state, and the order of the tasks in which it was written.
 
     The key is 16 bytes, equal for states that differ only in the names of things and in values; unless
     `symmetric`, the names of processes count. `stacks` has `stack()` of each task, if known. Without `slots` the
     order of the swap slots does not count: nothing that can happen may take them in order, but to find a free one.
+    Without `mmlist` that list does not count: nothing that can happen may go along it.
     """
     tries = orders(system) if symmetric else (tuple(task.name for task in system.kernel.tasks[_FIRST:]),)
     if stacks is None:
         stacks = [stack(task) for task in system.kernel.tasks]
-    keys = [(_key(system, order, stacks, slots), order + _KERNEL_TASKS) for order in tries]
+    keys = [(_key(system, order, stacks, slots, mmlist), order + _KERNEL_TASKS) for order in tries]
     return keys[0] if len(keys) == 1 else min(keys)
 
 
-def _key(system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool) -> bytes:
-    return blake2b(marshal.dumps(_Writer(system, order, stacks, slots).out, 2), digest_size=16).digest()
+def _key(system: System, order: tuple[int, ...], stacks: list[list[object]], slots: bool, mmlist: bool) -> bytes:
+    return blake2b(marshal.dumps(_Writer(system, order, stacks, slots, mmlist).out, 2), digest_size=16).digest()
 
 
 def state_key(system: System) -> bytes:

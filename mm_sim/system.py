@@ -57,6 +57,7 @@ IDLE = Task(-1)
 class Scope:
     """The size of a machine. Two slots of swap are the least at which swap can be more than half full.
 
+    The slots are split among `areas` swap areas, which are used in this order and can be switched off one by one.
     `files` are the files there are (names.FILES; SHM for shared anonymous memory), `also` what else can happen:
     "threads", "pins" (direct I/O, ptrace), "migration" (on x86).
     """
@@ -67,11 +68,12 @@ class Scope:
     slots: int = 2
     files: tuple[Name, ...] = ()
     also: tuple[str, ...] = ()
+    areas: int = 1
 
     def holds(self, other: Scope) -> bool:
         """Whether a machine of the other size can be had in this one: the same things, and no fewer of each."""
         sizes = [(scope.processes, scope.pages, scope.frames, scope.slots) for scope in (self, other)]
-        same = (self.files, {*self.also}) == (other.files, {*other.also})
+        same = (self.files, {*self.also}, self.areas) == (other.files, {*other.also}, other.areas)
         return same and all(mine >= theirs for mine, theirs in zip(*sizes, strict=True))
 
 
@@ -125,6 +127,7 @@ class System:
             pages=scope.pages,
             frames=scope.frames,
             slots=scope.slots,
+            areas=scope.areas,
             marks={} if marks is None else marks,
         )
         self.ghost = Ghost()

@@ -45,10 +45,12 @@ _LEFT_OUT: dict[type, tuple[str, ...]] = {
         "frames",
         "free",
         "marks",
+        "mmlist",
         "mms",
         "nr_swap_pages",
         "pages",
         "slots",
+        "swap_info",
         "tasks",
     ),
 }

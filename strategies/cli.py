@@ -158,6 +158,7 @@ def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--pages", type=click.IntRange(1, 32), help="Virtual pages of each process."),
         click.option("--frames", type=click.IntRange(min=1), help="Page frames."),
         click.option("--slots", type=click.IntRange(min=0), help="Swap slots; 0 is no swap."),
+        click.option("--areas", type=click.IntRange(min=1), help="Swap areas, among which the slots are split."),
         click.option(
             "--files", callback=_names, metavar="FILE,...", help=f"Files: {', '.join(file.name for file in FILES)}."
         ),
@@ -751,7 +752,7 @@ def search(
     raise SystemExit(130 if result.ended == "interrupted" else {ADDS: 1, BUG: 1, PROVEN: 0}.get(word, 3))
 
 
-_SIZES = ("processes", "pages", "frames", "slots")
+_SIZES = ("processes", "pages", "frames", "slots", "areas")
 
 
 def _search_as_json(

@@ -49,6 +49,7 @@ from strategies.reduce import (
     Normal,
     argued,
     changes_nothing,
+    goes_along_mmlist,
     lock,
     movers,
     normal,
@@ -114,7 +115,7 @@ class Bounds:
         scope = self.scope
         parts = [
             f"{scope.processes} processes, {scope.pages} page{'s'[: scope.pages > 1]} each, "
-            f"{scope.frames} frames, {scope.slots} slots",
+            f"{scope.frames} frames, {scope.slots} slots{f' in {scope.areas} areas' * (scope.areas > 1)}",
             *([", ".join(map(repr, scope.files))] if scope.files else []),
             *([", ".join(scope.also)] if scope.also else []),
             "all rules" if self.rules is None else ", ".join(self.rules),
@@ -271,6 +272,7 @@ class Search:
         """Start at the first state, with the reductions that hold for these bounds, with normal forms or without."""
         kernel, bounds = self.kernel, self.bounds
         self.commutes = reduce and argued(kernel, self.rules, bounds.scope)
+        self.mmlist = goes_along_mmlist(kernel, {*self.rules, *(step.rule.name for step in self.start)})
         kswapd_alone = {**domains(bounds.scope), **dict(bounds.only)}["reclaimer"] == (KSWAPD,)
         self.forms = forms and self.commutes and kswapd_alone
         endless = self.forms and bounds.steps is None and bounds.stops is None
@@ -286,7 +288,7 @@ class Search:
         self.root = save(self.system)
         self.stacks: list[list[object]] = []
         self.redo(self.start)
-        key, order = canonical(self.system, self.symmetric, slots=not self.commutes)
+        key, order = canonical(self.system, self.symmetric, slots=not self.commutes, mmlist=self.mmlist)
         self.seen: dict[bytes, int] = {key: 0}
         beside = frozenset[bytes]() if self.beside is None else self.beside.first
         self.layer = [Node(Origin(self.start), (), key, order, 0, beside)]
@@ -456,7 +458,7 @@ class Search:
             return False
         self.normalise(system.kernel.current, step.stop)
         self.stacks[self.running] = stack(system.kernel.tasks[self.running])
-        key, order = canonical(system, self.symmetric, self.stacks, slots=not self.commutes)
+        key, order = canonical(system, self.symmetric, self.stacks, not self.commutes, self.mmlist)
         bit = 0 if task is None else 1 << order.index(task.name)
         beside = node.beside
         if self.beside is not None:

@@ -155,7 +155,7 @@ class Finds:
             found = self.certified(kernel, arch, judged_by, scope, best, same)
             known = self.known(of, arch, found.steps, scope) or self.keep(of, arch, scope, found)
         self.tally.say(f"{known}: met")
-        if expected(kernel, judged_by, arch) == "safe" and (of != UNPATCHED or known in self.tally.new):
+        if expected(kernel, (judged_by, job.scope), arch) == "safe" and (of != UNPATCHED or known in self.tally.new):
             self.tally.bad(job, f"{Path(of).stem} is expected to be safe, and loses: {known}")
 
     def is_lost(self, kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], where: str) -> bool:

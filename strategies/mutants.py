@@ -71,6 +71,8 @@ def _as_if_unchanged(node: ast.Compare) -> bool | None:
         return False if isinstance(op, (ast.NotEq, ast.Gt)) else None
     if _name(right) == "i_size":
         return isinstance(op, ast.Lt)
+    if _name(right) == "mmlist":  # it is there already
+        return isinstance(op, ast.In)
     if isinstance(op, (ast.Is, ast.IsNot)):
         if isinstance(left, ast.Subscript) and _name(left.value) in TABLES:
             return isinstance(op, ast.Is)

@@ -114,7 +114,7 @@ def verdicts_of(night: Night, all_: Tally, series: str, arch: str) -> list[Night
             of = all_.of(Job(series, arch, scope))
             add(done, of)
             states += of["states"]
-        word = expected(kernel_of(series), judged_by, arch)
+        word = expected(kernel_of(series), (judged_by, *scopes), arch)
         some = any(map(walked, scopes))
         verdicts.append(NightVerdict(series, arch, judged_by, word, some, {**done, "states": states}))
     return verdicts

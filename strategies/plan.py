@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -27,7 +27,7 @@ from strategies import reproducer
 from strategies.comparison import declares
 from strategies.corpus import DEFAULT
 from strategies.explore import SCOPES, Bounds
-from strategies.targets import named
+from strategies.targets import MACHINES, named
 from strategies.verdict_text import REQUIRED
 
 #: The kernel that is no patch.
@@ -45,6 +45,8 @@ WALKED = {
     "file and swap": Scope(frames=4, files=(EXT2,)),
     "threads": SCOPES["threads"].scope,
     "threads and swap": Scope(frames=4, files=(EXT2,), also=("threads",)),
+    "anon threads": MACHINES["anon threads"].scope,
+    "private pins": MACHINES["private pins"].scope,
     "pins and migration": SCOPES["pins"].scope,
     "pins and swap": Scope(frames=5, files=(EXT2,), also=("pins", "migration")),
 }
@@ -186,15 +188,15 @@ def kernel_of(series: str) -> type[Kernel]:
     return all_series.load(series)
 
 
-def expected(kernel: type[Kernel], machine: str, arch: str) -> str:
-    """What is expected of a kernel in a machine: "loses", "safe", "loses somewhere" or "unknown".
+def expected(kernel: type[Kernel], machines: Collection[str], arch: str) -> str:
+    """What is expected of a kernel in one of some machines: "loses", "safe", "loses somewhere" or "unknown".
 
     A word in the place of a table does not say where. 2.6.26, which is no patch, is to lose in no new way.
     """
     if base_of(kernel) is None:
         return "safe"
     if vars(kernel).get("loses_in"):
-        return "loses" if declares(kernel, machine, arch) else "safe"
+        return "loses" if any(declares(kernel, machine, arch) for machine in machines) else "safe"
     word: str = vars(kernel).get("expected", "unknown")
     return "loses somewhere" if word == "loses" else word
 

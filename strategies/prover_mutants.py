@@ -282,6 +282,7 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
     "the key tells more states apart, and takes none for another: a search visits more": (
         "snapshot.__init__: without self.values.clear()",
         "snapshot.__init__: slots and self.slots without slots",
+        "snapshot.__init__: as if mmlist",
         "snapshot.thing: self.alien and kind not in _ATOMS without kind not in _ATOMS",
         "snapshot.thing: self.alien and kind not in _ATOMS without self.alien",
         "snapshot.list: as if self.alien",

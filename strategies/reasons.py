@@ -261,6 +261,13 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "again; and the page is marked dirty": ("swapfile.remove_exclusive_swap_page: page.count != 2 (2)",),
     "unuse_pte() looks again under the ptl": ("swapfile.unuse_vma: vma.vm_mm.pte[addr] is entry",),
     "a vma of another anon_vma has no pte with the slot": ("swapfile.unuse_vma: page.mapping is vma.anon_vma",),
+    "lock_page() waits, too, and then for writeback": (
+        "swapfile.try_to_unuse: page.PG_writeback",
+        "swapfile.try_to_unuse: page.lock.busy()",
+    ),
+    "swapoff has a reference, so pageout() keeps the page, and no write begins": (
+        "swapfile.try_to_unuse: page.PG_writeback (2)",
+    ),
     "swapoff does not end: it reads the slot again and again, and loses nothing": (
         "swapfile.unuse_vma: page.mapping is not None",
     ),

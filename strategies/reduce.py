@@ -379,6 +379,16 @@ def argued(kernel: type[Kernel], rules: set[str], scope: Scope) -> bool:
     )
 
 
+#: What goes along mmlist, or calls what does.
+_MMLIST = frozenset(("mmlist", "next_on_mmlist", "sys_swapoff", "try_to_unuse", "unuse_mmlist"))
+
+
+def goes_along_mmlist(kernel: type[Kernel], rules: set[str]) -> bool:
+    """Whether something that can happen may look at mmlist: swapoff, or what a patch brings."""
+    used = {name for function in functions(kernel, Kernel) for name in names(function.__code__)}
+    return "swapoff" in rules or bool(kernel.rules) or not used.isdisjoint(_MMLIST | REFLECTS)
+
+
 class Forgetful(Kernel):
     """Pages do not know whether they were used: reclaim of order 0 finds each used, and keeps it.
 

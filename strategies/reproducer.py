@@ -154,9 +154,8 @@ def _line(step: Step) -> str:
 def _scope(scope: Scope) -> str:
     """The scope as it is written, without what it does not have."""
     given = {f.name: getattr(scope, f.name) for f in fields(scope)}
-    return f"Scope({', '.join(f'{name}={value!r}' for name, value in given.items() if value != ())})".replace(
-        "'", '"'
-    )
+    written = (f"{name}={value!r}" for name, value in given.items() if value != () and (name, value) != ("areas", 1))
+    return f"Scope({', '.join(written)})".replace("'", '"')
 
 
 def _import_order(name: str) -> tuple[int, str]:

@@ -528,19 +528,22 @@ def pageout_failed(s: System, holder: int, page: int) -> None:
 
 
 def can_swapoff(s: System, task: int) -> bool:
-    return s.kernel.swap_on
+    return any(si.SWP_WRITEOK for si in s.kernel.swap_info)
 
 
 def run_swapoff(s: System, task: int) -> Steps[object]:
-    return s.kernel.sys_swapoff()
+    """The first area that is on: where there is another, the two differ only by the name once both have been used."""
+    return s.kernel.sys_swapoff(next(si for si in s.kernel.swap_info if si.SWP_WRITEOK))
 
 
 def can_swapon(s: System) -> bool:
-    return not s.kernel.swap_on and s.kernel.tasks[SWAPOFF].steps is None
+    return not all(si.SWP_WRITEOK for si in s.kernel.swap_info) and s.kernel.tasks[SWAPOFF].steps is None
 
 
 def swapon(s: System) -> None:
-    s.kernel.swap_on = True
+    for si in s.kernel.swap_info:
+        if not si.SWP_WRITEOK:
+            s.kernel.sys_swapon(si)
 
 
 def under_way(s: System, task: int) -> bool:

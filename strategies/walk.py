@@ -74,7 +74,7 @@ def outline(system: System) -> tuple[int, ...]:
             for pte in tlb.values():
                 seen.append(TLB | (pte.bits & DIRTY) << 1)
     seen.sort()
-    seen.append(system.kernel.swap_on)
+    seen.append(system.kernel.total_swap_pages)
     return tuple(seen)
 
 

@@ -723,6 +723,7 @@ def things_in_hand() -> tuple[System, list[object]]:
         *(page.make_migration_entry(write) for page in pages[:3] for write in (False, True)),
         *(page.lock for page in pages),
         *kernel.slots[:1],
+        *kernel.swap_info,
         *(one for mm in kernel.mms for one in (mm, mm.ptl, mm.mmap_sem, mm.mmap_sem.exclusive())),
         *(vma for mm in kernel.mms for vma in mm.mmap),
         *(one for anon in anon_vmas for one in (anon, anon.lock)),
@@ -1127,7 +1128,7 @@ def _owners_of_fields(system: System) -> Iterator[tuple[str, Any, list[str]]]:
     kernel, ghost = system.kernel, system.ghost
     things: list[tuple[str, Any]] = [("", kernel), ("", kernel.tree_lock)]
     things += [(type(page.mapping).__name__, page) for page in kernel.frames]
-    things += [("", one) for some in (kernel.slots, kernel.mms) for one in some]
+    things += [("", one) for some in (kernel.slots, kernel.swap_info, kernel.mms) for one in some]
     things += [(file.name.name, file) for file in kernel.files]
     things += [("process" if task.mm else "other", task) for task in kernel.tasks]
     things += [("", vma) for mm in kernel.mms for vma in mm.mmap]
@@ -1212,6 +1213,7 @@ DERIVED: dict[tuple[str, str], str] = {
     **dict.fromkeys((("AnonVma", "lock"), ("Mm", "mmap_sem"), ("Mm", "ptl"), ("Page", "lock")), "an object"),
     ("Fields", "tree_lock"): "an object",
     **dict.fromkeys((("Fields", "pages"), ("Lock", "unit"), ("Mm", "fields"), ("SwapSlot", "number")), "fixed"),
+    ("SwapInfo", "slots"): "fixed",
     ("Mm", "name"): "fixed: it names who brought it to life, for messages",
     ("Fields", "current"): "set where each step begins",
     ("Task", "op"): "the name of the rule whose function the outermost frame is",

@@ -74,24 +74,17 @@ STORED: dict[str, tuple[str, ...]] = {
     ),
     # takes the page out of the swap cache while a swap pte refers to the slot
     "part_page_and_slot": (
-        "linux_2_6_26_0a4393d9fe",
-        "linux_2_6_26_16dcc5702f",
-        "linux_2_6_26_6ca05257d1",
-        "linux_2_6_26_94ba6a8625",
+        "linux_2_6_26_8dd4d8d730",
         "linux_2_6_26_b1565b571f",
-        "linux_2_6_26_cc517177d3",
-        "linux_2_6_26_ccd8c4bed0",
-        "linux_2_6_26_d2f1f85ff2",
-        "linux_2_6_26_e8c6f7979f",
-        "linux_2_6_26_ecb89eda4a",
+        "linux_2_6_26_b5cb537a3f",
     ),
     # maps a page that has left the swap cache meanwhile
     "do_swap_page": (
+        "linux_2_6_26_063b81d6ef",
         "linux_2_6_26_40518c95e5",
-        "linux_2_6_26_414eeedd0a",
         "linux_2_6_26_56c11414ab",
+        "linux_2_6_26_6b8cd82068",
         "linux_2_6_26_751aabb376",
-        "linux_2_6_26_7aaa63ebe6",
         "swapin_synchronous_2d6c08855f",
         "swapin_synchronous_c9ebb75793",
     ),

@@ -196,6 +196,10 @@ MISCOUNTS: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, 
         lambda system, page: system.kernel.swap_duplicate(page.swap_slot()),
     ),
     "page_private is not so": (in_swap_cache, _set("private", None)),
+    "but 1 slots are free, 2 are off": (
+        in_swap_cache,
+        lambda system, page: setattr(system.kernel, "total_swap_pages", 0),
+    ),
     "nr_swap_pages 2, but 1 slots are free": (
         in_swap_cache,
         lambda system, page: setattr(system.kernel, "nr_swap_pages", 2),
@@ -287,6 +291,7 @@ MISSED: dict[str, tuple[Callable[[], tuple[System, Page]], Callable[[System, Pag
         lambda system, page: setattr(system.kernel.mms[0].mmap[0], "vm_flags", VM_READ),
     ),
     "do not fault": (of_file, _set("PG_dirty", False)),
+    "is not on mmlist": (in_swap_cache, lambda system, page: system.kernel.mmlist.clear()),
 }
 
 

@@ -18,7 +18,19 @@ from mm_sim.system import SMALL, Scope, System
 from strategies.comparison import declares
 from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
-from strategies.reduce import COMMUTES, FREE, LOCK, PRIVATE, Normal, argued, forget, lock, normal, undo
+from strategies.reduce import (
+    COMMUTES,
+    FREE,
+    LOCK,
+    PRIVATE,
+    Normal,
+    argued,
+    forget,
+    goes_along_mmlist,
+    lock,
+    normal,
+    undo,
+)
 from strategies.rules import RULES, stops
 from strategies.walk import Walk
 
@@ -196,6 +208,23 @@ def test_no_argument_holds_for_a_series_that_changes_what_it_is_about() -> None:
     assert not argued(Other, {"store", "reclaim"}, SMALL)
     assert not argued(load("easy"), {"store", "swapoff"}, SMALL)
     assert not argued(load("easy"), {"store"}, Scope(pages=2))
+
+
+def test_mmlist_counts_only_where_swapoff_or_a_patch_goes_along_it() -> None:
+    class Looks(Kernel):
+        __slots__ = ()
+
+        def vm_swap_full(self) -> bool:
+            return bool(self.mmlist)
+
+    assert not goes_along_mmlist(load("easy"), {"fork", "reclaim", "store"})
+    assert goes_along_mmlist(load("easy"), {"fork", "reclaim", "store", "swapoff"})
+    assert goes_along_mmlist(Looks, {"fork", "reclaim", "store"})
+
+
+def test_bounds_name_the_swap_areas_if_there_are_several() -> None:
+    assert "2 slots;" in str(Bounds(SMALL))
+    assert "2 slots in 2 areas;" in str(Bounds(Scope(areas=2)))
 
 
 def test_no_argument_holds_for_a_series_that_looks_at_what_normal_forms_forget() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mm_sim.arch import ARCHES
 from mm_sim.mm import Mm
-from mm_sim.names import NOBODY, P1, P2, P3, PAGES, RW, A, B, R, direct, kswapd, swapoff
+from mm_sim.names import NOBODY, P1, P2, P3, PAGES, PRIVATE, RW, A, B, R, direct, kswapd, swapoff, tmpfs
 from mm_sim.page import DIRTY, WRITE, Page, Pte, PteVal, SwapSlot
 from mm_sim.series import load
 from mm_sim.system import Scope
@@ -285,6 +285,105 @@ def test_swapoff_brings_every_page_back() -> None:
     assert page_of(state, P1) is page_of(state, P2)
     assert not any(slot.map for slot in state.system.kernel.slots)
     state.load(process=P2, page=A)
+
+
+def test_child_of_a_swapped_out_parent_comes_behind_it_on_mmlist() -> None:
+    state = linux(processes=3)
+    state.store(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    assert state.system.kernel.mmlist == [mm_of(state, P2), mm_of(state, P1)]  # each went to the head
+    state.fork(process=P2, child=P3)
+    assert state.system.kernel.mmlist == [mm_of(state, P2), mm_of(state, P3), mm_of(state, P1)]
+
+
+def test_mm_leaves_mmlist_when_its_last_user_does() -> None:
+    state = linux()
+    swapped_out(state)
+    state.fork(process=P1, child=P2)
+    state.exit(process=P1)
+    assert state.system.kernel.mmlist == [mm_of(state, P2)]
+    state.swapoff(task=swapoff)
+    assert not state.system.kernel.mmlist  # drain_mmlist()
+
+
+def test_swapoff_searches_a_child_forked_while_it_waits_for_the_parent() -> None:
+    state = linux()
+    swapped_out(state)
+    state.mprotect(process=P1, page=A, prot=R, stop="change_pte_range: ptl")
+    state.swapoff(task=swapoff)
+    assert state.system.kernel.tasks[swapoff].waits is mm_of(state, P1).mmap_sem
+    state.resume(task=P1)
+    state.fork(process=P1, child=P2)
+    state.resume(task=swapoff)
+    assert page_of(state, P1) is page_of(state, P2)
+    assert "swapoff leaves a reference behind" not in state.system.kernel.marks
+
+
+def test_swapoff_waits_for_writeback_before_it_locks_the_page() -> None:
+    """A fault does not have to wait, and comes first."""
+    state = linux()
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    page = page_of(state, P1)
+    state.swapoff(task=swapoff)
+    assert state.system.kernel.tasks[swapoff].waits is page
+    assert page.lock.owner is None
+    state.store(process=P1, page=A)
+    assert isinstance(pte(state, P1), Pte)
+
+
+def test_swap_is_full_and_gives_no_slot_while_its_only_area_is_switched_off() -> None:
+    state = linux(slots=3, pages=2)
+    swapped_out(state)
+    kernel = state.system.kernel
+    assert not kernel.vm_swap_full()
+    state.swapoff(task=swapoff, stop="try_to_unuse: page lock")
+    assert kernel.vm_swap_full()
+    assert kernel.get_swap_page() is None
+    state.resume(task=swapoff)
+    assert not kernel.vm_swap_full()
+    state.swapon()
+    assert (kernel.nr_swap_pages, kernel.total_swap_pages) == (3, 3)
+
+
+def test_swapoff_that_finds_no_frame_leaves_the_area_on() -> None:
+    state = linux(frames=1, pages=2)
+    swapped_out(state)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.store(process=P1, page=B)
+    state.swapoff(task=swapoff)
+    kernel = state.system.kernel
+    assert isinstance(pte(state, P1), SwapSlot)
+    assert (kernel.nr_swap_pages, kernel.total_swap_pages) == (1, 2)
+    assert kernel.swap_info[0].SWP_WRITEOK
+
+
+def test_page_goes_to_the_second_area_when_the_first_is_switched_off() -> None:
+    state = linux(areas=2)
+    swapped_out(state)
+    first, second = state.system.kernel.slots
+    assert pte(state, P1) is first
+    state.swapoff(task=swapoff)
+    swapped_out(state)
+    assert pte(state, P1) is second
+    state.swapoff(task=swapoff)
+    assert isinstance(pte(state, P1), Pte)
+    state.swapon()
+    swapped_out(state)
+    assert pte(state, P1) is first
+
+
+def test_neighbours_with_the_same_file_only_share_an_anon_vma() -> None:
+    """A private mapping of a file at the matching offset is no neighbour to merge with."""
+    state = Live(load("linux_2_6_26"), "s390", Scope(pages=2, frames=6, files=(tmpfs,)))
+    state.munmap(process=P1, page=A)
+    state.mmap_file(process=P1, page=A, file=tmpfs, at=A, kind=PRIVATE)
+    state.store(process=P1, page=A)
+    state.store(process=P1, page=B)
+    first, second = mm_of(state, P1).mmap
+    assert first.vm_pgoff - first.vm_start == second.vm_pgoff - second.vm_start
+    assert first.anon_vma is not second.anon_vma
 
 
 def test_out_of_frames_gives_the_access_up() -> None:

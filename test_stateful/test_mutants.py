@@ -51,7 +51,7 @@ SAMPLE = (
     "shmem.shmem_getpage: page.PG_writeback",
     "shmem.shmem_getpage: page.lock.busy() (2)",
     "swapfile.can_share_swap_page: count == 1",
-    "swapfile.try_to_unuse_entry: page.PG_writeback",
+    "swapfile.try_to_unuse: page.lock.acquire(task)",
     "truncate.truncate_inode_pages: page.PG_writeback (2)",
     "vmscan.shrink_page_list: page.lock.trylock(task)",
 )

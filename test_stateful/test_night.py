@@ -156,11 +156,11 @@ def test_misuse_of_a_lock_is_said_of_the_function_that_takes_it(tmp_path: Path) 
 def test_what_is_expected_is_what_a_patch_says_of_itself(tmp_path: Path, said: str, machine: str, word: str) -> None:
     series = Path(one_point_more(tmp_path))
     series.write_text(series.read_text().replace('expected = "safe"', said))
-    assert plan.expected(load(str(series)), machine, "x86") == word
+    assert plan.expected(load(str(series)), (machine,), "x86") == word
 
 
 def test_2_6_26_is_to_lose_in_no_new_way() -> None:
-    assert plan.expected(load("linux_2_6_26"), "file", "x86") == "safe"
+    assert plan.expected(load("linux_2_6_26"), ("file",), "x86") == "safe"
 
 
 def test_safe_series_that_reached_nothing_makes_the_night_red(tmp_path: Path) -> None:
@@ -267,6 +267,13 @@ def test_search_that_another_worker_is_at_is_left_to_it(tmp_path: Path) -> None:
 def test_each_scope_of_a_verdict_is_walked_and_searched() -> None:
     assert plan.SEARCHED.keys() == REQUIRED.keys()
     assert {plan.judged_as(name) for name in plan.WALKED} == REQUIRED.keys()
+
+
+def test_a_loss_that_a_patch_declares_in_a_walked_machine_is_expected_there() -> None:
+    kernel = load("swapin_synchronous")
+    assert plan.judged_as("anon threads") == "anon"
+    assert plan.expected(kernel, ("anon", "anon threads"), "s390") == "loses"
+    assert plan.expected(kernel, ("anon", "small"), "s390") == "safe"
 
 
 @pytest.mark.parametrize("name", list(plan.SEARCHED))

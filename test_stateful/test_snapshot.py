@@ -9,11 +9,11 @@ from mm_sim.address_space import AddressSpace
 from mm_sim.ghost import Space
 from mm_sim.kernel.state import State
 from mm_sim.mm import Mm, Vma
-from mm_sim.names import P1, P2, A, kswapd
+from mm_sim.names import P1, P2, A, kswapd, swapoff
 from mm_sim.page import Page, SwapSlot
 from mm_sim.sched import Task
 from mm_sim.series import load
-from mm_sim.snapshot import is_quiet, restore, save, state_key
+from mm_sim.snapshot import canonical, is_quiet, restore, save, state_key
 from mm_sim.system import Scope, System
 from strategies.reproducer import Live
 from strategies.walk import Walk
@@ -56,7 +56,7 @@ FIELDS: list[tuple[type, Any, set[str], set[str]]] = [
     (
         State,
         snapshot._KERNEL,
-        {"files", "frames", "free", "mms", "own", "slots", "tasks"},
+        {"files", "frames", "free", "mmlist", "mms", "own", "slots", "swap_info", "tasks"},
         {"arch", "marks", "pages"},
     ),
 ]
@@ -78,6 +78,43 @@ def test_a_copy_of_what_is_promised_has_all_of_it() -> None:
     for field in Space.__slots__:
         assert getattr(copy, field) == getattr(space, field)
         assert getattr(copy, field) is not getattr(space, field)
+
+
+def test_a_swapoff_is_taken_back() -> None:
+    state = Live(load("linux_2_6_26"), scope=Scope(areas=2))
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    state.pageout_done(holder=P1, page=A)
+    before, kept = state_key(state.system), save(state.system)
+    state.swapoff(task=swapoff, stop="try_to_unuse: page lock")
+    assert state_key(state.system) != before
+    restore(state.system, kept)
+    assert state_key(state.system) == before
+    assert [si.SWP_WRITEOK for si in state.system.kernel.swap_info] == [True, True]
+    state.swapoff(task=swapoff)
+    assert not state.system.kernel.mmlist
+    restore(state.system, kept)
+    assert state.system.kernel.mmlist == state.system.kernel.mms
+
+
+def test_order_of_mmlist_matters_only_where_something_goes_along_it() -> None:
+    state = shared_page()
+    state.reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)
+    assert len(state.system.kernel.mmlist) == 2
+    keys = [[canonical(state.system, mmlist=mmlist)[0] for mmlist in (True, False)]]
+    state.system.kernel.mmlist.reverse()
+    keys.append([canonical(state.system, mmlist=mmlist)[0] for mmlist in (True, False)])
+    assert keys[0][0] != keys[1][0]
+    assert keys[0][1] == keys[1][1]
+
+
+def test_which_area_is_on_matters() -> None:
+    keys = set()
+    for off in (0, 1):
+        system = System(load("linux_2_6_26"), "s390", Scope(areas=2))
+        system.kernel.swap_info[off].SWP_WRITEOK = False
+        keys.add(state_key(system))
+    assert len(keys) == 2
 
 
 def test_values_do_not_matter() -> None:

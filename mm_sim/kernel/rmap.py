@@ -6,7 +6,7 @@ from enum import Enum
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.page_io import PageIo
-from mm_sim.mm import VM_LOCKED, VM_SHARED, AnonVma, Vma
+from mm_sim.mm import VM_LOCKED, VM_READ, VM_SHARED, VM_WRITE, AnonVma, Vma
 from mm_sim.page import DIRTY, WRITE, YOUNG, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 
@@ -47,7 +47,8 @@ class Rmap(PageIo):
                 near.anon_vma is not None
                 and (near.vm_end == vma.vm_start or vma.vm_end == near.vm_start)
                 and near.vm_pgoff - near.vm_start == vma.vm_pgoff - vma.vm_start
-                and not (near.vm_flags ^ vma.vm_flags) & VM_LOCKED
+                and near.vm_file is vma.vm_file
+                and not (near.vm_flags ^ vma.vm_flags) & ~(VM_READ | VM_WRITE)
             ):
                 return near.anon_vma
         return None
@@ -296,6 +297,8 @@ class Rmap(PageIo):
         if page.PG_swapcache:
             entry = page.swap_slot()
             self.swap_duplicate(entry)
+            if mm not in self.mmlist:
+                self.mmlist.insert(0, mm)
             self.set_pte_at(mm, address, entry)
         elif migration:
             self.set_pte_at(mm, address, page.make_migration_entry(bool(pte.bits & WRITE)))

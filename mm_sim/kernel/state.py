@@ -6,19 +6,22 @@ Holds what every kernel module shares: frames, swap slots, address spaces, tasks
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import Arch
 from mm_sim.fields import Fields, declared, first
 from mm_sim.mm import Mm
-from mm_sim.page import Page, PteVal, SwapSlot
+from mm_sim.page import Page, PteVal, SwapInfo, SwapSlot
 from mm_sim.sched import TREE_LOCK, Lock, Task
 
 
 class State:
     """One machine: `frames` page frames, `slots` swap slots, `pages` virtual pages in each address space, `files`.
 
+    `swap_info` has the swap areas, of which the first has the highest priority; `nr_swap_pages` is below zero while
+    one is being switched off. `mmlist` has the mms that swapoff is to search, behind init_mm, the list's head.
     `fields` are those of a patch (`mm_sim.fields`), `own` has the kernel's.
     """
 
@@ -29,30 +32,36 @@ class State:
         "frames",
         "free",
         "marks",
+        "mmlist",
         "mms",
         "nr_swap_pages",
         "own",
         "pages",
         "slots",
-        "swap_on",
+        "swap_info",
         "tasks",
+        "total_swap_pages",
         "tree_lock",
     )
 
     #: Fields of a patch: their first values, by kind of object.
     fields: ClassVar[Fields] = {}
 
-    def __init__(self, arch: Arch, tasks: int, pages: int, frames: int, slots: int, marks: dict[str, int]):
+    def __init__(
+        self, arch: Arch, tasks: int, pages: int, frames: int, slots: int, areas: int, marks: dict[str, int]
+    ) -> None:
         self.arch = arch
         self.pages = pages
         self.frames = [Page(n) for n in range(frames)]
         self.free = self.frames[::-1]
         self.slots = [SwapSlot(n) for n in range(slots)]
-        self.nr_swap_pages = slots
-        self.swap_on = True
+        self.nr_swap_pages = self.total_swap_pages = slots
+        ends = [slots * n // areas for n in range(areas + 1)]
+        self.swap_info = [SwapInfo(self.slots[start:end]) for start, end in pairwise(ends) if start < end]
         self.files: list[AddressSpace] = []
         self.tree_lock = Lock(TREE_LOCK)  # swapper_space.tree_lock
         self.mms: list[Mm] = []
+        self.mmlist: list[Mm] = []
         self.tasks = [Task(n) for n in range(tasks)]
         self.current = self.tasks[0]
         self.marks = marks
@@ -68,6 +77,14 @@ class State:
         self.marks[situation] = self.marks.get(situation, 0) + 1
 
     def set_pte_at(self, mm: Mm, addr: int, pte: PteVal) -> None:
+        """set_pte_at(). Left out: on s390 ptep_set_access_flags() and ptep_set_wrprotect() empty the pte first.
+
+        Who looks without the ptl may then find none. A fault looks again under the ptl, and gives up what it has
+        brought. page_check_address() passes the pte over, by which no record is lost: page_mkclean() goes to shared
+        mappings only, where the pte was read-only, and do_wp_page() marks the page dirty after the page lock, as if
+        it had come a moment later; page_referenced() finds no pte young on s390; after try_to_unmap() the page is
+        still mapped and stays.
+        """
         mm.pte[addr] = pte
 
     def flush_tlb_page(self, mm: Mm, addr: int) -> None:

@@ -158,6 +158,8 @@ class MadvFree(Kernel):
             yield from self.set_page_dirty(page)
         if not self.may_discard(page):
             self.swap_duplicate(page.swap_slot())
+            if mm not in self.mmlist:
+                self.mmlist.insert(0, mm)
             self.set_pte_at(mm, address, page.swap_slot())
         yield from self.page_remove_rmap(page)
         self.put_page(page)

@@ -1,7 +1,8 @@
 """A mend for what the tool found in 2.6.26: do_swap_page() looks at the swap cache again once it has locked the page.
 
-While it waits, swapoff() may take the page out of the cache and hand it to another process. Its own swap pte is still
-the same, so the fault goes on: two processes share a page that each may write to.
+While it waits, free_swap_and_cache() may take the page out of the cache, if more than half of swap is in use, and the
+slot come back at the same pte: pte_same() holds, and an old page is mapped. swapoff() may take it out, too, and hand
+it to another process: two processes share a page that each may write to.
 """
 
 from mm_sim.kernel import Kernel
