@@ -1309,7 +1309,7 @@ def _comes_back(system: System, moves: Any, points: Any, draw: random.Random) ->
 def every_field_comes_back() -> None:
     """Whatever is changed after a state was saved."""
     for system, owner, field, value in changes():
-        if field in ("frames", "slots", "files", "tasks", "name", "vm_mm"):  # stay the same
+        if field in ("frames", "slots", "swap_info", "files", "tasks", "name", "vm_mm"):  # stay the same
             continue
         was = _get(owner, field)
         before = was.copy() if isinstance(was, (list, dict, set)) else was
@@ -1380,7 +1380,7 @@ def search_visits_the_states_of_a_naive_one(name: str) -> None:
     fewest: dict[bytes, int] = {}
     for state, system in enumerate(graph.systems):
         if len(graph.runs[state]) < (case.bounds.steps or 0):
-            key = state_key(system)
+            key, _ = canonical(system, mmlist=search.mmlist)
             preempted = graph.preempted[state] if case.bounds.stops is not None else 0
             fewest[key] = min(fewest.get(key, 99), preempted)
     assert {key: known >> 32 for key, known in search.seen.items()} == fewest
@@ -1726,7 +1726,7 @@ def visit_prunes_only_what_is_known() -> None:
         search, node, step = _at_a_point(bounded)
         for known in (None, *product((0, 1, 2), (1, 2), (0, 1))):
             search.seen, search.next = {}, []
-            key, order = canonical(search.system, True, slots=True)
+            key, order = canonical(search.system, True, slots=True, mmlist=search.mmlist)
             task = search.system.kernel.current
             mask = 1 << order.index(task.name)
             if known is not None:
