@@ -38,7 +38,15 @@ KERNEL_FOLDER = str(Path(__file__).parent / "kernel")
 HELPERS = frozenset(
     (
         *("set_pte_at", "flush_tlb_page", "flush_tlb_mm", "mark", "mk_pte", "maybe_mkwrite"),
-        *("set_page_dirty", "tag_page_dirty", "set_page_dirty_lock", "cancel_dirty_page", "set_page_writeback"),
+        *(
+            "set_page_dirty",
+            "set_page_dirty_and_tag",
+            "tag_page_dirty",
+            "mark_buffer_dirty",
+            "set_page_dirty_lock",
+            "cancel_dirty_page",
+            "set_page_writeback",
+        ),
         *("set_page_uptodate", "set_new_page_uptodate", "alloc_page", "put_page", "free_hot_cold_page"),
         *("add_to_swap_cache", "delete_from_swap_cache", "delete_from_swap_cache_locked"),
         *("add_to_page_cache", "remove_from_page_cache", "remove_from_page_cache_locked"),
@@ -137,6 +145,7 @@ class PageState(NamedTuple):
     io: int
     PG_dirty: bool
     tag_dirty: bool
+    buffers: bool | None
     PG_writeback: bool
     PG_uptodate: bool
     PG_anon: bool
@@ -147,6 +156,11 @@ class PageState(NamedTuple):
     lock: object
     private: SwapSlot | None
     mapping: object
+
+    @property
+    def written_when_dirty(self) -> bool:
+        """Whether write-back writes the page if it has PG_dirty: with clean buffers XFS does, and no other."""
+        return self.buffers is not False or (type(self.mapping) is AddressSpace and self.mapping.page_mkwrite)
 
 
 class MmState(NamedTuple):
@@ -635,7 +649,7 @@ def _known(state: State, pfn: int | None) -> dict[str, str]:
                 continue
             if page.private is not None:
                 slots.add(page.private.number)
-            for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate", "private"):
+            for name in ("PG_dirty", "tag_dirty", "buffers", "PG_writeback", "PG_uptodate", "private"):
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
     for mm, kept in state.mms.items():
@@ -708,7 +722,7 @@ class _Rules:
         else:
             hardware = page.key_c and page.mapcount > 0
         said = {
-            "PG_dirty": page.PG_dirty,
+            "PG_dirty": page.PG_dirty and page.written_when_dirty,
             "the write in progress": page.PG_writeback and self.holds(page.io),
             self.arch.record: not self.loss.disk and hardware,
         }
@@ -1043,6 +1057,8 @@ class _Read(_Rules):
         old, new = self.entries[i - 1].state.pages[pfn], self.entries[i].state.pages[pfn]
         if old.mapcount and not new.mapcount:
             return "dropped the last mapping without handing the change bit to PG_dirty"
+        if new.PG_dirty and not new.written_when_dirty:
+            return "left PG_dirty with clean buffers, of which write-back writes none"
         if "PG_dirty" in knew and not new.PG_dirty:
             return "cleared PG_dirty, and the content was not written"
         if old.key_c and not new.key_c:
@@ -1166,7 +1182,8 @@ class _Disk(_Rules):
 
     def findable(self, state: State, pfn: int) -> bool:
         page = state.pages[pfn]
-        return (page.PG_dirty and page.tag_dirty) or (page.PG_writeback and self.holds(page.io))
+        dirty = page.PG_dirty and page.tag_dirty and page.written_when_dirty
+        return dirty or (page.PG_writeback and self.holds(page.io))
 
     def newer(self, state: State, pfn: int) -> bool:
         return self.holds(state.pages[pfn].content) and not self.findable(state, pfn)
@@ -1189,6 +1206,11 @@ class _Disk(_Rules):
         page = state.pages[pfn]
         if self.findable(state, pfn):
             return self.not_written(pfn, start)
+        if page.PG_dirty and page.tag_dirty:
+            i = self.log.since(lambda s: s.pages[pfn].PG_dirty and not s.pages[pfn].written_when_dirty, start)
+            assert i is not None
+            said = "{cause} left PG_dirty with clean buffers, of which write-back writes none"
+            return Finding(self.spot(i), ((-1, said),), pfn, helpers=True)
         if page.PG_dirty:
             i = self.log.since(lambda s: s.pages[pfn].PG_dirty and not s.pages[pfn].tag_dirty, start)
             assert i is not None

@@ -288,6 +288,15 @@ class NoTag(Kernel):
         yield
 
 
+class NoBuffers(Kernel):
+    """set_page_dirty() leaves the buffers clean."""
+
+    __slots__ = ()
+
+    def set_page_dirty(self, page: Page) -> Steps[None]:
+        return self.set_page_dirty_and_tag(page)
+
+
 class CleanInTheSwapCache(Kernel):
     """add_to_swap() does not mark the page dirty, and reclaim takes it for written."""
 

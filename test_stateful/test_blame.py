@@ -62,7 +62,7 @@ STORED: dict[str, tuple[str, ...]] = {
         "easy_cow_e1ad0f6365",
     ),
     # sets PG_dirty before the tag by which fsync() finds the page
-    "set_page_dirty": (
+    "set_page_dirty_and_tag": (
         "linux_2_6_26_0455beb66b",
         "linux_2_6_26_3fde2a380d",
         "linux_2_6_26_4748a593ee",
@@ -458,6 +458,32 @@ FAULTS = [
         store(page=A, process=P2, stop="add_to_page_cache: page allocated")
         store(page=A, process=P1, stop=None)
         fsync(file=ext2, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoBuffers,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "set_page_dirty",
+        """
+        write(at=A, file=ext2, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=ext2, page=A)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoBuffers,
+        "x86",
+        Scope(slots=0, files=(ext2,)),
+        "set_page_dirty",
+        """
+        write(at=A, file=ext2, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=ext2, page=A)
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=ext2, order=4, page=A, reclaimer=kswapd, stop=None)
         """,
     ),
     Run(

@@ -4,7 +4,7 @@ Here belongs what a kernel reviewer would check by hand of the page cache, write
 with page A of the file, shared, at its page A.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +18,7 @@ from mm_sim.series import load
 from mm_sim.system import PAST_END, Loss, Scope
 from strategies.reproducer import Live
 from strategies.walk import Walk
+from test_stateful.faults import NoBuffers
 
 T = TypeVar("T")
 
@@ -290,6 +291,123 @@ def test_write_past_the_end_makes_the_file_longer_with_a_hole() -> None:
     state.write(process=P1, file=ext2, at=B)
     assert file_of(state).i_size == 2
     assert state.system.peek_file(file_of(state), A) == 0
+
+
+# buffers
+
+
+def with_clean_buffers(state: Live) -> Page:
+    """The page has been written by write() and by write-back."""
+    state.write(process=P1, file=ext2, at=A)
+    state.writeback(flusher=pdflush, file=ext2)
+    state.pageout_done(holder=ext2, page=A)
+    page = cached(state)
+    assert (page.PG_dirty, page.buffers) == (False, False)
+    return page
+
+
+@pytest.mark.parametrize(("disk", "buffers"), [(ext2, None), (xfs, True)])
+def test_page_mkwrite_attaches_dirty_buffers_and_a_plain_write_fault_none(disk: Name, buffers: bool | None) -> None:
+    state = linux(disk)
+    state.store(process=P1, page=A)
+    assert cached(state).buffers is buffers
+
+
+def test_mpage_writes_a_page_without_buffers_and_gives_it_none() -> None:
+    state = linux(ext2)
+    state.store(process=P1, page=A)
+    state.writeback(flusher=pdflush, file=ext2)
+    assert cached(state).PG_writeback
+    assert cached(state).buffers is None
+
+
+def test_reclaim_writes_a_page_without_buffers_by_new_ones() -> None:
+    state = linux(ext2)
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4)
+    assert cached(state).PG_writeback
+    assert cached(state).buffers is False
+
+
+def test_write_fault_dirties_the_buffers() -> None:
+    state = linux(ext2)
+    page = with_clean_buffers(state)
+    state.store(process=P1, page=A)
+    assert page.buffers
+
+
+def test_write_back_of_a_page_with_clean_buffers_cleans_it_without_io() -> None:
+    state = linux(ext2)
+    page = with_clean_buffers(state)
+    answer(state, state.system.kernel.set_page_dirty_and_tag(page))
+    state.writeback(flusher=pdflush, file=ext2)
+    assert (page.PG_dirty, page.tag_dirty, page.PG_writeback) == (False, False, False)
+
+
+def test_xfs_writes_a_page_with_clean_buffers() -> None:
+    state = linux(xfs)
+    state.store(process=P1, page=A)
+    state.writeback(flusher=pdflush, file=xfs)
+    state.pageout_done(holder=xfs, page=A)
+    answer(state, state.system.kernel.set_page_dirty_and_tag(cached(state)))
+    state.writeback(flusher=pdflush, file=xfs)
+    assert cached(state).PG_writeback
+
+
+def test_reclaim_takes_pg_dirty_away_from_a_page_with_clean_buffers() -> None:
+    """The flag is set after shrink_page_list() has looked at it."""
+    state = linux(ext2)
+    page = with_clean_buffers(state)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4, stop="shrink_page_list: try_to_release_page")
+    state.system.kernel.SetPageDirty(page)
+    state.resume(task=kswapd)
+    assert file_of(state).pages == [None]
+
+
+def test_reclaim_keeps_a_page_whose_buffers_are_dirty_again() -> None:
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    page = with_clean_buffers(state)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4, stop="shrink_page_list: try_to_release_page")
+    answer(state, state.system.kernel.set_page_dirty(page))
+    state.resume(task=kswapd)
+    assert cached(state) is page
+    assert page.buffers
+
+
+def test_truncation_drops_the_buffers_of_a_page_that_is_still_referenced() -> None:
+    state = linux(ext2)
+    state.write(process=P1, file=ext2, at=A)
+    page = cached(state)
+    page.count += 1
+    answer(state, state.system.kernel.truncate_inode_pages(file_of(state), 0))
+    assert page.buffers is None
+    page.count -= 1
+
+
+def test_migration_hands_the_buffers_over() -> None:
+    state = linux(ext2, arch="x86", also=("migration",))
+    state.write(process=P1, file=ext2, at=A)
+    state.load(process=P1, page=A)
+    old = cached(state)
+    state.move_pages(process=P1, page=A)
+    assert cached(state) is not old
+    assert (old.buffers, cached(state).buffers) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments"),
+    [
+        ("msync", {"process": P1, "page": A}),
+        ("reclaim", {"reclaimer": kswapd, "holder": ext2, "page": A, "order": 4}),
+    ],
+)
+def test_a_kernel_that_does_not_dirty_the_buffers_loses(rule: str, arguments: dict[str, Any]) -> None:
+    state = Live(NoBuffers, "s390", Scope(frames=4, files=(ext2,)))
+    with_clean_buffers(state)
+    state.store(process=P1, page=A)
+    with pytest.raises(Loss):
+        getattr(state, rule)(**arguments)
 
 
 # write-back

@@ -46,6 +46,7 @@ class PageAlloc(State):
         page.PG_anon = page.PG_dirty = page.PG_lru = page.PG_referenced = page.PG_uptodate = False
         page.mapping = None
         page.tag_dirty = False
+        page.buffers = None
         self.free.append(page)
 
     def lru_cache_add_active(self, page: Page) -> None:

@@ -17,7 +17,7 @@ class PageWriteback(PageAlloc):
 
         def find_get_page(self, mapping: AddressSpace, index: int) -> Steps[Page | None]: ...
         def page_mkclean(self, page: Page) -> Steps[bool]: ...
-        def block_write_full_page(self, page: Page) -> Steps[None]: ...
+        def mpage_writepage(self, page: Page) -> Steps[None]: ...
 
     def page_mapping(self, page: Page) -> AddressSpace | None:
         """page_mapping(), include/linux/mm.h: the file; None for anonymous memory and for the swap cache."""
@@ -25,9 +25,21 @@ class PageWriteback(PageAlloc):
         return mapping if type(mapping) is AddressSpace and not page.PG_swapcache else None
 
     def set_page_dirty(self, page: Page) -> Steps[None]:
-        """set_page_dirty(): sets PG_dirty at the call, and returns the steps that are left: the tag of a file page.
+        """set_page_dirty(), __set_page_dirty_buffers(), fs/buffer.c: sets BH_Dirty of a file page, then PG_dirty.
 
-        Who finds PG_dirty set goes on, though the tag may not be there yet. Left out: buffers, the inode's own dirty
+        Both are set at the call: write-back in between clears both and writes what the caller has recorded, as
+        page_mkclean() takes the write access away. The steps that are left are returned: the tag. Left out: a buffer
+        that create_empty_buffers() attaches in between, clean, for a write() that dirties only its own part of the
+        page (a8e7d49aa7be, 2009): with one buffer a page it is the same buffer.
+        """
+        if page.buffers is not None:
+            page.buffers = True
+        return self.set_page_dirty_and_tag(page)
+
+    def set_page_dirty_and_tag(self, page: Page) -> Steps[None]:
+        """__set_page_dirty(), fs/buffer.c, and __set_page_dirty_nobuffers(): PG_dirty, and as steps the tag.
+
+        Who finds PG_dirty set goes on, though the tag may not be there yet. Left out: the inode's own dirty
         list, the tag of swapper_space, which nobody looks for, and balance_dirty_pages(), which makes writers wait.
         """
         if not page.PG_dirty:
@@ -94,7 +106,7 @@ class PageWriteback(PageAlloc):
                         yield page
                     if not page.PG_writeback and (yield from self.clear_page_dirty_for_io(page)):
                         yield "write_cache_pages: PG_dirty cleared"
-                        yield from self.block_write_full_page(page)
+                        yield from self.mpage_writepage(page)
                 if page.lock.owner is task:
                     page.lock.release(task)
             self.put_page(page)
