@@ -178,6 +178,7 @@ class FileState(NamedTuple):
     swap: tuple[SwapSlot | None, ...]
     blocks: tuple[int, ...]
     i_size: int
+    AS_EIO: bool
 
 
 #: Fields that have other names in struct page, as a tuple has some of its own.
@@ -361,7 +362,7 @@ class Log:
             [(mm, mm.pte.copy(), mm.ptl.owner, [_VMA(vma) for vma in mm.mmap]) for mm in mms],
             [None if task.tlb is None else task.tlb.copy() for task in kernel.tasks],
             [(task.mm, task.steps is not None) for task in kernel.tasks],
-            [(file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_size) for file in kernel.files],
+            [(f.pages.copy(), f.swap.copy(), f.blocks.copy(), f.i_size, f.AS_EIO) for f in kernel.files],
             self.expected(),
         )
         if raw != self.raw:
@@ -380,8 +381,8 @@ class Log:
             tuple(mm for mm, _ in tasks),
             tuple(busy for _, busy in tasks),
             {
-                file: FileState(tuple(pages), tuple(swap), tuple(blocks), size)
-                for file, (pages, swap, blocks, size) in zip(self.system.kernel.files, files, strict=True)
+                file: FileState(tuple(pages), tuple(swap), tuple(blocks), *rest)
+                for file, (pages, swap, blocks, *rest) in zip(self.system.kernel.files, files, strict=True)
             },
             expected,
         )
@@ -1171,6 +1172,9 @@ class _Disk(_Rules):
         if True in good:
             i = self.last - good[::-1].index(True) + 1
             return Finding(self.spot(i), ((-1, "{cause} put an older content on the disk"),))
+        found = self.failed(file, at)
+        if found is not None:
+            return found
         begun = begin(self.steps, self.end)
         start = max((i for i, entry in enumerate(self.entries) if entry.step < begun), default=0)
         page = states[start].files[file].pages[at]
@@ -1187,6 +1191,31 @@ class _Disk(_Rules):
 
     def newer(self, state: State, pfn: int) -> bool:
         return self.holds(state.pages[pfn].content) and not self.findable(state, pfn)
+
+    def failed(self, file: AddressSpace, at: int) -> Finding | None:
+        """The write failed, and the error was not recorded, or was taken away without a report."""
+        ended = None
+        for i in range(self.last, 0, -1):
+            state, page = self.entries[i].state, self.entries[i - 1].state.files[file].pages[at]
+            if page is not None:
+                old, new = self.entries[i - 1].state.pages[page.pfn], state.pages[page.pfn]
+                if old.PG_writeback and not new.PG_writeback and self.holds(old.io):
+                    ended = i
+                    break
+        if ended is None:
+            return None
+        said = (self.end, f" reported success without {self.loss.expected} on the disk")
+        cleared = self.log.since(lambda state: not state.files[file].AS_EIO, self.last)
+        if cleared is None:
+            ran = max(
+                (one for one in self.log.ran if one.step == self.end),
+                key=lambda one: ("AS_EIO" in one.place[0].co_names, -one.tick),
+            )
+            spot = Spot(ran.step, (ran.place,), ran.tick)
+            return Finding(spot, ((-1, "{cause} did not see AS_EIO, by which the failed write is known"), said))
+        if cleared <= ended:
+            return Finding(self.spot(ended), ((-1, "{cause} ended the failed write without AS_EIO"), said))
+        return Finding(self.spot(cleared), ((-1, "{cause} cleared AS_EIO, and no caller was told"), said))
 
     def dropped_before(self, file: AddressSpace, at: int, start: int) -> Finding:
         """The page had left the page cache before."""

@@ -29,19 +29,21 @@ def either(one: Value, other: Value) -> Value:
 class File:
     """A file, or what lies behind shared anonymous memory: for each page the value to be read.
 
-    A value is None past the end of the file, and after a failed write, which the next fsync(2) reports. `done` is the
+    A value is None past the end of the file, and after a failed write. `done` is the
     newest whose store or system call is complete, which an fsync(2) that begins now has to find. `promised` is
     the oldest value that may be on the disk, 0 where none is promised; `syncs` has what the calls under way will
-    promise if they succeed, `reads` what a read(2) under way may find.
+    promise if they succeed, `reads` what a read(2) under way may find. `errors` has the newest value that the device
+    could not write, 0 without one, until an fsync(2) has reported that.
     """
 
-    __slots__ = ("done", "promised", "reads", "size", "syncs", "values")
+    __slots__ = ("done", "errors", "promised", "reads", "size", "syncs", "values")
 
     def __init__(self, pages: int, size: int) -> None:
         self.values: list[Value] = [0 if at < size else None for at in range(pages)]
         self.size = size
         self.done = [0] * pages
         self.promised = [0] * pages
+        self.errors = [0] * pages
         self.syncs: list[list[int]] = []
         self.reads: list[list[Value]] = []
 
@@ -319,11 +321,9 @@ class Ghost:
         return f, at
 
     def failed(self, file: object, at: int, value: int) -> None:
-        """The device could not write `value`: it may be gone. The next fsync(2) or msync(2) is to say so."""
+        """The device could not write `value`: it may be gone. An fsync(2) or msync(2) is to report that."""
         f = self.files[file]
-        f.done[at] = 0
-        for sync in f.syncs:
-            sync[at] = 0
+        f.errors[at] = value
         if either(f.values[at], value) == f.values[at]:
             self.change(f, at, None)
 
@@ -331,7 +331,7 @@ class Ghost:
         """ftruncate(2) begins: nothing is promised of what is past the new end, nor of private copies of it."""
         f = self.files[file]
         for at in range(size, len(f.values)):
-            f.done[at] = f.promised[at] = 0
+            f.done[at] = f.promised[at] = f.errors[at] = 0
             for sync in f.syncs:
                 sync[at] = 0
             for s in self.spaces.values():
@@ -360,13 +360,22 @@ class Ghost:
     def sync_begins(self, file: object) -> list[int]:
         """fsync(2) or msync(MS_SYNC) begins: what has been written by now is to be on the disk at its end."""
         f = self.files[file]
-        sync = [done if isinstance(value, int) else 0 for value, done in zip(f.values, f.done, strict=True)]
+        sync = [0 if isinstance(value, tuple) else done for value, done in zip(f.values, f.done, strict=True)]
         f.syncs.append(sync)
         return sync
 
-    def sync_ends(self, file: object, sync: list[int], promise: bool) -> None:
-        """It is done; without an error what it found is promised to be on the disk, or what is newer."""
+    def sync_ends(self, file: object, sync: list[int], promise: bool, error: bool = False) -> None:
+        """It is done; with `promise` what it found is on the disk, or what is newer. With `error` it has said EIO.
+
+        An error is reported to one caller at least: while others are under way, one of them may do so.
+        """
         f = self.files[file]
         f.syncs = [other for other in f.syncs if other is not sync]
-        if promise:
-            f.promised = [max(pair) for pair in zip(f.promised, sync, strict=True)]
+        for at, failed in enumerate(f.errors):
+            if promise and not (failed and f.syncs):
+                f.promised[at] = max(f.promised[at], sync[at])
+            if error:
+                f.errors[at] = 0
+                for oldest in (f.done, *f.syncs):
+                    if oldest[at] <= failed:
+                        oldest[at] = 0

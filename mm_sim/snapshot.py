@@ -224,7 +224,14 @@ def restore(system: System, saved: Saved) -> None:
 def _save_file(file: AddressSpace, ghost: File) -> tuple[_Fields, tuple[list[Any], ...], File, _Fields]:
     kept = file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_mmap.copy()
     under_way = [[(promise, promise.copy()) for promise in promises] for promises in (ghost.syncs, ghost.reads)]
-    promises = ghost.size, ghost.values.copy(), ghost.done.copy(), ghost.promised.copy(), under_way
+    promises = (
+        ghost.size,
+        ghost.values.copy(),
+        ghost.done.copy(),
+        ghost.promised.copy(),
+        ghost.errors.copy(),
+        under_way,
+    )
     return _FILE(file), kept, ghost, promises
 
 
@@ -235,7 +242,7 @@ def _restore_file(
     file.i_mutex.owner, file.i_mmap_lock.owner, file.tree_lock.owner = fields[5:]
     file.pages[:], file.swap[:], file.blocks[:], file.i_mmap[:] = kept
     system.ghost.files[file] = ghost
-    ghost.size, ghost.values[:], ghost.done[:], ghost.promised[:], under_way = promises
+    ghost.size, ghost.values[:], ghost.done[:], ghost.promised[:], ghost.errors[:], under_way = promises
     ghost.syncs, ghost.reads = ([promise for promise, _ in each] for each in under_way)
     for each in under_way:
         for promise, was in each:
@@ -534,6 +541,8 @@ class _Writer:
             out.append(self.value(file.blocks[at]))
             for oldest in (ghost.done, ghost.promised, *ghost.syncs):
                 out.append(file.blocks[at] >= oldest[at])
+                if ghost.errors[at]:
+                    out.append(("e", ghost.errors[at] >= oldest[at]))
                 if page is not None:
                     out.append(page.content >= oldest[at])
                     out.append(page.PG_writeback and page.io >= oldest[at])

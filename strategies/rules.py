@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping
+from errno import EIO
 from inspect import getsourcefile, isfunction, signature
 from itertools import product
 from keyword import iskeyword
@@ -408,7 +409,7 @@ def fsync(s: System, process: int, file: int) -> Steps[None]:
     mapping.count += 1
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.do_fsync(mapping)
-    s.ghost.sync_ends(mapping, promise, done and not mapping.shmem)
+    s.ghost.sync_ends(mapping, promise, done and not mapping.shmem, error=not done)
     yield from s.kernel.fput(mapping)
 
 
@@ -422,7 +423,7 @@ def msync(s: System, process: int, page: int) -> Steps[None]:
     assert mapping is not None
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.sys_msync(page, sync=True)
-    s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem)
+    s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem, error=done == -EIO)
 
 
 def msync_async(s: System, process: int, page: int) -> Steps[object]:

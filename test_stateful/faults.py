@@ -297,6 +297,42 @@ class NoBuffers(Kernel):
         return self.set_page_dirty_and_tag(page)
 
 
+class ForgetsTheError(Kernel):
+    """end_buffer_async_write() does not set AS_EIO."""
+
+    __slots__ = ()
+
+    def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        if uptodate:
+            mapping.blocks[page.index] = page.io
+        page.PG_writeback = False
+
+
+class WritebackTakesTheError(Kernel):
+    """Write-back in the background waits for the writes, and takes their error for its own."""
+
+    __slots__ = ()
+
+    def background_writeout(self, mapping: AddressSpace) -> Steps[None]:
+        yield from super().background_writeout(mapping)
+        yield from self.filemap_fdatawait(mapping)
+
+
+class ReportsLate(Kernel):
+    """filemap_fdatawait() looks for an error before it waits."""
+
+    __slots__ = ()
+
+    def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
+        error, mapping.AS_EIO = mapping.AS_EIO, False
+        for page in mapping.pages:
+            while page is not None and page.PG_writeback:
+                yield page
+        return not error
+
+
 class CleanInTheSwapCache(Kernel):
     """add_to_swap() does not mark the page dirty, and reclaim takes it for written."""
 

@@ -487,6 +487,43 @@ FAULTS = [
         """,
     ),
     Run(
+        faults.ForgetsTheError,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "end_buffer_async_write",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_failed(holder=ext2, page=A)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.WritebackTakesTheError,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "background_writeout",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_failed(holder=ext2, page=A)
+        resume(stop=None, task=pdflush)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.ReportsLate,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "filemap_fdatawait",
+        """
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        pageout_failed(holder=ext2, page=A)
+        resume(stop=None, task=P1)
+        """,
+    ),
+    Run(
         faults.CleanInTheSwapCache,
         "s390",
         SMALL,

@@ -569,6 +569,14 @@ def test_failed_write_is_reported_once_and_the_page_is_not_dirtied_again() -> No
     assert [answer(state, fsync(file_of(state))) for _ in range(2)] == [False, True]
 
 
+def test_fsync_of_an_empty_file_does_not_look_for_an_error() -> None:
+    state = linux(ext2)
+    file_of(state).i_size = 0
+    file_of(state).AS_EIO = True
+    assert answer(state, state.system.kernel.do_fsync(file_of(state)))
+    assert file_of(state).AS_EIO
+
+
 def test_fsync_misses_a_store_through_a_pte_whose_page_is_not_yet_marked_dirty() -> None:
     """Two threads: 2.6.26 says that it has written what the other thread has stored, and has not."""
     state = linux(ext2, pages=2, also=("threads",))

@@ -67,6 +67,7 @@ def renumber(system: System) -> None:
         file.blocks = [new(value) for value in file.blocks]
         ghost.files[file].promised = [new(value) for value in ghost.files[file].promised]
         ghost.files[file].done = [new(value) for value in ghost.files[file].done]
+        ghost.files[file].errors = [new(value) for value in ghost.files[file].errors]
     holders: list[File | Space] = [*ghost.files.values(), *ghost.spaces.values()]
     for holder in holders:
         holder.values = [

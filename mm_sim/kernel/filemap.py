@@ -310,8 +310,13 @@ class Filemap(PageWriteback):
     # fsync()
 
     def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
-        """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once."""
-        for index in range(len(mapping.pages)):
+        """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once.
+
+        Of an empty file it says nothing, and keeps the error.
+        """
+        if not mapping.i_size:
+            return True
+        for index in range(mapping.i_size):
             page = yield from self.find_get_page(mapping, index)
             if page is not None:
                 while page.PG_writeback:
