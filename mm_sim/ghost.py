@@ -33,10 +33,11 @@ class File:
     newest whose store or system call is complete, which an fsync(2) that begins now has to find. `promised` is
     the oldest value that may be on the disk, 0 where none is promised; `syncs` has what the calls under way will
     promise if they succeed, `reads` what a read(2) under way may find. `errors` has the newest value that the device
-    could not write, 0 without one, until an fsync(2) has reported that.
+    could not write, 0 without one, until an fsync(2) has reported that. `directs` has for each write(2) with O_DIRECT
+    that is under way the pages that are mapped, shared, at the same time.
     """
 
-    __slots__ = ("done", "errors", "promised", "reads", "size", "syncs", "values")
+    __slots__ = ("directs", "done", "errors", "promised", "reads", "size", "syncs", "values")
 
     def __init__(self, pages: int, size: int) -> None:
         self.values: list[Value] = [0 if at < size else None for at in range(pages)]
@@ -46,6 +47,7 @@ class File:
         self.errors = [0] * pages
         self.syncs: list[list[int]] = []
         self.reads: list[list[Value]] = []
+        self.directs: list[list[int]] = []
 
 
 class Space:
@@ -131,6 +133,8 @@ class Ghost:
         s.shared[page] = shared
         s.own[page] = view is None
         s.values[page] = 0 if view is None else view[0].values[view[1]]
+        if shared:
+            self.mixed(view)
 
     def taking(self, space: object, page: int) -> None:
         """A system call begins to take a page away or to move it; what fills a private one may go with it."""
@@ -158,6 +162,7 @@ class Ghost:
         s.busy[page] += 1
         s.pins[page] += 1
         if s.shared[page]:
+            self.mixed(s.of[page])
             return s.of[page]
         if s.forks:
             s.cut.add(page)
@@ -371,11 +376,54 @@ class Ghost:
         """
         f = self.files[file]
         f.syncs = [other for other in f.syncs if other is not sync]
-        for at, failed in enumerate(f.errors):
-            if promise and not (failed and f.syncs):
-                f.promised[at] = max(f.promised[at], sync[at])
-            if error:
-                f.errors[at] = 0
-                for oldest in (f.done, *f.syncs):
-                    if oldest[at] <= failed:
-                        oldest[at] = 0
+        if error:
+            self.reported(f)
+        elif promise:
+            for at, failed in enumerate(f.errors):
+                if not failed or not (f.syncs or f.directs):
+                    f.promised[at] = max(f.promised[at], sync[at])
+
+    def reported(self, file: File) -> None:
+        """A caller has been told of the errors: what was not written is owed to nobody."""
+        for at, failed in enumerate(file.errors):
+            for oldest in (file.done, *file.syncs):
+                if oldest[at] <= failed:
+                    oldest[at] = 0
+            file.errors[at] = 0
+
+    def mixed(self, view: tuple[File, int] | None) -> None:
+        """A page of a file is mapped, or filled: open(2) says not to mix that with O_DIRECT."""
+        if view is not None:
+            for direct in view[0].directs:
+                direct[view[1]] = 1
+
+    def direct_begins(self, file: object) -> list[int]:
+        """write(2) with O_DIRECT begins: 1 for each page that is mapped, shared, or pinned by anybody."""
+        f = self.files[file]
+        pinned = any(any(s.pins) for s in self.spaces.values())
+        views = [view for s in self.spaces.values() for view, shared in zip(s.of, s.shared, strict=True) if shared]
+        f.directs.append([int(pinned or (f, at) in views) for at in range(len(f.values))])
+        return f.directs[-1]
+
+    def direct(self, file: object, at: int, value: int) -> Value:
+        """The device has the data: from now on they may be found. The answer is what is to be read until the end."""
+        f = self.files[file]
+        self.change(f, at, either(f.values[at], value))
+        return f.values[at]
+
+    def direct_ends(self, file: object, at: int, value: int, found: Value, direct: list[int]) -> None:
+        """It has succeeded: its data are to be read, unless the page was mapped or written to meanwhile."""
+        f = self.files[file]
+        f.directs = [other for other in f.directs if other is not direct]
+        if direct[at] or f.values[at] != found:
+            for hole in range(f.size, at):
+                self.change(f, hole, 0)
+            f.size = max(f.size, at + 1)
+        else:
+            self.written(self.write(file, at, value), value)
+
+    def direct_fails(self, file: object, direct: list[int]) -> None:
+        """It has said EIO, which reports what could not be written before it."""
+        f = self.files[file]
+        f.directs = [other for other in f.directs if other is not direct]
+        self.reported(f)

@@ -223,7 +223,9 @@ def restore(system: System, saved: Saved) -> None:
 
 def _save_file(file: AddressSpace, ghost: File) -> tuple[_Fields, tuple[list[Any], ...], File, _Fields]:
     kept = file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_mmap.copy()
-    under_way = [[(promise, promise.copy()) for promise in promises] for promises in (ghost.syncs, ghost.reads)]
+    under_way = [
+        [(promise, promise.copy()) for promise in promises] for promises in (ghost.syncs, ghost.reads, ghost.directs)
+    ]
     promises = (
         ghost.size,
         ghost.values.copy(),
@@ -243,7 +245,7 @@ def _restore_file(
     file.pages[:], file.swap[:], file.blocks[:], file.i_mmap[:] = kept
     system.ghost.files[file] = ghost
     ghost.size, ghost.values[:], ghost.done[:], ghost.promised[:], ghost.errors[:], under_way = promises
-    ghost.syncs, ghost.reads = ([promise for promise, _ in each] for each in under_way)
+    ghost.syncs, ghost.reads, ghost.directs = ([promise for promise, _ in each] for each in under_way)
     for each in under_way:
         for promise, was in each:
             promise[:] = was
@@ -533,6 +535,7 @@ class _Writer:
             len(ghost.syncs),
             len(ghost.reads),
             ghost.size,
+            *map(tuple, ghost.directs),
         )
         for values in (ghost.values, *ghost.reads):
             for value in values:
@@ -590,7 +593,7 @@ class _Writer:
         """It is written with the file: which one it is."""
         for n, file in enumerate(self.system.kernel.files):
             ghost = self.system.ghost.files[file]
-            for i, one in enumerate((*ghost.syncs, *ghost.reads)):
+            for i, one in enumerate((*ghost.syncs, *ghost.reads, *ghost.directs)):
                 if one is promise.values:
                     self.out += ("p", n, i)
                     return

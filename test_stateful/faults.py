@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault, MmuGather
@@ -331,6 +333,32 @@ class ReportsLate(Kernel):
             while page is not None and page.PG_writeback:
                 yield page
         return not error
+
+
+class AioDoesNotLookAgain(Kernel):
+    """sys_io_submit() marks the page dirty before the I/O only."""
+
+    __slots__ = ()
+
+    def sys_io_submit(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+        page = yield from self.dio_get_page(addr)
+        if page is None:
+            return False
+        yield from self.set_page_dirty_lock(page)
+        yield "dio_bio_submit: page marked dirty"
+        self.arch.write(page, copy_from_device())
+        self.put_page(page)
+        return True
+
+
+class DirectWriteLeavesTheCache(Kernel):
+    """generic_file_direct_write() leaves clean pages in the page cache."""
+
+    __slots__ = ()
+
+    def invalidate_inode_pages2_range(self, mapping: AddressSpace, index: int) -> Steps[bool]:
+        return True
+        yield
 
 
 class CleanInTheSwapCache(Kernel):
