@@ -1320,6 +1320,11 @@ class _Disk(_Rules):
         i = self.log.since(lambda s: self.newer(s, pfn), self.last)
         if i is not None and self.entries[i].stack:
             return Finding(self.spot(i), ((-1, "{cause} cleared the record, and the content was not written"),), pfn)
+        begun = begin(self.steps, self.end)
+        looked = [one for one in self.log.ran if one.step >= begun and "pagevec_lookup_tag" in one.place[0].co_names]
+        if looked and self.entries[self.last].state.pages[pfn].PG_dirty:
+            spot = Spot(looked[-1].step, (looked[-1].place,), looked[-1].tick)
+            return Finding(spot, ((-1, "{cause} ended before it had written the page"),), pfn)
         ran = [one for one in self.log.ran if one.step == self.end]
         spot = Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick)
         return Finding(spot, ((-1, "{cause} did not write the page, or did not wait for the write"),), pfn)

@@ -86,6 +86,7 @@ MACHINES: Final[dict[str, Machine]] = {
     "two pages": Machine(Scope(pages=2, frames=5, slots=2), ("store", "reclaim", "pageout_done", "fork", "mmap")),
     "three pages": Machine(Scope(pages=3, frames=7, slots=1), ("store", "fork", "mremap", "mmap", "munmap")),
     "file, two pages": Machine(Scope(pages=2, frames=4, **_FILE), (*_WRITTEN, "mremap")),
+    "file, three pages": Machine(Scope(pages=3, frames=4, **_FILE), ("write", "fork", "fsync", "pageout_done")),
     "threads, two pages": Machine(
         Scope(pages=2, frames=3, also=("threads",), **_FILE), (*_WRITTEN, "mremap"), arches=("x86",)
     ),

@@ -11,7 +11,25 @@ import pytest
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.mm import Mm
-from mm_sim.names import P1, P2, PRIVATE, RW, SHARED, A, B, Name, R, ext2, kswapd, pdflush, shm, swapoff, tmpfs, xfs
+from mm_sim.names import (
+    P1,
+    P2,
+    PRIVATE,
+    RW,
+    SHARED,
+    A,
+    B,
+    C,
+    Name,
+    R,
+    ext2,
+    kswapd,
+    pdflush,
+    shm,
+    swapoff,
+    tmpfs,
+    xfs,
+)
 from mm_sim.page import DIRTY, WRITE, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series import load
@@ -567,6 +585,30 @@ def test_failed_write_is_reported_once_and_the_page_is_not_dirtied_again() -> No
     assert not cached(state).PG_dirty
     fsync = state.system.kernel.do_fsync
     assert [answer(state, fsync(file_of(state))) for _ in range(2)] == [False, True]
+
+
+@both_arches
+@pytest.mark.parametrize("patch", ["linux_2_6_26", "fsync_integrity"])
+def test_fsync_ends_early_when_others_write_as_much_as_the_page_cache_had_twice(arch: str, patch: str) -> None:
+    state = Live(load(patch), arch, Scope(pages=3, frames=4, files=(ext2,)))
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=ext2, at=C)
+    state.fsync(process=P1, file=ext2, stop="write_cache_pages: nr_to_write set")
+    state.write(process=P2, file=ext2, at=A)
+    state.write(process=P2, file=ext2, at=B)
+    state.resume(task=P1)
+    assert cached(state, C).PG_dirty == (patch == "linux_2_6_26")
+
+
+def test_fsync_writes_what_was_dirty_before_it_however_much_is_written_twice() -> None:
+    """With two pages in the file `nr_to_write` is enough."""
+    state = linux(ext2, pages=2)
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=ext2, at=B)
+    state.fsync(process=P1, file=ext2, stop="write_cache_pages: page lock")
+    state.write(process=P2, file=ext2, at=A)
+    state.resume(task=P1)
+    assert cached(state, B).PG_writeback
 
 
 def test_fsync_of_an_empty_file_does_not_look_for_an_error() -> None:

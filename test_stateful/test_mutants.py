@@ -44,7 +44,7 @@ SAMPLE = (
     "migrate.unmap_and_move: page.PG_writeback",
     "mprotect.change_pte_range: mm.ptl.acquire(task)",
     "page_writeback.clear_page_dirty_for_io: page.PG_dirty",
-    "page_writeback.write_cache_pages: page.tag_dirty",
+    "page_writeback.pagevec_lookup_tag: page.tag_dirty",
     "rmap.page_mkclean_one: self.flush_tlb_page(mm, address)",
     "rmap.page_remove_rmap: self.arch.page_test_dirty(page)",
     "rmap.try_to_unmap_one: self.swap_duplicate(entry)",
