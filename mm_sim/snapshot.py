@@ -535,8 +535,8 @@ class _Writer:
             len(ghost.syncs),
             len(ghost.reads),
             ghost.size,
-            *map(tuple, ghost.directs),
         )
+        out += map(tuple, ghost.directs)
         for values in (ghost.values, *ghost.reads):
             for value in values:
                 self.expected(value)
@@ -544,8 +544,7 @@ class _Writer:
             out.append(self.value(file.blocks[at]))
             for oldest in (ghost.done, ghost.promised, *ghost.syncs):
                 out.append(file.blocks[at] >= oldest[at])
-                if ghost.errors[at]:
-                    out.append(("e", ghost.errors[at] >= oldest[at]))
+                out.append(ghost.errors[at] and ghost.errors[at] >= oldest[at])
                 if page is not None:
                     out.append(page.content >= oldest[at])
                     out.append(page.PG_writeback and page.io >= oldest[at])

@@ -131,8 +131,8 @@ STORED: dict[str, tuple[str, ...]] = {
     ),
     # ends when it has written as much as the page cache had twice
     "write_cache_pages": (
-        "linux_2_6_26_3e079c364b",
         "linux_2_6_26_5c88f19d56",
+        "linux_2_6_26_9f71af5d75",
     ),
     # takes a pte that mprotect() has emptied for a moment for none
     "page_check_address": ("linux_2_6_26_f4d33ea8f3",),

@@ -40,7 +40,7 @@ SAMPLE = (
     "filemap.generic_file_write: self.set_page_dirty(page)",
     "memory.copy_one_pte: WRITE in pte.clear(WRITE)",
     "memory.tlb_flush: self.flush_tlb_mm(mm)",
-    "migrate.migrate_page_copy: self.set_page_dirty(new)",
+    "migrate.migrate_page_copy: self.set_page_dirty_and_tag(new)",
     "migrate.unmap_and_move: page.PG_writeback",
     "mprotect.change_pte_range: mm.ptl.acquire(task)",
     "page_writeback.clear_page_dirty_for_io: page.PG_dirty",

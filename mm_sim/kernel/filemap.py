@@ -1,7 +1,8 @@
 """mm/filemap.c, with what fs/buffer.c and fs/sync.c do for a plain disk filesystem: the page cache.
 
 A page is read and written whole, and has one buffer (`Page.buffers`). Left out: readahead, journals, metadata,
-failing reads.
+failing reads. A page is dirty and not up to date only while write() has it locked; where a page has several buffers,
+block_read_full_page() reads into those that are not up to date, and a dirty one is, so a read overwrites nothing.
 """
 
 from __future__ import annotations
@@ -141,7 +142,9 @@ class Filemap(PageWriteback):
         """block_write_full_page(): entered with the page locked, left with it unlocked.
 
         Data leave the frame at submission, the earliest moment at which the device may fetch them. Without dirty
-        buffers there is no I/O; XFS writes what is up to date nevertheless (xfs_page_state_convert()).
+        buffers there is no I/O; XFS writes what is up to date nevertheless (xfs_page_state_convert()). Left out: the
+        page in which the file ends. Each write zeroes it beyond i_size, of which nothing is promised, and sets C
+        on s390: a clean page is then marked dirty when it is unmapped, as after a write() while it was not mapped.
         """
         mapping = page.mapping
         assert type(mapping) is AddressSpace
