@@ -38,7 +38,15 @@ KERNEL_FOLDER = str(Path(__file__).parent / "kernel")
 HELPERS = frozenset(
     (
         *("set_pte_at", "flush_tlb_page", "flush_tlb_mm", "mark", "mk_pte", "maybe_mkwrite"),
-        *("set_page_dirty", "tag_page_dirty", "set_page_dirty_lock", "cancel_dirty_page", "set_page_writeback"),
+        *(
+            "set_page_dirty",
+            "set_page_dirty_and_tag",
+            "tag_page_dirty",
+            "mark_buffer_dirty",
+            "set_page_dirty_lock",
+            "cancel_dirty_page",
+            "set_page_writeback",
+        ),
         *("set_page_uptodate", "set_new_page_uptodate", "alloc_page", "put_page", "free_hot_cold_page"),
         *("add_to_swap_cache", "delete_from_swap_cache", "delete_from_swap_cache_locked"),
         *("add_to_page_cache", "remove_from_page_cache", "remove_from_page_cache_locked"),
@@ -137,6 +145,7 @@ class PageState(NamedTuple):
     io: int
     PG_dirty: bool
     tag_dirty: bool
+    buffers: bool | None
     PG_writeback: bool
     PG_uptodate: bool
     PG_anon: bool
@@ -147,6 +156,11 @@ class PageState(NamedTuple):
     lock: object
     private: SwapSlot | None
     mapping: object
+
+    @property
+    def written_when_dirty(self) -> bool:
+        """Whether write-back writes the page if it has PG_dirty: with clean buffers XFS does, and no other."""
+        return self.buffers is not False or (type(self.mapping) is AddressSpace and self.mapping.page_mkwrite)
 
 
 class MmState(NamedTuple):
@@ -164,6 +178,7 @@ class FileState(NamedTuple):
     swap: tuple[SwapSlot | None, ...]
     blocks: tuple[int, ...]
     i_size: int
+    AS_EIO: bool
 
 
 #: Fields that have other names in struct page, as a tuple has some of its own.
@@ -347,7 +362,7 @@ class Log:
             [(mm, mm.pte.copy(), mm.ptl.owner, [_VMA(vma) for vma in mm.mmap]) for mm in mms],
             [None if task.tlb is None else task.tlb.copy() for task in kernel.tasks],
             [(task.mm, task.steps is not None) for task in kernel.tasks],
-            [(file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_size) for file in kernel.files],
+            [(f.pages.copy(), f.swap.copy(), f.blocks.copy(), f.i_size, f.AS_EIO) for f in kernel.files],
             self.expected(),
         )
         if raw != self.raw:
@@ -366,8 +381,8 @@ class Log:
             tuple(mm for mm, _ in tasks),
             tuple(busy for _, busy in tasks),
             {
-                file: FileState(tuple(pages), tuple(swap), tuple(blocks), size)
-                for file, (pages, swap, blocks, size) in zip(self.system.kernel.files, files, strict=True)
+                file: FileState(tuple(pages), tuple(swap), tuple(blocks), *rest)
+                for file, (pages, swap, blocks, *rest) in zip(self.system.kernel.files, files, strict=True)
             },
             expected,
         )
@@ -635,7 +650,7 @@ def _known(state: State, pfn: int | None) -> dict[str, str]:
                 continue
             if page.private is not None:
                 slots.add(page.private.number)
-            for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate", "private"):
+            for name in ("PG_dirty", "tag_dirty", "buffers", "PG_writeback", "PG_uptodate", "private"):
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
     for mm, kept in state.mms.items():
@@ -708,7 +723,7 @@ class _Rules:
         else:
             hardware = page.key_c and page.mapcount > 0
         said = {
-            "PG_dirty": page.PG_dirty,
+            "PG_dirty": page.PG_dirty and page.written_when_dirty,
             "the write in progress": page.PG_writeback and self.holds(page.io),
             self.arch.record: not self.loss.disk and hardware,
         }
@@ -1046,6 +1061,8 @@ class _Read(_Rules):
         old, new = self.entries[i - 1].state.pages[pfn], self.entries[i].state.pages[pfn]
         if old.mapcount and not new.mapcount:
             return "dropped the last mapping without handing the change bit to PG_dirty"
+        if new.PG_dirty and not new.written_when_dirty:
+            return "left PG_dirty with clean buffers, of which write-back writes none"
         if "PG_dirty" in knew and not new.PG_dirty:
             return "cleared PG_dirty, and the content was not written"
         if old.key_c and not new.key_c:
@@ -1158,6 +1175,9 @@ class _Disk(_Rules):
         if True in good:
             i = self.last - good[::-1].index(True) + 1
             return Finding(self.spot(i), ((-1, "{cause} put an older content on the disk"),))
+        found = self.failed(file, at)
+        if found is not None:
+            return found
         begun = begin(self.steps, self.end)
         start = max((i for i, entry in enumerate(self.entries) if entry.step < begun), default=0)
         page = states[start].files[file].pages[at]
@@ -1169,10 +1189,36 @@ class _Disk(_Rules):
 
     def findable(self, state: State, pfn: int) -> bool:
         page = state.pages[pfn]
-        return (page.PG_dirty and page.tag_dirty) or (page.PG_writeback and self.holds(page.io))
+        dirty = page.PG_dirty and page.tag_dirty and page.written_when_dirty
+        return dirty or (page.PG_writeback and self.holds(page.io))
 
     def newer(self, state: State, pfn: int) -> bool:
         return self.holds(state.pages[pfn].content) and not self.findable(state, pfn)
+
+    def failed(self, file: AddressSpace, at: int) -> Finding | None:
+        """The write failed, and the error was not recorded, or was taken away without a report."""
+        ended = None
+        for i in range(self.last, 0, -1):
+            state, page = self.entries[i].state, self.entries[i - 1].state.files[file].pages[at]
+            if page is not None:
+                old, new = self.entries[i - 1].state.pages[page.pfn], state.pages[page.pfn]
+                if old.PG_writeback and not new.PG_writeback and self.holds(old.io):
+                    ended = i
+                    break
+        if ended is None:
+            return None
+        said = (self.end, f" reported success without {self.loss.expected} on the disk")
+        cleared = self.log.since(lambda state: not state.files[file].AS_EIO, self.last)
+        if cleared is None:
+            ran = max(
+                (one for one in self.log.ran if one.step == self.end),
+                key=lambda one: ("AS_EIO" in one.place[0].co_names, -one.tick),
+            )
+            spot = Spot(ran.step, (ran.place,), ran.tick)
+            return Finding(spot, ((-1, "{cause} did not see AS_EIO, by which the failed write is known"), said))
+        if cleared <= ended:
+            return Finding(self.spot(ended), ((-1, "{cause} ended the failed write without AS_EIO"), said))
+        return Finding(self.spot(cleared), ((-1, "{cause} cleared AS_EIO, and no caller was told"), said))
 
     def dropped_before(self, file: AddressSpace, at: int, start: int) -> Finding:
         """The page had left the page cache before."""
@@ -1192,6 +1238,11 @@ class _Disk(_Rules):
         page = state.pages[pfn]
         if self.findable(state, pfn):
             return self.not_written(pfn, start)
+        if page.PG_dirty and page.tag_dirty:
+            i = self.log.since(lambda s: s.pages[pfn].PG_dirty and not s.pages[pfn].written_when_dirty, start)
+            assert i is not None
+            said = "{cause} left PG_dirty with clean buffers, of which write-back writes none"
+            return Finding(self.spot(i), ((-1, said),), pfn, helpers=True)
         if page.PG_dirty:
             i = self.log.since(lambda s: s.pages[pfn].PG_dirty and not s.pages[pfn].tag_dirty, start)
             assert i is not None
@@ -1272,6 +1323,11 @@ class _Disk(_Rules):
         i = self.log.since(lambda s: self.newer(s, pfn), self.last)
         if i is not None and self.entries[i].stack:
             return Finding(self.spot(i), ((-1, "{cause} cleared the record, and the content was not written"),), pfn)
+        begun = begin(self.steps, self.end)
+        looked = [one for one in self.log.ran if one.step >= begun and "pagevec_lookup_tag" in one.place[0].co_names]
+        if looked and self.entries[self.last].state.pages[pfn].PG_dirty:
+            spot = Spot(looked[-1].step, (looked[-1].place,), looked[-1].tick)
+            return Finding(spot, ((-1, "{cause} ended before it had written the page"),), pfn)
         ran = [one for one in self.log.ran if one.step == self.end]
         spot = Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick)
         return Finding(spot, ((-1, "{cause} did not write the page, or did not wait for the write"),), pfn)

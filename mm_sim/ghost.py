@@ -29,21 +29,25 @@ def either(one: Value, other: Value) -> Value:
 class File:
     """A file, or what lies behind shared anonymous memory: for each page the value to be read.
 
-    A value is None past the end of the file, and after a failed write, which the next fsync(2) reports. `done` is the
+    A value is None past the end of the file, and after a failed write. `done` is the
     newest whose store or system call is complete, which an fsync(2) that begins now has to find. `promised` is
     the oldest value that may be on the disk, 0 where none is promised; `syncs` has what the calls under way will
-    promise if they succeed, `reads` what a read(2) under way may find.
+    promise if they succeed, `reads` what a read(2) under way may find. `errors` has the newest value that the device
+    could not write, 0 without one, until an fsync(2) has reported that. `directs` has for each write(2) with O_DIRECT
+    that is under way the pages that are mapped, shared, at the same time.
     """
 
-    __slots__ = ("done", "promised", "reads", "size", "syncs", "values")
+    __slots__ = ("directs", "done", "errors", "promised", "reads", "size", "syncs", "values")
 
     def __init__(self, pages: int, size: int) -> None:
         self.values: list[Value] = [0 if at < size else None for at in range(pages)]
         self.size = size
         self.done = [0] * pages
         self.promised = [0] * pages
+        self.errors = [0] * pages
         self.syncs: list[list[int]] = []
         self.reads: list[list[Value]] = []
+        self.directs: list[list[int]] = []
 
 
 class Space:
@@ -129,6 +133,8 @@ class Ghost:
         s.shared[page] = shared
         s.own[page] = view is None
         s.values[page] = 0 if view is None else view[0].values[view[1]]
+        if shared:
+            self.mixed(view)
 
     def taking(self, space: object, page: int) -> None:
         """A system call begins to take a page away or to move it; what fills a private one may go with it."""
@@ -156,6 +162,7 @@ class Ghost:
         s.busy[page] += 1
         s.pins[page] += 1
         if s.shared[page]:
+            self.mixed(s.of[page])
             return s.of[page]
         if s.forks:
             s.cut.add(page)
@@ -319,11 +326,9 @@ class Ghost:
         return f, at
 
     def failed(self, file: object, at: int, value: int) -> None:
-        """The device could not write `value`: it may be gone. The next fsync(2) or msync(2) is to say so."""
+        """The device could not write `value`: it may be gone. An fsync(2) or msync(2) is to report that."""
         f = self.files[file]
-        f.done[at] = 0
-        for sync in f.syncs:
-            sync[at] = 0
+        f.errors[at] = value
         if either(f.values[at], value) == f.values[at]:
             self.change(f, at, None)
 
@@ -331,7 +336,7 @@ class Ghost:
         """ftruncate(2) begins: nothing is promised of what is past the new end, nor of private copies of it."""
         f = self.files[file]
         for at in range(size, len(f.values)):
-            f.done[at] = f.promised[at] = 0
+            f.done[at] = f.promised[at] = f.errors[at] = 0
             for sync in f.syncs:
                 sync[at] = 0
             for s in self.spaces.values():
@@ -360,13 +365,65 @@ class Ghost:
     def sync_begins(self, file: object) -> list[int]:
         """fsync(2) or msync(MS_SYNC) begins: what has been written by now is to be on the disk at its end."""
         f = self.files[file]
-        sync = [done if isinstance(value, int) else 0 for value, done in zip(f.values, f.done, strict=True)]
+        sync = [0 if isinstance(value, tuple) else done for value, done in zip(f.values, f.done, strict=True)]
         f.syncs.append(sync)
         return sync
 
-    def sync_ends(self, file: object, sync: list[int], promise: bool) -> None:
-        """It is done; without an error what it found is promised to be on the disk, or what is newer."""
+    def sync_ends(self, file: object, sync: list[int], promise: bool, error: bool = False) -> None:
+        """It is done; with `promise` what it found is on the disk, or what is newer. With `error` it has said EIO.
+
+        An error is reported to one caller at least: while others are under way, one of them may do so.
+        """
         f = self.files[file]
         f.syncs = [other for other in f.syncs if other is not sync]
-        if promise:
-            f.promised = [max(pair) for pair in zip(f.promised, sync, strict=True)]
+        if error:
+            self.reported(f)
+        elif promise:
+            for at, failed in enumerate(f.errors):
+                if not failed or not (f.syncs or f.directs):
+                    f.promised[at] = max(f.promised[at], sync[at])
+
+    def reported(self, file: File) -> None:
+        """A caller has been told of the errors: what was not written is owed to nobody."""
+        for at, failed in enumerate(file.errors):
+            for oldest in (file.done, *file.syncs):
+                if oldest[at] <= failed:
+                    oldest[at] = 0
+            file.errors[at] = 0
+
+    def mixed(self, view: tuple[File, int] | None) -> None:
+        """A page of a file is mapped, or filled: open(2) says not to mix that with O_DIRECT."""
+        if view is not None:
+            for direct in view[0].directs:
+                direct[view[1]] = 1
+
+    def direct_begins(self, file: object) -> list[int]:
+        """write(2) with O_DIRECT begins: 1 for each page that is mapped, shared, or pinned by anybody."""
+        f = self.files[file]
+        pinned = any(any(s.pins) for s in self.spaces.values())
+        views = [view for s in self.spaces.values() for view, shared in zip(s.of, s.shared, strict=True) if shared]
+        f.directs.append([int(pinned or (f, at) in views) for at in range(len(f.values))])
+        return f.directs[-1]
+
+    def direct(self, file: object, at: int, value: int) -> Value:
+        """The device has the data: from now on they may be found. The answer is what is to be read until the end."""
+        f = self.files[file]
+        self.change(f, at, either(f.values[at], value))
+        return f.values[at]
+
+    def direct_ends(self, file: object, at: int, value: int, found: Value, direct: list[int]) -> None:
+        """It has succeeded: its data are to be read, unless the page was mapped or written to meanwhile."""
+        f = self.files[file]
+        f.directs = [other for other in f.directs if other is not direct]
+        if direct[at] or f.values[at] != found:
+            for hole in range(f.size, at):
+                self.change(f, hole, 0)
+            f.size = max(f.size, at + 1)
+        else:
+            self.written(self.write(file, at, value), value)
+
+    def direct_fails(self, file: object, direct: list[int]) -> None:
+        """It has said EIO, which reports what could not be written before it."""
+        f = self.files[file]
+        f.directs = [other for other in f.directs if other is not direct]
+        self.reported(f)

@@ -68,6 +68,8 @@ class Page:
 
     `count` is page_count(), `mapcount` page_mapcount(), `private` the swap slot of a page in the swap cache,
     `io` what a write under way (PG_writeback) takes to the device, `tag_dirty` PAGECACHE_TAG_DIRTY in the radix tree.
+    `buffers` is page_buffers(): None without any (PagePrivate), else BH_Dirty. A page has one buffer; left out are
+    several, of which some are dirty, and their reference to the page, which each check of the count subtracts.
     PG_active and the order of the LRU lists are left out: the rule that starts reclaim picks the page. `own` has the
     fields of a patch.
     """
@@ -80,6 +82,7 @@ class Page:
         "PG_swapcache",
         "PG_uptodate",
         "PG_writeback",
+        "buffers",
         "content",
         "count",
         "index",
@@ -111,6 +114,7 @@ class Page:
         self.lock = Lock(PAGE_LOCK)
         self.mapping: AnonVma | AddressSpace | None = None
         self.tag_dirty = False
+        self.buffers: bool | None = None
         self.index = 0
         self.private: SwapSlot | None = None
         self.content = GARBAGE

@@ -77,6 +77,7 @@ _FRAME = attrgetter(
     "PG_swapcache",
     "PG_uptodate",
     "PG_writeback",
+    "buffers",
     "content",
     "count",
     "index",
@@ -191,6 +192,7 @@ def restore(system: System, saved: Saved) -> None:
             page.PG_swapcache,
             page.PG_uptodate,
             page.PG_writeback,
+            page.buffers,
             page.content,
             page.count,
             page.index,
@@ -225,8 +227,17 @@ def restore(system: System, saved: Saved) -> None:
 
 def _save_file(file: AddressSpace, ghost: File) -> tuple[_Fields, tuple[list[Any], ...], File, _Fields]:
     kept = file.pages.copy(), file.swap.copy(), file.blocks.copy(), file.i_mmap.copy()
-    under_way = [[(promise, promise.copy()) for promise in promises] for promises in (ghost.syncs, ghost.reads)]
-    promises = ghost.size, ghost.values.copy(), ghost.done.copy(), ghost.promised.copy(), under_way
+    under_way = [
+        [(promise, promise.copy()) for promise in promises] for promises in (ghost.syncs, ghost.reads, ghost.directs)
+    ]
+    promises = (
+        ghost.size,
+        ghost.values.copy(),
+        ghost.done.copy(),
+        ghost.promised.copy(),
+        ghost.errors.copy(),
+        under_way,
+    )
     return _FILE(file), kept, ghost, promises
 
 
@@ -237,8 +248,8 @@ def _restore_file(
     file.i_mutex.owner, file.i_mmap_lock.owner, file.tree_lock.owner = fields[5:]
     file.pages[:], file.swap[:], file.blocks[:], file.i_mmap[:] = kept
     system.ghost.files[file] = ghost
-    ghost.size, ghost.values[:], ghost.done[:], ghost.promised[:], under_way = promises
-    ghost.syncs, ghost.reads = ([promise for promise, _ in each] for each in under_way)
+    ghost.size, ghost.values[:], ghost.done[:], ghost.promised[:], ghost.errors[:], under_way = promises
+    ghost.syncs, ghost.reads, ghost.directs = ([promise for promise, _ in each] for each in under_way)
     for each in under_way:
         for promise, was in each:
             promise[:] = was
@@ -399,6 +410,7 @@ _PAGE = attrgetter(
     "PG_referenced",
     "PG_swapcache",
     "PG_uptodate",
+    "buffers",
     "key_c",
     "key_r",
     "tag_dirty",
@@ -528,6 +540,7 @@ class _Writer:
             file.SHMEM_PAGEIN,
             ghost.size,
         )
+        out += map(tuple, ghost.directs)
         for values in (ghost.values, *ghost.reads):
             for value in values:
                 self.expected(value)
@@ -535,6 +548,7 @@ class _Writer:
             out.append(self.value(file.blocks[at]))
             for oldest in (ghost.done, ghost.promised, *ghost.syncs):
                 out.append(file.blocks[at] >= oldest[at])
+                out.append(ghost.errors[at] and ghost.errors[at] >= oldest[at])
                 if page is not None:
                     out.append(page.content >= oldest[at])
                     out.append(page.PG_writeback and page.io >= oldest[at])
@@ -582,7 +596,8 @@ class _Writer:
     def promise(self, promise: Promise) -> None:
         """It is written with the file: which one of all it is, None if it has ended."""
         files = self.system.ghost.files
-        promises = [one for file in self.files for one in (*files[file].syncs, *files[file].reads)]
+        of_files = [files[file] for file in self.files]
+        promises = [one for of in of_files for one in (*of.syncs, *of.reads, *of.directs)]
         self.out.append(next((n for n, one in enumerate(promises) if one is promise.values), None))
 
     def lock(self, lock: Lock | RwSem) -> None:

@@ -29,6 +29,7 @@ from mm_sim.system import Scope
 #: Calls that are not made, and what is answered in their place: nothing was dirty; every lock is free.
 CALLS: Final[dict[str, bool]] = {
     **dict.fromkeys(("SetPageDirty", "set_page_dirty", "set_page_dirty_lock"), False),
+    **dict.fromkeys(("set_page_dirty_and_tag", "mark_buffer_dirty"), False),
     **dict.fromkeys(("page_test_dirty", "page_clear_dirty"), False),
     **dict.fromkeys(("page_mkclean", "page_mkclean_file", "page_mkclean_one"), False),
     **dict.fromkeys(("flush_tlb_page", "flush_tlb_mm"), False),
@@ -41,9 +42,9 @@ LOCKS: Final = frozenset(name for name, value in CALLS.items() if value) - {"swa
 #: What gives a lock back, and who must hold it.
 RELEASES: Final = {"release": "{0}.owner is {1}", "up_write": "{0}.writer is {1}", "up_read": "{1} in {0}.readers"}
 #: Records that are not written.
-WRITTEN: Final = frozenset(("AS_EIO", "PG_dirty", "key_c", "tag_dirty"))
+WRITTEN: Final = frozenset(("AS_EIO", "PG_dirty", "buffers", "key_c", "tag_dirty"))
 #: Records that are not seen: as if the page were clean, mapped nowhere, on no disk and on its way to none.
-READ: Final = frozenset(("PG_dirty", "PG_writeback", "accounts_dirty", "key_c", "mapcount", "tag_dirty"))
+READ: Final = frozenset(("PG_dirty", "PG_writeback", "accounts_dirty", "buffers", "key_c", "mapcount", "tag_dirty"))
 #: Counts that are not looked at: as if nobody else had the page or the slot.
 COUNTS: Final = frozenset(("count", "map", "mapcount"))
 #: What s390 has not: the dirty bit of a pte, which page_mkclean() cleans, and translations that outlive their pte.
@@ -121,7 +122,8 @@ def _changes(function: ast.FunctionDef) -> Iterator[tuple[str, ast.AST, object]]
         if isinstance(node, ast.Call):
             name = _name(node)
             if name in CALLS:
-                yield ast.unparse(node), node, () if isinstance(parent, ast.YieldFrom) else CALLS[name]
+                steps = isinstance(parent, (ast.Return, ast.YieldFrom))
+                yield ast.unparse(node), node, () if steps else CALLS[name]
             elif name == "set_pte_at" and not isinstance(node.args[2], ast.Constant):
                 yield f"the dirty bit in {ast.unparse(node)}", node, "set_clean_pte_at"
         elif isinstance(node, ast.Assign):

@@ -52,7 +52,7 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
     "the mend fault_page_locked marks the page dirty itself, under the page lock and before there is a pte that may "
     "write; 2.6.26 needs it": (
         "filemap.block_page_mkwrite: page.lock.acquire(self.current)",
-        "filemap.block_page_mkwrite: self.set_page_dirty(page)",
+        "filemap.block_page_mkwrite: self.mark_buffer_dirty(page)",
         "page_writeback.clear_page_dirty_for_io: self.set_page_dirty(page)",
     ),
     "the CPU sets the dirty bit with the store itself, page_mkclean_one() looks at the write bit, too, and the page "
@@ -131,7 +131,7 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "shmem.shmem_getpage: mapping.pages[index] is None",
     ),
     # write-back
-    "__set_page_dirty() marks once more what is marked": ("page_writeback.set_page_dirty: page.PG_dirty",),
+    "__set_page_dirty() marks once more what is marked": ("page_writeback.set_page_dirty_and_tag: page.PG_dirty",),
     "the lock keeps page->mapping from being freed (set_page_dirty_lock()), and no address_space is freed here": (
         "page_writeback.set_page_dirty_lock: page.lock.acquire(self.current)",
     ),

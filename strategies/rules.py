@@ -9,7 +9,8 @@ index into something earlier steps change, so a step means the same when others 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from errno import EIO
 from inspect import getsourcefile, isfunction, signature
 from itertools import product
 from keyword import iskeyword
@@ -18,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mm_sim.address_space import AddressSpace
-from mm_sim.ghost import either
+from mm_sim.ghost import Value, either
 from mm_sim.kernel import Kernel
 from mm_sim.labels import labels
 from mm_sim.mm import VM_LOCKED, VM_SHARED, VM_WRITE, Mm, Vma
@@ -293,6 +294,12 @@ def can_read_direct(s: System, process: int, page: int) -> bool:
 
 
 def read_direct(s: System, process: int, page: int) -> Steps[None]:
+    return filled_by(s, process, page, s.kernel.sys_read_direct)
+
+
+def filled_by(
+    s: System, process: int, page: int, read: Callable[[int, Callable[[], int]], Steps[bool]]
+) -> Steps[None]:
     """The buffer's content is open until the call returns; then it must be what the device had."""
     mm = _mm(s, process)
     space = s.ghost.spaces[mm]
@@ -306,9 +313,14 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
         went = s.ghost.store_in(space, page, value, pinned)
         return value
 
-    yield from s.kernel.sys_read_direct(page, copy_from_device)
+    yield from read(page, copy_from_device)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
+
+
+def aio_read(s: System, process: int, page: int) -> Steps[None]:
+    """Until the page is marked dirty again where that is needed, which may be a little after the answer."""
+    return filled_by(s, process, page, s.kernel.sys_io_submit)
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
@@ -371,6 +383,26 @@ def write(s: System, process: int, file: int, at: int) -> Steps[None]:
     yield from s.kernel.fput(mapping)
 
 
+def write_direct(s: System, process: int, file: int, at: int) -> Steps[None]:
+    mapping = _file(s, file)
+    mapping.count += 1
+    promise = s.ghost.direct_begins(mapping)
+    value = ZERO
+    expected: Value = None
+
+    def copy_from_user() -> int:
+        nonlocal value, expected
+        s.last_value = value = s.last_value + 1
+        expected = s.ghost.direct(mapping, at, value)
+        return value
+
+    if (yield from s.kernel.generic_file_direct_write(mapping, at, copy_from_user)):
+        s.ghost.direct_ends(mapping, at, value, expected, promise)
+    else:
+        s.ghost.direct_fails(mapping, promise)
+    yield from s.kernel.fput(mapping)
+
+
 def read(s: System, process: int, file: Name, at: int) -> Steps[None]:
     mapping = _file(s, file)
     mapping.count += 1
@@ -388,6 +420,11 @@ def read(s: System, process: int, file: Name, at: int) -> Steps[None]:
 
 def named_at(s: System, process: int, file: int, at: int) -> bool:
     return named(s, process, file)
+
+
+def can_write_direct(s: System, process: int, file: int, at: int) -> bool:
+    """tmpfs has no O_DIRECT."""
+    return named(s, process, file) and not _file(s, file).shmem
 
 
 def can_truncate(s: System, process: int, file: int, size: int) -> bool:
@@ -408,7 +445,7 @@ def fsync(s: System, process: int, file: int) -> Steps[None]:
     mapping.count += 1
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.do_fsync(mapping)
-    s.ghost.sync_ends(mapping, promise, done and not mapping.shmem)
+    s.ghost.sync_ends(mapping, promise, done and not mapping.shmem, error=not done)
     yield from s.kernel.fput(mapping)
 
 
@@ -422,7 +459,7 @@ def msync(s: System, process: int, page: int) -> Steps[None]:
     assert mapping is not None
     promise = s.ghost.sync_begins(mapping)
     done = yield from s.kernel.sys_msync(page, sync=True)
-    s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem)
+    s.ghost.sync_ends(mapping, promise, done is mapping and not mapping.shmem, error=done == -EIO)
 
 
 def msync_async(s: System, process: int, page: int) -> Steps[object]:
@@ -591,6 +628,14 @@ RULES = (
     Rule("creat", {"file": "file"}, can_creat, action=creat),
     Rule("clone", {"process": "thread", "child": "thread"}, can_clone, action=clone),
     Rule("read_direct", {"process": "pinner", "page": "page"}, can_read_direct, read_direct, weight=2),
+    Rule("aio_read", {"process": "pinner", "page": "page"}, can_read_direct, aio_read, weight=1),
+    Rule(
+        "write_direct",
+        {"process": "pinner", "file": "file", "at": "at"},
+        can_write_direct,
+        write_direct,
+        weight=1,
+    ),
     Rule("ptrace", {"process": "pinner", "tracee": "pinner", "page": "page"}, can_ptrace, ptrace, weight=2),
     Rule("move_pages", {"process": "mover", "page": "page"}, can_move_pages, move_pages, weight=10),
     Rule("resume", {"task": "task"}, under_way, weight=16),

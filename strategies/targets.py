@@ -107,6 +107,9 @@ MACHINES: Final[dict[str, Machine]] = {
     "file, two pages": Machine(
         Scope(pages=2, frames=4, **_FILE), (*_WRITTEN, "mremap"), why=("mprotect", "mremap", "truncate")
     ),
+    "file, three pages": Machine(
+        Scope(pages=3, frames=4, **_FILE), ("write", "fork", "fsync", "pageout_done"), why=("fsync", "writeback")
+    ),
     "threads, two pages": Machine(
         Scope(pages=2, frames=3, also=("threads",), **_FILE),
         (*_WRITTEN, "mremap"),

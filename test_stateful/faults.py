@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault, MmuGather
@@ -285,6 +287,77 @@ class NoTag(Kernel):
 
     def tag_page_dirty(self, page: Page, mapping: AddressSpace) -> Steps[None]:
         return
+        yield
+
+
+class NoBuffers(Kernel):
+    """set_page_dirty() leaves the buffers clean."""
+
+    __slots__ = ()
+
+    def set_page_dirty(self, page: Page) -> Steps[None]:
+        return self.set_page_dirty_and_tag(page)
+
+
+class ForgetsTheError(Kernel):
+    """end_buffer_async_write() does not set AS_EIO."""
+
+    __slots__ = ()
+
+    def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        if uptodate:
+            mapping.blocks[page.index] = page.io
+        page.PG_writeback = False
+
+
+class WritebackTakesTheError(Kernel):
+    """Write-back in the background waits for the writes, and takes their error for its own."""
+
+    __slots__ = ()
+
+    def background_writeout(self, mapping: AddressSpace) -> Steps[None]:
+        yield from super().background_writeout(mapping)
+        yield from self.filemap_fdatawait(mapping)
+
+
+class ReportsLate(Kernel):
+    """filemap_fdatawait() looks for an error before it waits."""
+
+    __slots__ = ()
+
+    def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
+        error, mapping.AS_EIO = mapping.AS_EIO, False
+        for page in mapping.pages:
+            while page is not None and page.PG_writeback:
+                yield page
+        return not error
+
+
+class AioDoesNotLookAgain(Kernel):
+    """sys_io_submit() marks the page dirty before the I/O only."""
+
+    __slots__ = ()
+
+    def sys_io_submit(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+        page = yield from self.dio_get_page(addr)
+        if page is None:
+            return False
+        yield from self.set_page_dirty_lock(page)
+        yield "dio_bio_submit: page marked dirty"
+        self.arch.write(page, copy_from_device())
+        self.put_page(page)
+        return True
+
+
+class DirectWriteLeavesTheCache(Kernel):
+    """generic_file_direct_write() leaves clean pages in the page cache."""
+
+    __slots__ = ()
+
+    def invalidate_inode_pages2_range(self, mapping: AddressSpace, index: int) -> Steps[bool]:
+        return True
         yield
 
 

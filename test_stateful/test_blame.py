@@ -62,7 +62,7 @@ STORED: dict[str, tuple[str, ...]] = {
         "easy_cow_e1ad0f6365",
     ),
     # sets PG_dirty before the tag by which fsync() finds the page
-    "set_page_dirty": (
+    "set_page_dirty_and_tag": (
         "linux_2_6_26_0455beb66b",
         "linux_2_6_26_3fde2a380d",
         "linux_2_6_26_4748a593ee",
@@ -121,6 +121,11 @@ STORED: dict[str, tuple[str, ...]] = {
         # and copies a page that is pinned, as it cannot take its lock
         "linux_2_6_26_c8a1cb4f8d",
         "linux_2_6_26_dab161df75",
+    ),
+    # ends when it has written as much as the page cache had twice
+    "write_cache_pages": (
+        "linux_2_6_26_5c88f19d56",
+        "linux_2_6_26_9f71af5d75",
     ),
     # takes a pte that mprotect() has emptied for a moment for none
     "page_check_address": ("linux_2_6_26_f4d33ea8f3",),
@@ -451,6 +456,69 @@ FAULTS = [
         store(page=A, process=P2, stop="add_to_page_cache: page allocated")
         store(page=A, process=P1, stop=None)
         fsync(file=ext2, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoBuffers,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "set_page_dirty",
+        """
+        write(at=A, file=ext2, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=ext2, page=A)
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.NoBuffers,
+        "x86",
+        Scope(slots=0, files=(ext2,)),
+        "set_page_dirty",
+        """
+        write(at=A, file=ext2, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=ext2, page=A)
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=ext2, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.ForgetsTheError,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "end_buffer_async_write",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_failed(holder=ext2, page=A)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.WritebackTakesTheError,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "background_writeout",
+        """
+        store(page=A, process=P1, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_failed(holder=ext2, page=A)
+        resume(stop=None, task=pdflush)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.ReportsLate,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "filemap_fdatawait",
+        """
+        store(page=A, process=P1, stop=None)
+        msync(page=A, process=P1, stop=None)
+        pageout_failed(holder=ext2, page=A)
+        resume(stop=None, task=P1)
         """,
     ),
     Run(

@@ -4,20 +4,39 @@ Here belongs what a kernel reviewer would check by hand of the page cache, write
 with page A of the file, shared, at its page A.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.mm import Mm
-from mm_sim.names import P1, P2, PRIVATE, RW, SHARED, A, B, Name, R, ext2, kswapd, pdflush, shm, swapoff, tmpfs, xfs
+from mm_sim.names import (
+    P1,
+    P2,
+    PRIVATE,
+    RW,
+    SHARED,
+    A,
+    B,
+    C,
+    Name,
+    R,
+    ext2,
+    kswapd,
+    pdflush,
+    shm,
+    swapoff,
+    tmpfs,
+    xfs,
+)
 from mm_sim.page import DIRTY, WRITE, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series import load
 from mm_sim.system import PAST_END, Loss, Scope
 from strategies.reproducer import Live
 from strategies.walk import Walk
+from test_stateful.faults import NoBuffers
 
 T = TypeVar("T")
 
@@ -292,6 +311,123 @@ def test_write_past_the_end_makes_the_file_longer_with_a_hole() -> None:
     assert state.system.peek_file(file_of(state), A) == 0
 
 
+# buffers
+
+
+def with_clean_buffers(state: Live) -> Page:
+    """The page has been written by write() and by write-back."""
+    state.write(process=P1, file=ext2, at=A)
+    state.writeback(flusher=pdflush, file=ext2)
+    state.pageout_done(holder=ext2, page=A)
+    page = cached(state)
+    assert (page.PG_dirty, page.buffers) == (False, False)
+    return page
+
+
+@pytest.mark.parametrize(("disk", "buffers"), [(ext2, None), (xfs, True)])
+def test_page_mkwrite_attaches_dirty_buffers_and_a_plain_write_fault_none(disk: Name, buffers: bool | None) -> None:
+    state = linux(disk)
+    state.store(process=P1, page=A)
+    assert cached(state).buffers is buffers
+
+
+def test_mpage_writes_a_page_without_buffers_and_gives_it_none() -> None:
+    state = linux(ext2)
+    state.store(process=P1, page=A)
+    state.writeback(flusher=pdflush, file=ext2)
+    assert cached(state).PG_writeback
+    assert cached(state).buffers is None
+
+
+def test_reclaim_writes_a_page_without_buffers_by_new_ones() -> None:
+    state = linux(ext2)
+    state.store(process=P1, page=A)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4)
+    assert cached(state).PG_writeback
+    assert cached(state).buffers is False
+
+
+def test_write_fault_dirties_the_buffers() -> None:
+    state = linux(ext2)
+    page = with_clean_buffers(state)
+    state.store(process=P1, page=A)
+    assert page.buffers
+
+
+def test_write_back_of_a_page_with_clean_buffers_cleans_it_without_io() -> None:
+    state = linux(ext2)
+    page = with_clean_buffers(state)
+    answer(state, state.system.kernel.set_page_dirty_and_tag(page))
+    state.writeback(flusher=pdflush, file=ext2)
+    assert (page.PG_dirty, page.tag_dirty, page.PG_writeback) == (False, False, False)
+
+
+def test_xfs_writes_a_page_with_clean_buffers() -> None:
+    state = linux(xfs)
+    state.store(process=P1, page=A)
+    state.writeback(flusher=pdflush, file=xfs)
+    state.pageout_done(holder=xfs, page=A)
+    answer(state, state.system.kernel.set_page_dirty_and_tag(cached(state)))
+    state.writeback(flusher=pdflush, file=xfs)
+    assert cached(state).PG_writeback
+
+
+def test_reclaim_takes_pg_dirty_away_from_a_page_with_clean_buffers() -> None:
+    """The flag is set after shrink_page_list() has looked at it."""
+    state = linux(ext2)
+    page = with_clean_buffers(state)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4, stop="shrink_page_list: try_to_release_page")
+    state.system.kernel.SetPageDirty(page)
+    state.resume(task=kswapd)
+    assert file_of(state).pages == [None]
+
+
+def test_reclaim_keeps_a_page_whose_buffers_are_dirty_again() -> None:
+    state = linux(ext2)
+    state.fork(process=P1, child=P2)
+    page = with_clean_buffers(state)
+    state.reclaim(reclaimer=kswapd, holder=ext2, page=A, order=4, stop="shrink_page_list: try_to_release_page")
+    answer(state, state.system.kernel.set_page_dirty(page))
+    state.resume(task=kswapd)
+    assert cached(state) is page
+    assert page.buffers
+
+
+def test_truncation_drops_the_buffers_of_a_page_that_is_still_referenced() -> None:
+    state = linux(ext2)
+    state.write(process=P1, file=ext2, at=A)
+    page = cached(state)
+    page.count += 1
+    answer(state, state.system.kernel.truncate_inode_pages(file_of(state), 0))
+    assert page.buffers is None
+    page.count -= 1
+
+
+def test_migration_hands_the_buffers_over() -> None:
+    state = linux(ext2, arch="x86", also=("migration",))
+    state.write(process=P1, file=ext2, at=A)
+    state.load(process=P1, page=A)
+    old = cached(state)
+    state.move_pages(process=P1, page=A)
+    assert cached(state) is not old
+    assert (old.buffers, cached(state).buffers) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments"),
+    [
+        ("msync", {"process": P1, "page": A}),
+        ("reclaim", {"reclaimer": kswapd, "holder": ext2, "page": A, "order": 4}),
+    ],
+)
+def test_a_kernel_that_does_not_dirty_the_buffers_loses(rule: str, arguments: dict[str, Any]) -> None:
+    state = Live(NoBuffers, "s390", Scope(frames=4, files=(ext2,)))
+    with_clean_buffers(state)
+    state.store(process=P1, page=A)
+    with pytest.raises(Loss):
+        getattr(state, rule)(**arguments)
+
+
 # write-back
 
 
@@ -449,6 +585,38 @@ def test_failed_write_is_reported_once_and_the_page_is_not_dirtied_again() -> No
     assert not cached(state).PG_dirty
     fsync = state.system.kernel.do_fsync
     assert [answer(state, fsync(file_of(state))) for _ in range(2)] == [False, True]
+
+
+@both_arches
+@pytest.mark.parametrize("patch", ["linux_2_6_26", "fsync_integrity"])
+def test_fsync_ends_early_when_others_write_as_much_as_the_page_cache_had_twice(arch: str, patch: str) -> None:
+    state = Live(load(patch), arch, Scope(pages=3, frames=4, files=(ext2,)))
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=ext2, at=C)
+    state.fsync(process=P1, file=ext2, stop="write_cache_pages: nr_to_write set")
+    state.write(process=P2, file=ext2, at=A)
+    state.write(process=P2, file=ext2, at=B)
+    state.resume(task=P1)
+    assert cached(state, C).PG_dirty == (patch == "linux_2_6_26")
+
+
+def test_fsync_writes_what_was_dirty_before_it_however_much_is_written_twice() -> None:
+    """With two pages in the file `nr_to_write` is enough."""
+    state = linux(ext2, pages=2)
+    state.fork(process=P1, child=P2)
+    state.write(process=P1, file=ext2, at=B)
+    state.fsync(process=P1, file=ext2, stop="write_cache_pages: page lock")
+    state.write(process=P2, file=ext2, at=A)
+    state.resume(task=P1)
+    assert cached(state, B).PG_writeback
+
+
+def test_fsync_of_an_empty_file_does_not_look_for_an_error() -> None:
+    state = linux(ext2)
+    file_of(state).i_size = 0
+    file_of(state).AS_EIO = True
+    assert answer(state, state.system.kernel.do_fsync(file_of(state)))
+    assert file_of(state).AS_EIO
 
 
 def test_fsync_misses_a_store_through_a_pte_whose_page_is_not_yet_marked_dirty() -> None:

@@ -336,12 +336,52 @@ def test_after_a_failed_write_nothing_is_to_be_read_unless_something_newer_was_s
         assert of_file(ghost) == [found]
 
 
-def test_write_that_fails_during_fsync_is_not_promised() -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "during"])
+def test_fsync_that_reports_success_though_a_write_failed_breaks_its_promise(begun: bool) -> None:
+    """1 is not on the disk."""
     ghost = one_file()
     write(ghost, 1)
-    promise = ghost.sync_begins(FILE)
+    promise = ghost.sync_begins(FILE) if begun else []
     ghost.failed(FILE, 0, 1)
-    assert promise == [0]
+    ghost.sync_ends(FILE, promise or ghost.sync_begins(FILE), promise=True)
+    assert ghost.files[FILE].promised == [1]
+
+
+def test_failed_write_is_reported_once() -> None:
+    ghost = one_file()
+    write(ghost, 1)
+    ghost.failed(FILE, 0, 1)
+    ghost.sync_ends(FILE, ghost.sync_begins(FILE), promise=False, error=True)
+    assert sync(ghost) == [0]
+
+
+def test_error_that_one_fsync_reports_need_not_be_reported_by_another_at_the_same_time() -> None:
+    for first in (True, False):
+        ghost = one_file()
+        write(ghost, 1)
+        one, other = ghost.sync_begins(FILE), ghost.sync_begins(FILE)
+        ghost.failed(FILE, 0, 1)
+        ghost.sync_ends(FILE, one, promise=first, error=not first)
+        ghost.sync_ends(FILE, other, promise=not first, error=first)
+        assert ghost.files[FILE].promised == [0]
+
+
+def test_store_after_a_reported_error_is_promised_again() -> None:
+    ghost = one_file()
+    write(ghost, 1)
+    ghost.failed(FILE, 0, 1)
+    write(ghost, 2)
+    ghost.sync_ends(FILE, ghost.sync_begins(FILE), promise=False, error=True)
+    assert sync(ghost) == [2]
+
+
+def test_failed_write_of_what_was_cut_off_need_not_be_reported() -> None:
+    ghost = one_file()
+    write(ghost, 1)
+    ghost.failed(FILE, 0, 1)
+    ghost.truncate(FILE, 0)
+    ghost.truncate(FILE, 1)
+    assert sync(ghost) == [0]
 
 
 def test_truncation_takes_the_promise_back() -> None:

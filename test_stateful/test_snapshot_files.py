@@ -67,6 +67,7 @@ def renumber(system: System) -> None:
         file.blocks = [new(value) for value in file.blocks]
         ghost.files[file].promised = [new(value) for value in ghost.files[file].promised]
         ghost.files[file].done = [new(value) for value in ghost.files[file].done]
+        ghost.files[file].errors = [new(value) for value in ghost.files[file].errors]
     holders: list[File | Space] = [*ghost.files.values(), *ghost.spaces.values()]
     for holder in holders:
         holder.values = [
@@ -162,7 +163,29 @@ def test_what_is_known_of_a_file_matters() -> None:
         setattr(thing, field, not old)
         seen.add(state_key(system))
         setattr(thing, field, old)
-    assert len(seen) == 6
+    for buffers in (None, False, True):
+        page.buffers = buffers
+        seen.add(state_key(system))
+    assert len(seen) == 8
+
+
+def test_an_error_that_is_not_reported_matters_and_so_does_whether_it_covers_what_is_done() -> None:
+    system = next(at("s390", SCOPES[0], steps) for steps in kept("s390", SCOPES[0]))
+    ghost = system.ghost.files[system.kernel.files[0]]
+    keys = set()
+    for ghost.errors[0], ghost.done[0] in ((0, 1), (1, 1), (1, 2)):
+        ghost.promised[0] = 0
+        keys.add(state_key(system))
+    assert len(keys) == 3
+
+
+def test_direct_writes_under_way_matter_by_the_pages_that_are_mapped_meanwhile() -> None:
+    system = next(at("s390", SCOPES[0], steps) for steps in kept("s390", SCOPES[0]))
+    ghost = system.ghost.files[system.kernel.files[0]]
+    keys = set()
+    for ghost.directs in ([], [[0, 0]], [[0, 1]]):
+        keys.add(state_key(system))
+    assert len(keys) == 3
 
 
 def test_what_a_cpu_has_cached_matters() -> None:

@@ -6,13 +6,15 @@ With threads P2 is one of P1's; page A is mapped, private and anonymous unless t
 import pytest
 
 from mm_sim.arch import ARCHES
+from mm_sim.kernel import Kernel
 from mm_sim.mm import Mm
 from mm_sim.names import P1, P2, P3, A, B, Name, R, direct, ext2, kswapd, pdflush, tmpfs
 from mm_sim.page import DIRTY, WRITE, Migration, Page, Pte
 from mm_sim.sched import Task
 from mm_sim.series import load
-from mm_sim.system import Scope
+from mm_sim.system import Loss, Scope
 from strategies.reproducer import Live, StaleReproducer
+from test_stateful.faults import AioDoesNotLookAgain, DirectWriteLeavesTheCache
 
 both_arches = pytest.mark.parametrize("arch", ARCHES)
 any_memory = pytest.mark.parametrize("files", [(), (tmpfs,), (ext2,)], ids=str)
@@ -267,6 +269,81 @@ def test_munmap_waits_while_a_page_is_being_pinned(arch: str) -> None:
     waits = task(state, P2).waits
     assert waits is not None
     assert list(waits.owners()) == [task(state, P1)]
+
+
+def aio_read_of_a_page_that_is_cleaned_meanwhile(kernel: type[Kernel]) -> Live:
+    state = Live(kernel, "s390", Scope(frames=4, files=(ext2,), also=("pins",)))
+    state.aio_read(process=P1, page=A, stop="dio_bio_submit: page marked dirty")
+    state.writeback(flusher=pdflush, file=ext2)
+    state.pageout_done(holder=ext2, page=A)
+    state.resume(task=P1)
+    return state
+
+
+def test_aio_marks_a_page_dirty_again_that_was_cleaned_meanwhile() -> None:
+    assert page_of(aio_read_of_a_page_that_is_cleaned_meanwhile(load("linux_2_6_26"))).PG_dirty
+    state = aio_read_of_a_page_that_is_cleaned_meanwhile(AioDoesNotLookAgain)
+    with pytest.raises(Loss):
+        state.msync(process=P1, page=A)
+
+
+def test_aio_leaves_a_page_alone_that_is_still_dirty() -> None:
+    state = linux("s390", "pins", files=(ext2,))
+    state.aio_read(process=P1, page=A, stop="bio_check_pages_dirty: page filled")
+    state.resume(task=P1, stop="bio_dirty_fn: page is clean")
+    assert task(state, P1).steps is None
+
+
+def a_file_in_the_page_cache(kernel: type[Kernel]) -> Live:
+    state = Live(kernel, "x86", Scope(frames=4, files=(ext2,), also=("pins",)))
+    state.munmap(process=P1, page=A)
+    state.write(process=P1, file=ext2, at=A)
+    state.writeback(flusher=pdflush, file=ext2)
+    state.pageout_done(holder=ext2, page=A)
+    return state
+
+
+def test_direct_write_takes_the_page_out_of_the_page_cache() -> None:
+    state = a_file_in_the_page_cache(load("linux_2_6_26"))
+    state.write_direct(process=P1, file=ext2, at=A)
+    file = state.system.kernel.files[0]
+    assert (file.pages, file.blocks) == ([None], [2])
+    with pytest.raises(Loss):
+        a_file_in_the_page_cache(DirectWriteLeavesTheCache).write_direct(process=P1, file=ext2, at=A)
+
+
+def test_direct_write_first_writes_what_is_dirty_and_reports_its_error() -> None:
+    state = linux("s390", "pins", files=(ext2,))
+    state.store(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    state.write_direct(process=P2, file=ext2, at=A)
+    state.pageout_failed(holder=ext2, page=A)
+    state.resume(task=P2)
+    file = state.system.kernel.files[0]
+    assert (file.blocks, file.AS_EIO) == ([0], False)
+    assert state.system.ghost.files[file].errors == [0]
+
+
+def test_direct_write_leaves_a_page_that_is_dirtied_meanwhile_in_the_page_cache() -> None:
+    """Whether its content or what was written is read then is open."""
+    state = linux("s390", "pins", files=(ext2,))
+    state.fork(process=P1, child=P2)
+    state.write_direct(process=P2, file=ext2, at=A, stop="generic_file_direct_IO: direct_IO")
+    state.mlock(process=P1, page=A)
+    state.resume(task=P2)
+    file = state.system.kernel.files[0]
+    assert (file.blocks, state.system.peek_file(file, A)) == ([1], 0)
+    assert state.system.ghost.files[file].values == [(0, 1)]
+
+
+def test_direct_write_fails_where_it_finds_a_dirty_page() -> None:
+    state = linux("s390", "pins", files=(ext2,))
+    state.fork(process=P1, child=P2)
+    state.write_direct(process=P2, file=ext2, at=A, stop="filemap_fdatawait: waited")
+    state.store(process=P1, page=A)
+    state.resume(task=P2)
+    file = state.system.kernel.files[0]
+    assert (file.blocks, state.system.peek_file(file, A)) == ([0], 1)
 
 
 @both_arches

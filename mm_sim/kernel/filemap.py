@@ -1,6 +1,8 @@
 """mm/filemap.c, with what fs/buffer.c and fs/sync.c do for a plain disk filesystem: the page cache.
 
-A page is read and written whole. Left out: readahead, buffers (a block is a page), journals, metadata, failing reads.
+A page is read and written whole, and has one buffer (`Page.buffers`). Left out: readahead, journals, metadata,
+failing reads. A page is dirty and not up to date only while write() has it locked; where a page has several buffers,
+block_read_full_page() reads into those that are not up to date, and a dirty one is, so a read overwrites nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from typing import TYPE_CHECKING
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.page_writeback import PageWriteback
 from mm_sim.page import ZERO, Page
-from mm_sim.sched import KernelBug, Steps
+from mm_sim.sched import KernelBug, Steps, no_steps
 
 
 class Filemap(PageWriteback):
     __slots__ = ()
 
-    if TYPE_CHECKING:  # mm/shmem.c
+    if TYPE_CHECKING:  # mm/truncate.c, mm/shmem.c
 
+        def cancel_dirty_page(self, page: Page) -> None: ...
         def shmem_getpage(self, mapping: AddressSpace, index: int, write: bool, read: bool) -> Steps[Page | None]: ...
 
     # the radix tree
@@ -87,6 +90,39 @@ class Filemap(PageWriteback):
         self.lru_cache_add_active(page)
         return page
 
+    # buffers
+
+    def create_empty_buffers(self, page: Page, dirty: bool = False) -> None:
+        """create_empty_buffers(), page locked, if there are none: dirty if the page is."""
+        if page.buffers is None:
+            page.buffers = dirty or page.PG_dirty
+
+    def mark_buffer_dirty(self, page: Page) -> Steps[None]:
+        """mark_buffer_dirty(): who finds BH_Dirty set goes on, though PG_dirty and the tag may not be there yet."""
+        if page.buffers:
+            return no_steps()
+        page.buffers = True
+        return self.set_page_dirty_and_tag(page)
+
+    def try_to_free_buffers(self, page: Page) -> bool:
+        """try_to_free_buffers(), page locked, under private_lock: a page with clean buffers is made clean, too.
+
+        Left out: BH_Write_EIO, by which the failure of a write is recorded a second time here.
+        """
+        if page.PG_writeback or page.buffers:
+            return False
+        page.buffers = None
+        if page.PG_dirty:
+            self.mark("try_to_free_buffers() of a dirty page")
+        self.cancel_dirty_page(page)
+        return True
+
+    def block_invalidatepage(self, page: Page) -> None:
+        """block_invalidatepage() of a whole page, locked: discard_buffer() cleans the buffers, and they go."""
+        if page.buffers is not None:
+            page.buffers = False
+            self.try_to_free_buffers(page)
+
     # blocks
 
     def readpage(self, page: Page) -> Steps[None]:
@@ -105,16 +141,42 @@ class Filemap(PageWriteback):
     def block_write_full_page(self, page: Page) -> Steps[None]:
         """block_write_full_page(): entered with the page locked, left with it unlocked.
 
-        Data leave the frame at submission, the earliest moment at which the device may fetch them.
+        Data leave the frame at submission, the earliest moment at which the device may fetch them. Without dirty
+        buffers there is no I/O; XFS writes what is up to date nevertheless (xfs_page_state_convert()). Left out: the
+        page in which the file ends. Each write zeroes it beyond i_size, of which nothing is promised, and sets C
+        on s390: a clean page is then marked dirty when it is unmapped, as after a write() while it was not mapped.
         """
         mapping = page.mapping
         assert type(mapping) is AddressSpace
         if page.index < mapping.i_size:
-            if page.PG_writeback:
-                raise KernelBug(f"{page!r} is written back twice at once")
-            self.set_page_writeback(page)
+            self.create_empty_buffers(page, dirty=True)
+            dirty = page.buffers or mapping.page_mkwrite
+            page.buffers = False
+            self.submit(page)
+            if not dirty:
+                self.mark("write-back of a page without dirty buffers")
+                page.PG_writeback = False  # end_page_writeback()
+        else:
+            self.block_invalidatepage(page)
         page.lock.release(self.current)
         yield "block_write_full_page: submitted"
+
+    def mpage_writepage(self, page: Page) -> Steps[None]:
+        """__mpage_writepage(), fs/mpage.c: a page without buffers is written without any; else as above."""
+        mapping = page.mapping
+        assert type(mapping) is AddressSpace
+        if page.buffers is None and page.index < mapping.i_size and not mapping.page_mkwrite:
+            self.submit(page)
+            page.lock.release(self.current)
+            yield "mpage_writepage: submitted"
+        else:
+            yield from self.block_write_full_page(page)
+
+    def submit(self, page: Page) -> None:
+        """The end of both: the page is under write-back, and its data leave."""
+        if page.PG_writeback:
+            raise KernelBug(f"{page!r} is written back twice at once")
+        self.set_page_writeback(page)
 
     def end_buffer_async_write(self, page: Page, uptodate: bool) -> None:
         """end_buffer_async_write(): a failed write leaves the old block, AS_EIO, and the page clean.
@@ -137,7 +199,8 @@ class Filemap(PageWriteback):
             yield page.lock
         valid = page.mapping is mapping and page.index <= mapping.i_size
         if valid and page.index < mapping.i_size:
-            yield from self.set_page_dirty(page)
+            self.create_empty_buffers(page)
+            yield from self.mark_buffer_dirty(page)
         page.lock.release(self.current)
         return valid
 
@@ -191,6 +254,8 @@ class Filemap(PageWriteback):
         yield "generic_file_write: page locked"
         if not page.mapcount:
             self.mark("write() to a page that is not mapped")
+        if not mapping.shmem:
+            self.create_empty_buffers(page)  # __block_prepare_write()
         self.arch.write(page, copy_from_user())
         if mapping.shmem:
             mapping.i_size = max(mapping.i_size, index + 1)
@@ -198,7 +263,7 @@ class Filemap(PageWriteback):
             yield "shmem_write_end: page unlocked"
             yield from self.set_page_dirty(page)
         else:
-            yield from self.set_page_dirty(page)
+            yield from self.mark_buffer_dirty(page)
             self.set_page_uptodate(page)
             mapping.i_size = max(mapping.i_size, index + 1)
             page.lock.release(task)
@@ -248,8 +313,13 @@ class Filemap(PageWriteback):
     # fsync()
 
     def filemap_fdatawait(self, mapping: AddressSpace) -> Steps[bool]:
-        """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once."""
-        for index in range(len(mapping.pages)):
+        """filemap_fdatawait(), wait_on_page_writeback_range(): False stands for -EIO, said once.
+
+        Of an empty file it says nothing, and keeps the error.
+        """
+        if not mapping.i_size:
+            return True
+        for index in range(mapping.i_size):
             page = yield from self.find_get_page(mapping, index)
             if page is not None:
                 while page.PG_writeback:

@@ -76,14 +76,14 @@ class Migrate(Msync):
             self.set_page_uptodate(new)
         if page.PG_dirty:
             yield from self.clear_page_dirty_for_io(page)
-            yield from self.set_page_dirty(new)
+            yield from self.set_page_dirty_and_tag(new)
         page.PG_swapcache = False
         page.private = None
         page.mapping = None
         page.tag_dirty = False
 
     def move_to_new_page(self, new: Page, page: Page) -> Steps[bool]:
-        """move_to_new_page(), migrate_page(); tmpfs and disk files here use it, too.
+        """move_to_new_page(), migrate_page(), and buffer_migrate_page(), which hands the buffers over.
 
         Between its move into the mapping and the copy the new page is locked: who finds it waits.
         """
@@ -93,6 +93,7 @@ class Migrate(Msync):
         new.PG_anon = page.PG_anon
         moved = yield from self.migrate_page_move_mapping(new, page)
         if moved:
+            new.buffers, page.buffers = page.buffers, None
             yield from self.migrate_page_copy(new, page)
             yield from self.remove_migration_ptes(page, new)
         else:

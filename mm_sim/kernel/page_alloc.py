@@ -30,7 +30,8 @@ class PageAlloc(State):
     def put_page(self, page: Page) -> None:
         """put_page(), page_cache_release(), mm/swap.c: drop a reference, free the page with the last.
 
-        The pagevecs, which hold references of their own until drained, are left out.
+        The pagevecs, which hold references of their own until drained, are left out. Such a reference makes others
+        keep the page and its slot, as that of a reclaimer does; reclaim and migration drain them (lru_add_drain()).
         """
         page.count -= 1
         if page.count <= 0:
@@ -46,6 +47,7 @@ class PageAlloc(State):
         page.PG_anon = page.PG_dirty = page.PG_lru = page.PG_referenced = page.PG_uptodate = False
         page.mapping = None
         page.tag_dirty = False
+        page.buffers = None
         self.free.append(page)
 
     def lru_cache_add_active(self, page: Page) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mm_sim.address_space import AddressSpace
 from mm_sim.kernel.page_alloc import PageAlloc
 from mm_sim.page import Page
 from mm_sim.sched import Steps, no_steps
 
+#: 14 in include/linux/pagevec.h, for files of thousands of pages. A larger one finds tags at an earlier moment: a tag
+#: that it misses is missed, too, by an fsync() that begins at that moment and finds no other page.
+PAGEVEC_SIZE: Final = 1
+#: mm/page-writeback.c: more than any file here has.
+MAX_WRITEBACK_PAGES: Final = 1024
+
 
 class PageWriteback(PageAlloc):
     __slots__ = ()
 
-    if TYPE_CHECKING:  # mm/filemap.c, mm/rmap.c, fs/buffer.c
+    if TYPE_CHECKING:  # mm/rmap.c, fs/mpage.c
 
-        def find_get_page(self, mapping: AddressSpace, index: int) -> Steps[Page | None]: ...
         def page_mkclean(self, page: Page) -> Steps[bool]: ...
-        def block_write_full_page(self, page: Page) -> Steps[None]: ...
+        def mpage_writepage(self, page: Page) -> Steps[None]: ...
 
     def page_mapping(self, page: Page) -> AddressSpace | None:
         """page_mapping(), include/linux/mm.h: the file; None for anonymous memory and for the swap cache."""
@@ -25,9 +30,21 @@ class PageWriteback(PageAlloc):
         return mapping if type(mapping) is AddressSpace and not page.PG_swapcache else None
 
     def set_page_dirty(self, page: Page) -> Steps[None]:
-        """set_page_dirty(): sets PG_dirty at the call, and returns the steps that are left: the tag of a file page.
+        """set_page_dirty(), __set_page_dirty_buffers(), fs/buffer.c: sets BH_Dirty of a file page, then PG_dirty.
 
-        Who finds PG_dirty set goes on, though the tag may not be there yet. Left out: buffers, the inode's own dirty
+        Both are set at the call: write-back in between clears both and writes what the caller has recorded, as
+        page_mkclean() takes the write access away. The steps that are left are returned: the tag. Left out: a buffer
+        that create_empty_buffers() attaches in between, clean, for a write() that dirties only its own part of the
+        page (a8e7d49aa7be, 2009): with one buffer a page it is the same buffer.
+        """
+        if page.buffers is not None:
+            page.buffers = True
+        return self.set_page_dirty_and_tag(page)
+
+    def set_page_dirty_and_tag(self, page: Page) -> Steps[None]:
+        """__set_page_dirty(), fs/buffer.c, and __set_page_dirty_nobuffers(): PG_dirty, and as steps the tag.
+
+        Who finds PG_dirty set goes on, though the tag may not be there yet. Left out: the inode's own dirty
         list, the tag of swapper_space, which nobody looks for, and balance_dirty_pages(), which makes writers wait.
         """
         if not page.PG_dirty:
@@ -75,17 +92,36 @@ class PageWriteback(PageAlloc):
         if not page.PG_dirty:
             page.tag_dirty = False
 
+    def pagevec_lookup_tag(self, mapping: AddressSpace, index: int) -> Steps[list[Page]]:
+        """pagevec_lookup_tag() with PAGECACHE_TAG_DIRTY: the next pages from `index` on, with references."""
+        while mapping.tree_lock.busy():
+            yield mapping.tree_lock
+        tagged = [page for page in mapping.pages[index:] if page is not None and page.tag_dirty]
+        for page in tagged[:PAGEVEC_SIZE]:
+            page.count += 1
+        return tagged[:PAGEVEC_SIZE]
+
+    def written_enough(self, nr_to_write: int, sync: bool) -> bool:
+        """Whether write_cache_pages() ends, with WB_SYNC_ALL (`sync`), too; apart for the patch that changes it."""
+        return nr_to_write <= 0
+
     def write_cache_pages(self, mapping: AddressSpace, sync: bool) -> Steps[None]:
         """write_cache_pages(): the pages with the dirty tag, in order; none is looked for by pte or key.
 
-        Left out: nr_to_write, congestion, and that the pages are looked up fourteen at a time.
+        It writes `nr_to_write` pages, which __filemap_fdatawrite_range() sets to twice what the page cache has when
+        it begins, and ends with the pagevec that has the last of them. That cannot happen where the file has no more
+        pages. Left out: congestion, and where the background begins (range_cyclic), as it promises nothing.
         """
         task = self.current
-        for index in range(len(mapping.pages)):
-            page = yield from self.find_get_page(mapping, index)
-            if page is None:
-                continue
-            if page.tag_dirty:
+        nr_to_write = 2 * sum(page is not None for page in mapping.pages) if sync else MAX_WRITEBACK_PAGES
+        if not nr_to_write:
+            return
+        if nr_to_write < len(mapping.pages):
+            yield "write_cache_pages: nr_to_write set"
+        index = 0
+        while pages := (yield from self.pagevec_lookup_tag(mapping, index)):
+            index = pages[-1].index + 1
+            for page in pages:
                 yield "write_cache_pages: page lock"
                 while not page.lock.acquire(task):
                     yield page.lock
@@ -94,7 +130,11 @@ class PageWriteback(PageAlloc):
                         yield page
                     if not page.PG_writeback and (yield from self.clear_page_dirty_for_io(page)):
                         yield "write_cache_pages: PG_dirty cleared"
-                        yield from self.block_write_full_page(page)
+                        yield from self.mpage_writepage(page)
+                        nr_to_write -= 1
                 if page.lock.owner is task:
                     page.lock.release(task)
-            self.put_page(page)
+                self.put_page(page)
+            if self.written_enough(nr_to_write, sync):
+                self.mark("write-back ends early")
+                break

@@ -1,7 +1,9 @@
 """mm/shmem.c: tmpfs and shared anonymous memory.
 
 Every region under info->lock is atomic here, so there is no object for the lock; what is waited for inside it in the
-kernel (tree_lock) is waited for before. Left out: accounting, policies, huge directories of the swap vector.
+kernel (tree_lock) is waited for before. Who looks into the page cache in between, without the lock, finds no page,
+and takes info->lock before it looks into the swap vector; the page itself is locked. Left out: accounting, policies,
+huge directories of the swap vector.
 """
 
 from __future__ import annotations

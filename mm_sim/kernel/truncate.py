@@ -31,6 +31,7 @@ class Truncate(Swapfile):
         """truncate_complete_page(), page locked."""
         if page.mapping is not mapping:
             return
+        self.block_invalidatepage(page)
         self.cancel_dirty_page(page)
         yield from self.remove_from_page_cache(page)
         page.PG_uptodate = False

@@ -83,7 +83,7 @@ class Vmscan(PageFault):
     def shrink_page_list(self, page: Page, order: int, sync: bool) -> Steps[bool]:
         """shrink_page_list() for one isolated page: True when it can be freed.
 
-        Left out: PG_active (see Page), may_enter_fs and may_writepage (both are true), buffers.
+        Left out: PG_active (see Page), may_enter_fs and may_writepage (both are true).
         """
         task = self.current
         if not page.lock.trylock(task):
@@ -131,6 +131,10 @@ class Vmscan(PageFault):
                     return False
                 if page.PG_dirty or page.PG_writeback:
                     return False
+        if page.buffers is not None:
+            yield "shrink_page_list: try_to_release_page"
+            if not self.try_to_free_buffers(page):
+                return False
         return page.PG_swapcache or self.page_mapping(page) is not None
 
     def shrink_inactive_list(self, page: Page, order: int, wait: bool) -> Steps[bool]:

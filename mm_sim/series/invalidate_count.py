@@ -18,4 +18,5 @@ class InvalidateCount(InvalidateUnlocked):
     expected = "safe"
 
     def invalidate_complete_page(self, mapping: AddressSpace, page: Page) -> Steps[None]:
-        yield from self.remove_mapping(page)
+        if page.buffers is None or self.try_to_free_buffers(page):
+            yield from self.remove_mapping(page)

@@ -86,6 +86,8 @@ class InvalidateUnlocked(Kernel):
 
     def invalidate_complete_page(self, mapping: AddressSpace, page: Page) -> Steps[None]:
         """invalidate_complete_page(), page locked: not if it is dirty."""
+        if page.buffers is not None and not self.try_to_free_buffers(page):
+            return
         while mapping.tree_lock.busy():
             yield mapping.tree_lock
         if not page.PG_dirty:
