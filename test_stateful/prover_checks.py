@@ -1688,7 +1688,8 @@ class _Building(Search):
         for one in self.next[known:]:
             one.origin.saved = None
             self.build(one.origin, one.steps)
-            assert canonical(self.system, self.symmetric, slots=not self.commutes)[0] == one.key, one
+            key, _ = canonical(self.system, self.symmetric, slots=not self.commutes, mmlist=self.mmlist)
+            assert key == one.key, one
 
 
 def search_without_bounds_comes_where_its_steps_lead() -> None:

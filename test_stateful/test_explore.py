@@ -56,7 +56,7 @@ class Settled(Search):
     def settled(self, system: System) -> bytes:
         kept = save(system)
         self.forms_of_quiet.form(system)
-        key, _ = canonical(system, slots=False)
+        key, _ = canonical(system, slots=False, mmlist=False)
         restore(system, kept)
         return key
 
@@ -361,7 +361,7 @@ def test_bounds_say_what_they_cover() -> None:
 def test_certificate_finds_what_deleting_steps_does_not() -> None:
     """From a race with locks in it, from which nothing can be deleted, to the race in eight steps."""
     kernel = load("page_zap_rmap")
-    walk = Walk(kernel, "s390", SMALL, seed=3)
+    walk = Walk(kernel, "s390", SMALL, seed=4)
     while walk.run() is None or not any(step.stop for step in minimise(kernel, "s390", SMALL, walk.trace)):
         pass
     assert len(minimise(kernel, "s390", SMALL, walk.trace)) > 8

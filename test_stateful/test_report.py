@@ -155,7 +155,7 @@ def test_comparison_shows_where_the_safe_kernel_remembered(html: str) -> None:
     text = " ".join(html.split())
     assert "Where linux_2_6_26 differs" in text
     assert "First after step 7" in text
-    assert "set_page_dirty()" in text
+    assert "set_page_dirty" in text
 
 
 def test_drawing_shows_the_good_content_and_who_knows_of_it(run: Run) -> None:

@@ -263,7 +263,8 @@ def test_smallest_tier_has_what_comes_before_its_rules_can_happen(name: str) -> 
         of = row(kernel, (), {rule.name: 1}, name, machine, "x86")
         walk = Walk(kernel, "x86", of.scope, seed=1, rules=(*of.tiers[0], "resume"))
         seen = {step.rule.name for _ in range(100) if walk.run() is None for step in walk.trace}
-        assert rule.name in seen | NEVER, rule.name
+        without_swap = set() if machine.scope.slots else {"swapoff", "swapon"}
+        assert rule.name in seen | NEVER | without_swap, rule.name
 
 
 class OtherWay(Kernel):
