@@ -28,7 +28,7 @@ from mm_sim.mm import Mm
 from mm_sim.names import FILES, PAGES, TASKS
 from mm_sim.page import DIRTY, GARBAGE, WRITE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
 from mm_sim.sched import Deadlock, Endless, KernelBug
-from mm_sim.system import PAST_END, Loss, Rule, Scope, System, owner
+from mm_sim.system import PAST_END, Loss, Rule, Scope, System, WrongStore, owner
 
 #: Where kernel code is called from.
 _SYSTEM = System.step.__code__.co_filename
@@ -501,7 +501,10 @@ def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], los
     """Blame for a loss that the last of the steps comes to."""
     log = Log(kernel, arch, scope, (loss.process >= FILES[0], loss.process, loss.page))
     log.run(steps)
-    finding = (_Disk if loss.disk else _Read)(log, steps, loss).find()
+    if isinstance(loss, WrongStore):
+        finding = _Store(log, steps, loss).find()
+    else:
+        finding = (_Disk if loss.disk else _Read)(log, steps, loss).find()
     judge = _Judge(kernel, arch, scope, steps, log)
     found = judge.differs(finding) or Part(finding.cause, judge.place(finding), "")
     spot, place, differs = found
@@ -727,7 +730,7 @@ class _Read(_Rules):
 
     def find(self) -> Finding:
         since = self.log.since(lambda state: state.expected == self.loss.expected, self.last) or 0
-        good = [self.good(entry.state) for entry in self.entries[since:]]
+        good = [self.good(entry.state) for entry in self.entries[since : self.last + 1]]
         if good[-1]:
             return self.found_elsewhere()
         if True in good:
@@ -914,7 +917,7 @@ class _Read(_Rules):
         if type(old) is not int or type(new) is not int or old == new:
             return None
         copied, stored = self.changed(new, "content", end), self.changed(old, "content", t - 1)
-        if copied is None or stored is None or stored < copied:
+        if copied is None or stored is None or stored < copied or not self.entries[copied].stack:
             return None
         way = way_of(self.log, stored, self.steps[self.step_of(stored)])
         if way is None:
@@ -947,7 +950,8 @@ class _Read(_Rules):
             start -= 1
         written = self.changed(pfn, "content", end)
         early = [i for i in range(start, end + 1) if is_early(self.entries[i].state)]
-        if not early or (written is not None and written > start):
+        filled = self.entries[end].state.pages[pfn].content != GARBAGE
+        if not early or (filled and written is not None and written > start):
             return None
         first = early[0]
         unlocked = self.entries[first].state.pages[pfn].lock is None
@@ -1055,7 +1059,7 @@ class _Read(_Rules):
 
     def found_elsewhere(self) -> Finding:
         """The page is where it must be, and the access got something else: by what a CPU has cached."""
-        state = self.entries[-1].state
+        state = self.entries[self.last].state
         task = self.steps[-1].arguments[0]
         at = self.loss.page
         entry = (state.tlbs[task] or {}).get(at) if self.steps[-1].rule.action is None else None
@@ -1097,13 +1101,9 @@ class _Read(_Rules):
             if old.content != new.content and self.holds(new.content)
         ]
         if pins:
-            i = self.log.since(lambda s: self.ref(s) != pins[0], j)
-            if i:
-                who = repr(self.loss.process)
-                said = f"{{cause}} gave {who} another page than frame{pins[0]}, which was in use for a transfer"
-                return Finding(
-                    self.spot(i), ((-1, said), (self.step_of(j), f"the transfer went to frame{pins[0]}")), pins[0]
-                )
+            found = self.given(pins[0], j)
+            if found is not None:
+                return found
         mm = self.log.mm(self.loss.process) if self.loss.process < FILES[0] else None
         if (
             mm is None
@@ -1112,6 +1112,14 @@ class _Read(_Rules):
         ):
             return self.not_taken(j)
         return self.not_copied(j)
+
+    def given(self, pfn: int, j: int) -> Finding | None:
+        """The page that was pinned for the transfer of entry `j` is not the process's any more."""
+        i = self.log.since(lambda s: self.ref(s) != pfn, j)
+        if not i:
+            return None
+        said = f"{{cause}} gave {self.loss.process!r} another page than frame{pfn}, which was in use for a transfer"
+        return Finding(self.spot(i), ((-1, said), (self.step_of(j), f"the transfer went to frame{pfn}")), pfn)
 
     def not_taken(self, j: int) -> Finding:
         """A system call that should take a page away, or put one there, has left what there was."""
@@ -1143,6 +1151,21 @@ class _Read(_Rules):
         ]
         spot = Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick) if ran else self.spot(j)
         return Finding(spot, ((-1, f"{{cause}} did not give {self.loss.process!r} the page"),))
+
+
+class _Store(_Read):
+    """A store changed a part of a page that did not have the rest: the log is looked at up to that store."""
+
+    def __init__(self, log: Log, steps: list[Step], loss: WrongStore) -> None:
+        super().__init__(log, steps, loss)
+        self.frame = loss.frame
+        if not self.entries[-1].stack and self.changed(loss.frame, "content", self.last) == self.last:
+            self.last -= 1  # a user's; what fills a page has not done so yet
+
+    def found_elsewhere(self) -> Finding:
+        state = self.entries[self.last].state
+        given = self.given(self.frame, self.last) if self.ref(state) != self.frame else None
+        return given or super().found_elsewhere()
 
 
 class _Disk(_Rules):

@@ -14,7 +14,7 @@ from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.bookkeeping import recount
 from mm_sim.fields import declared
-from mm_sim.ghost import Ghost, Space, Value
+from mm_sim.ghost import Ghost, Space, Value, either
 from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
@@ -44,6 +44,24 @@ class Loss(Failure):
                 f"where {self.expected} was said to be written"
             )
         return f"{self.process!r} would read {self.found} at page {self.page!r}, where {self.expected} was stored"
+
+
+class WrongStore(Loss):
+    """A store has changed a part of a page, and what that page had was not what was stored there last.
+
+    The store is one of a process, of write(2), or of what fills a pinned page; `frame` is the page that it got to.
+    """
+
+    def __init__(self, process: Name, page: Name, expected: Value, found: int, frame: int) -> None:
+        super().__init__(process, page, expected, found)
+        self.frame = frame
+        self.args = process, page, expected, found, frame
+
+    def __str__(self) -> str:
+        return (
+            f"a store of {self.process!r} to page {self.page!r} got to a page that had {self.found}, "
+            f"where {self.expected} was stored"
+        )
 
 
 #: In place of a value: there is no such page in the file.
@@ -292,6 +310,11 @@ class System:
                 found = self.peek_file(file, at)
                 if found != expected and (isinstance(expected, int) or found not in expected):
                     raise Loss(file.name, PAGES[at], expected, found)
+
+    def check_store(self, who: Name, page: int, expected: Value, frame: Page, before: int) -> None:
+        """Check what a store to a part of a page leaves of it: `frame` had `before`. Raises WrongStore."""
+        if before != expected and either(expected, before) != expected:
+            raise WrongStore(who, PAGES[page], expected, before, frame.pfn)
 
     # what rules ask
 

@@ -123,9 +123,11 @@ def store(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
     task = kernel.tasks[process]
     mm = _mm(s, process)
-    while (target := kernel.arch.store(task, page, s.last_value + 1)) is None:
+    while (stored := kernel.arch.store(task, page, s.last_value + 1)) is None:
         if (yield from kernel.do_page_fault(mm, page, write=True)):
             return
+    target, before = stored
+    s.check_store(PROCESSES[process - PROCESSES[0]], page, s.ghost.rest(mm, page), target, before)
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
     if target.PG_swapcache and not target.PG_dirty:
@@ -300,8 +302,9 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
     value = ZERO
     went = None
 
-    def copy_from_device() -> int:
+    def copy_from_device(to: Page) -> int:
         nonlocal value, went
+        s.check_store(PROCESSES[process - PROCESSES[0]], page, s.ghost.rest_in(space, page), to, to.content)
         s.last_value = value = s.last_value + 1
         went = s.ghost.store_in(space, page, value, pinned)
         return value
@@ -328,8 +331,9 @@ def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     value = ZERO
     went = None
 
-    def copy_from_user() -> int:
+    def copy_from_user(to: Page) -> int:
         nonlocal value, went
+        s.check_store(PROCESSES[tracee - PROCESSES[0]], page, s.ghost.rest_in(space, page), to, to.content)
         s.last_value = value = s.last_value + 1
         went = s.ghost.store_in(space, page, value, pinned)
         return value
@@ -354,14 +358,17 @@ def named(s: System, process: int, file: int) -> bool:
     return s.space_of(process) is not None and _file(s, file).i_nlink > 0
 
 
-def write(s: System, process: int, file: int, at: int) -> Steps[None]:
+def write(s: System, process: int, file: Name, at: int) -> Steps[None]:
+    """A page that was never read in is written whole, as there is nothing of it in memory."""
     mapping = _file(s, file)
     mapping.count += 1
     value = ZERO
     went = None
 
-    def copy_from_user() -> int:
+    def copy_from_user(to: Page) -> int:
         nonlocal value, went
+        if to.PG_uptodate:
+            s.check_store(file, at, s.ghost.files[mapping].values[at], to, to.content)
         s.last_value = value = s.last_value + 1
         went = s.ghost.write(mapping, at, value)
         return value

@@ -19,7 +19,7 @@ from mm_sim.names import FILES, KERNEL_TASKS
 from mm_sim.page import GARBAGE, ZERO
 from mm_sim.sched import Endless, points
 from mm_sim.snapshot import save
-from mm_sim.system import IDLE, PAST_END, Loss, Scope, System
+from mm_sim.system import IDLE, PAST_END, Loss, Scope, System, WrongStore
 from mm_sim.view import ASIDE, MUST_READ, TLB, Change, View, Viewer, changes, telling
 
 #: The widest line of a timeline; of text in words.
@@ -363,6 +363,10 @@ def words(run: Run) -> str:
     said = [f"{who} must read {must} at page {page} and would read {found}."]
     if loss.process >= FILES[0]:
         said = [f"A read() of {who} must find {must} at page {page} and would find {found}."]
+    if isinstance(loss, WrongStore):
+        said = [
+            f"{who} stores to a part of page {page} in frame{loss.frame}, which must have {must} and has {found}."
+        ]
     if loss.disk:
         said = [f"{who} must have {value} or newer on its disk at page {page}, and has {found}."]
     for content in (value, loss.found):

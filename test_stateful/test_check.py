@@ -11,10 +11,10 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.mm import VM_READ
 from mm_sim.names import P1, P2, A, ext2, kswapd, pdflush
-from mm_sim.page import WRITE, Page, Pte
+from mm_sim.page import GARBAGE, WRITE, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series import load
-from mm_sim.system import Loss, Scope, System
+from mm_sim.system import Loss, Scope, System, WrongStore
 from strategies.reproducer import Live
 from strategies.rules import RULES
 
@@ -81,6 +81,62 @@ def test_a_loss_crosses_processes(disk: bool) -> None:
     other = pickle.loads(pickle.dumps(loss))
     assert (str(other), other.disk, other.expected) == (str(loss), disk, (1, 2))
     assert other.process is P1
+
+
+def test_a_store_to_a_page_without_what_was_stored_before_is_a_loss() -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope())
+    state.store(process=P1, page=A)
+    pte = state.system.kernel.mms[0].pte[A]
+    assert isinstance(pte, Pte)
+    pte.page.content = 0
+    with pytest.raises(WrongStore, match="a store of P1 to page A got to a page that had 0, where 1 was stored"):
+        state.store(process=P1, page=A)
+
+
+def test_a_write_to_a_page_without_what_was_written_before_is_a_loss() -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(files=(ext2,), slots=0))
+    state.write(process=P1, file=ext2, at=A)
+    page = state.system.kernel.files[0].pages[A]
+    assert page is not None
+    page.content = 0
+    with pytest.raises(WrongStore, match="a store of ext2 to page A got to a page that had 0, where 1 was stored"):
+        state.write(process=P1, file=ext2, at=A)
+
+
+def test_a_write_of_a_page_that_was_never_read_in_is_a_write_of_the_whole_page() -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(files=(ext2,), slots=0))
+    state.write(process=P1, file=ext2, at=A, stop="generic_file_write: page locked")
+    page = state.system.kernel.files[0].pages[A]
+    assert page is not None
+    assert (page.PG_uptodate, page.content) == (False, GARBAGE)
+    state.resume(task=P1)
+
+
+@pytest.mark.parametrize(
+    ("filled", "pinned"),
+    [("read_direct", "dio_bio_submit: page pinned"), ("ptrace", "access_process_vm: page pinned")],
+)
+def test_what_fills_another_page_than_the_one_that_is_mapped_is_a_loss(filled: str, pinned: str) -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(also=("pins",)))
+    state.store(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    tracee = {"tracee": P1} if filled == "ptrace" else {}
+    getattr(state, filled)(process=P2 if tracee else P1, **tracee, page=A, stop=pinned)
+    kernel = state.system.kernel
+    copy = kernel.alloc_page()
+    mapped = kernel.mms[0].pte[A]
+    assert copy is not None
+    assert isinstance(mapped, Pte)
+    mapped.page.content, copy.content = 0, 1
+    kernel.mms[0].pte[A] = copy.ptes[mapped.bits]
+    with pytest.raises(WrongStore, match="a store of P1 to page A got to a page that had 0, where 1 was stored"):
+        state.resume(task=P2 if tracee else P1)
+
+
+def test_a_loss_by_a_store_crosses_processes() -> None:
+    loss = WrongStore(P1, A, (1, 2), 0, 3)
+    other = pickle.loads(pickle.dumps(loss))
+    assert (type(other), str(other), other.frame, other.expected) == (WrongStore, str(loss), 3, (1, 2))
 
 
 # what each check of the bookkeeping says when it fires

@@ -37,10 +37,10 @@ class Msync(Vmscan):
         yield from self.fput(mapping)
         return mapping if done else -EIO
 
-    def sys_read_direct(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+    def sys_read_direct(self, addr: int, copy_from_device: Callable[[Page], int]) -> Steps[bool]:
         """read() with O_DIRECT into one page of the caller's memory, fs/direct-io.c: the page is pinned meanwhile.
 
-        `copy_from_device` is called when the device writes to memory. False stands for -EFAULT.
+        `copy_from_device` is called, with the page, when the device writes to memory. False stands for -EFAULT.
         """
         task = self.current
         mm = task.mm
@@ -56,7 +56,7 @@ class Msync(Vmscan):
         if type(page) is not Page:
             return False
         yield "dio_bio_submit: page pinned"
-        self.arch.write(page, copy_from_device())
+        self.arch.write(page, copy_from_device(page))
         yield "dio_bio_complete: page filled"
         yield from self.set_page_dirty_lock(page)
         self.put_page(page)
