@@ -1101,7 +1101,7 @@ class _Read(_Rules):
             if old.content != new.content and self.holds(new.content)
         ]
         if pins:
-            found = self.given(pins[0], j)
+            found = self.given(pins[0], j, self.step_of(j))
             if found is not None:
                 return found
         mm = self.log.mm(self.loss.process) if self.loss.process < FILES[0] else None
@@ -1113,13 +1113,13 @@ class _Read(_Rules):
             return self.not_taken(j)
         return self.not_copied(j)
 
-    def given(self, pfn: int, j: int) -> Finding | None:
-        """The page that was pinned for the transfer of entry `j` is not the process's any more."""
+    def given(self, pfn: int, j: int, step: int) -> Finding | None:
+        """The page that was pinned for the transfer in `step` is not the process's any more at entry `j`."""
         i = self.log.since(lambda s: self.ref(s) != pfn, j)
         if not i:
             return None
         said = f"{{cause}} gave {self.loss.process!r} another page than frame{pfn}, which was in use for a transfer"
-        return Finding(self.spot(i), ((-1, said), (self.step_of(j), f"the transfer went to frame{pfn}")), pfn)
+        return Finding(self.spot(i), ((-1, said), (step, f"the transfer went to frame{pfn}")), pfn)
 
     def not_taken(self, j: int) -> Finding:
         """A system call that should take a page away, or put one there, has left what there was."""
@@ -1164,7 +1164,7 @@ class _Store(_Read):
 
     def found_elsewhere(self) -> Finding:
         state = self.entries[self.last].state
-        given = self.given(self.frame, self.last) if self.ref(state) != self.frame else None
+        given = self.given(self.frame, self.last, self.end) if self.ref(state) != self.frame else None
         return given or super().found_elsewhere()
 
 

@@ -59,7 +59,7 @@ class WrongStore(Loss):
 
     def __str__(self) -> str:
         return (
-            f"a store of {self.process!r} to page {self.page!r} got to a page that had {self.found}, "
+            f"a store to page {self.page!r} of {self.process!r} reached a page that had {self.found}, "
             f"where {self.expected} was stored"
         )
 

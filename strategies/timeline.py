@@ -365,7 +365,7 @@ def words(run: Run) -> str:
         said = [f"A read() of {who} must find {must} at page {page} and would find {found}."]
     if isinstance(loss, WrongStore):
         said = [
-            f"{who} stores to a part of page {page} in frame{loss.frame}, which must have {must} and has {found}."
+            f"A store to page {page} of {who} changes a part of frame{loss.frame}, which has {found}, not {must}."
         ]
     if loss.disk:
         said = [f"{who} must have {value} or newer on its disk at page {page}, and has {found}."]

@@ -89,7 +89,7 @@ def test_a_store_to_a_page_without_what_was_stored_before_is_a_loss() -> None:
     pte = state.system.kernel.mms[0].pte[A]
     assert isinstance(pte, Pte)
     pte.page.content = 0
-    with pytest.raises(WrongStore, match="a store of P1 to page A got to a page that had 0, where 1 was stored"):
+    with pytest.raises(WrongStore, match="a store to page A of P1 reached a page that had 0, where 1 was stored"):
         state.store(process=P1, page=A)
 
 
@@ -99,7 +99,7 @@ def test_a_write_to_a_page_without_what_was_written_before_is_a_loss() -> None:
     page = state.system.kernel.files[0].pages[A]
     assert page is not None
     page.content = 0
-    with pytest.raises(WrongStore, match="a store of ext2 to page A got to a page that had 0, where 1 was stored"):
+    with pytest.raises(WrongStore, match="a store to page A of ext2 reached a page that had 0, where 1 was stored"):
         state.write(process=P1, file=ext2, at=A)
 
 
@@ -129,7 +129,7 @@ def test_what_fills_another_page_than_the_one_that_is_mapped_is_a_loss(filled: s
     assert isinstance(mapped, Pte)
     mapped.page.content, copy.content = 0, 1
     kernel.mms[0].pte[A] = copy.ptes[mapped.bits]
-    with pytest.raises(WrongStore, match="a store of P1 to page A got to a page that had 0, where 1 was stored"):
+    with pytest.raises(WrongStore, match="a store to page A of P1 reached a page that had 0, where 1 was stored"):
         state.resume(task=P2 if tracee else P1)
 
 
