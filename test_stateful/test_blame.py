@@ -727,6 +727,14 @@ def test_a_page_that_is_stored_to_before_it_is_filled_is_explained_by_who_unlock
     assert "do_swap_page() (kernel/memory.py" in found
 
 
+def test_a_frame_that_was_freed_while_a_cpu_reaches_it_is_explained_by_the_missing_flush() -> None:
+    found = said(fault(faults.NoFlushBeforeFree))
+    assert found.startswith(
+        "P2 still reaches frame0 at page A, and it was freed. In step 3, madvise_dontneed(A) by P2,"
+    )
+    assert "left the TLB entry of P2's CPU for page A as it was. In step 3, madvise_dontneed(A) by P2," in found
+
+
 def test_a_store_that_overwrites_an_old_page_is_explained_by_who_mapped_that() -> None:
     calls = """
         store(page=A, process=P1, stop=None)
@@ -917,12 +925,6 @@ def test_a_replay_of_a_step_without_an_end_ends(kernel: type[Kernel]) -> None:
 
 
 INCONSISTENT = [
-    (
-        faults.NoFlushBeforeFree,
-        "tlb_flush",
-        "P1's TLB entry A is frame0 rw dirty, not none",
-        (STORE, "madvise_dontneed(page=A, process=P1, stop=None)"),
-    ),
     (
         faults.ForkDoesNotFlush,
         "dup_mmap",

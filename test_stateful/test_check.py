@@ -14,7 +14,7 @@ from mm_sim.names import P1, P2, A, ext2, kswapd, pdflush
 from mm_sim.page import GARBAGE, WRITE, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series import load
-from mm_sim.system import Loss, Scope, System, WrongStore
+from mm_sim.system import FreedFrame, Loss, Scope, System, WrongStore
 from strategies.reproducer import Live
 from strategies.rules import RULES
 
@@ -133,10 +133,58 @@ def test_what_fills_another_page_than_the_one_that_is_mapped_is_a_loss(filled: s
         state.resume(task=P2 if tracee else P1)
 
 
-def test_a_loss_by_a_store_crosses_processes() -> None:
-    loss = WrongStore(P1, A, (1, 2), 0, 3)
+def test_a_frame_that_a_cpu_reaches_after_it_was_freed_is_a_loss() -> None:
+    system, page = of_file("threads")
+    system.kernel.mms[0].pte[A] = None
+    page.count = 0
+    with pytest.raises(FreedFrame, match="P1 reaches frame0 at page A, which was freed"):
+        system.check()
+
+
+def test_a_page_that_is_being_taken_away_may_outlive_its_pte_in_a_tlb_until_it_is_freed() -> None:
+    state = Live(load("linux_2_6_26"), "x86", Scope(also=("threads",)))
+    state.store(process=P1, page=A)
+    page = page_of(state)
+    state.munmap(process=P2, page=A, stop="tlb_flush: TLBs not yet flushed")
+    assert page.count == 1
+    page.content = 0
+    state.system.check()
+    page.count = 0
+    with pytest.raises(FreedFrame, match="P1 reaches frame0 at page A"):
+        state.system.check()
+
+
+def test_a_cpu_that_would_load_something_else_than_the_page_table_has_is_a_loss() -> None:
+    state = Live(load("linux_2_6_26"), "x86", Scope(also=("threads",)))
+    state.store(process=P1, page=A)
+    copy = state.system.kernel.alloc_page()
+    assert copy is not None
+    copy.content = 1
+    state.system.kernel.mms[0].pte[A] = copy.ptes[WRITE]
+    cached = state.system.kernel.tasks[P1].tlb
+    assert cached is not None
+    state.system.check()
+    cached[A].page.content = 0
+    with pytest.raises(Loss, match="P1 would read 0 at page A, where 1 was stored"):
+        state.system.check()
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_what_fills_or_stores_to_a_frame_that_was_freed_is_a_loss(filled: bool) -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(also=("pins",)))
+    state.store(process=P1, page=A)
+    if filled:
+        state.read_direct(process=P1, page=A, stop="dio_bio_submit: page pinned")
+    page_of(state).count = 0
+    with pytest.raises(FreedFrame, match="P1 reaches frame0 at page A, which was freed"):
+        state.resume(task=P1) if filled else state.store(process=P1, page=A)
+
+
+@pytest.mark.parametrize("kind", [WrongStore, FreedFrame])
+def test_a_loss_that_names_a_frame_crosses_processes(kind: type[Loss]) -> None:
+    loss = kind(P1, A, (1, 2), 0, frame=3)
     other = pickle.loads(pickle.dumps(loss))
-    assert (type(other), str(other), other.frame, other.expected) == (WrongStore, str(loss), 3, (1, 2))
+    assert (type(other), str(other), other.frame, other.expected) == (kind, str(loss), 3, (1, 2))
 
 
 # what each check of the bookkeeping says when it fires
@@ -149,6 +197,13 @@ def anonymous() -> tuple[System, Page]:
     pte = state.system.kernel.mms[0].pte[A]
     assert isinstance(pte, Pte)
     return state.system, pte.page
+
+
+def page_of(state: Live) -> Page:
+    """What P1 has at page A."""
+    pte = state.system.kernel.mms[0].pte[A]
+    assert isinstance(pte, Pte)
+    return pte.page
 
 
 def in_swap_cache() -> tuple[System, Page]:
