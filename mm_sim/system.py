@@ -26,8 +26,8 @@ class Loss(Failure):
     """A process or a file would read as something else than what was stored last, or the disk has less than promised.
 
     `process` is whose page it is: a process, or a file for what read(2) would find. With `disk` it is what fsync(2)
-    or msync(2) has said to be on the disk; `expected` is then the oldest content that may be there. `frame` is the frame
-    that an access got to, where that is the loss.
+    or msync(2) has said to be on the disk; `expected` is then the oldest content that may be there. `frame` is what
+    an access got to, where that is the loss.
     """
 
     def __init__(
@@ -306,7 +306,7 @@ class System:
         for tlb in mm.tlbs:
             for addr, pte in tlb.items():
                 page, expected = pte.page, space.values[addr]
-                if page.count > 0 and (expected is None or page.content == expected or space.busy[addr]):
+                if page.count > 0 and (page.content == expected or space.busy[addr]):
                     continue
                 who = PROCESSES[next(task.name for task in self.kernel.tasks if task.tlb is tlb) - len(KERNEL_TASKS)]
                 if page.count <= 0:

@@ -42,7 +42,7 @@ from mm_sim.names import (
 )
 from mm_sim.page import ZERO, Page
 from mm_sim.patch_check import is_interruptible
-from mm_sim.sched import Steps
+from mm_sim.sched import Steps, Tracing, no_steps
 from mm_sim.series import SeriesError
 from mm_sim.system import Loss, Rule, Scope, System
 
@@ -315,7 +315,7 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
-    """The tracee is stopped, and no thread of the tracer. A write to a private read-only mapping is forced."""
+    """The tracee does nothing, and is no thread of the tracer. A write to a private read-only mapping is forced."""
     traced = s.kernel.tasks[tracee]
     tracer = s.kernel.tasks[process].mm
     if tracer is None or tracer is traced.mm or traced.steps is not None or not mapped(s, tracee, page):
@@ -325,6 +325,9 @@ def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
 
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
+    """The tracee is stopped until the call ends; its other threads run. Left out: SIGKILL, which would wake it."""
+    traced = s.kernel.tasks[tracee]
+    traced.op, traced.steps, traced.waits = "traced", no_steps(), Tracing(s.kernel.tasks[process])
     mm = _mm(s, tracee)
     space = s.ghost.spaces[mm]
     pinned = s.ghost.filling(mm, page)
@@ -341,6 +344,7 @@ def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
+    traced.steps = traced.waits = None
 
 
 def can_move_pages(s: System, process: int, page: int) -> bool:

@@ -97,9 +97,7 @@ STORED: dict[str, tuple[str, ...]] = {
     ),
     # maps the page writable, and marks it dirty afterwards
     "do_linear_fault": (
-        "linux_2_6_26_45b356ee85",
         "linux_2_6_26_4620c02013",
-        "linux_2_6_26_58bfd98f6c",
         "linux_2_6_26_b4cbfe40ce",
         "linux_2_6_26_d8122482f1",
         "linux_2_6_26_fc6a0bcceb",
