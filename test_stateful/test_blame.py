@@ -89,7 +89,9 @@ STORED: dict[str, tuple[str, ...]] = {
     "do_swap_page": (
         "linux_2_6_26_40518c95e5",
         "linux_2_6_26_414eeedd0a",
+        "linux_2_6_26_553a93ddb9",
         "linux_2_6_26_56c11414ab",
+        "linux_2_6_26_708f7701f5",
         "linux_2_6_26_751aabb376",
         "linux_2_6_26_7aaa63ebe6",
         "swapin_synchronous_2d6c08855f",
