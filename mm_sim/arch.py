@@ -40,8 +40,8 @@ class Arch:
         """A user's load: the value, or None for a fault."""
         raise NotImplementedError
 
-    def store(self, task: Task, addr: int, value: int) -> Page | None:
-        """A user's store: the page that took it, or None for a fault."""
+    def store(self, task: Task, addr: int, value: int) -> tuple[Page, int] | None:
+        """A user's store: the page that took it and what that had before, or None for a fault."""
         raise NotImplementedError
 
     def write(self, page: Page, value: int) -> None:
@@ -86,15 +86,16 @@ class S390(Arch):
         page.key_r = True
         return page.content
 
-    def store(self, task: Task, addr: int, value: int) -> Page | None:
+    def store(self, task: Task, addr: int, value: int) -> tuple[Page, int] | None:
         assert task.mm is not None
         pte = task.mm.pte[addr]
         if type(pte) is not Pte or not pte.bits & WRITE:
             return None
         page = pte.page
+        before = page.content
         page.content = value
         page.key_c = page.key_r = True
-        return page
+        return page, before
 
     def write(self, page: Page, value: int) -> None:
         page.content = value
@@ -150,13 +151,14 @@ class X86(Arch):
             tlb[addr] = pte
         return pte.page.content
 
-    def store(self, task: Task, addr: int, value: int) -> Page | None:
+    def store(self, task: Task, addr: int, value: int) -> tuple[Page, int] | None:
         mm, tlb = task.mm, task.tlb
         assert mm is not None
         if tlb is not None and addr in tlb and tlb[addr].bits & (DIRTY | WRITE) == DIRTY | WRITE:
             page = tlb[addr].page
+            before = page.content
             page.content = value
-            return page
+            return page, before
         pte = mm.pte[addr]
         if type(pte) is not Pte or not pte.bits & WRITE:
             if tlb is not None:
@@ -166,8 +168,9 @@ class X86(Arch):
         mm.pte[addr] = pte = page.ptes[pte.bits | DIRTY | YOUNG]
         if tlb is not None:
             tlb[addr] = pte
+        before = page.content
         page.content = value
-        return page
+        return page, before
 
     def write(self, page: Page, value: int) -> None:
         page.content = value

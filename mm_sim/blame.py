@@ -28,7 +28,7 @@ from mm_sim.mm import Mm
 from mm_sim.names import FILES, PAGES, TASKS
 from mm_sim.page import DIRTY, GARBAGE, WRITE, ZERO, Migration, Page, Pte, PteVal, SwapSlot
 from mm_sim.sched import Deadlock, Endless, KernelBug
-from mm_sim.system import PAST_END, Loss, Rule, Scope, System, owner
+from mm_sim.system import PAST_END, FreedFrame, Loss, Rule, Scope, System, owner
 
 #: Where kernel code is called from.
 _SYSTEM = System.step.__code__.co_filename
@@ -516,7 +516,7 @@ def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], los
     """Blame for a loss that the last of the steps comes to."""
     log = Log(kernel, arch, scope, (loss.process >= FILES[0], loss.process, loss.page))
     log.run(steps)
-    finding = (_Disk if loss.disk else _Read)(log, steps, loss).find()
+    finding = _rules(loss)(log, steps, loss).find()
     judge = _Judge(kernel, arch, scope, steps, log)
     found = judge.differs(finding) or Part(finding.cause, judge.place(finding), "")
     spot, place, differs = found
@@ -537,6 +537,13 @@ def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], los
         tuple(story),
         (spot.tick, ended.tick),
     )
+
+
+def _rules(loss: Loss) -> type[_Disk | _Read]:
+    """The rules for a loss."""
+    if loss.frame is not None:
+        return _Freed if isinstance(loss, FreedFrame) else _Store
+    return _Disk if loss.disk else _Read
 
 
 class Part(NamedTuple):
@@ -686,6 +693,7 @@ class _Rules:
 
     def __init__(self, log: Log, steps: list[Step], loss: Loss) -> None:
         self.log, self.steps, self.loss = log, steps, loss
+        self.frame = -1 if loss.frame is None else loss.frame
         self.entries = log.entries
         self.last = len(log.entries) - 1
         self.end = len(steps) - 1
@@ -742,7 +750,7 @@ class _Read(_Rules):
 
     def find(self) -> Finding:
         since = self.log.since(lambda state: state.expected == self.loss.expected, self.last) or 0
-        good = [self.good(entry.state) for entry in self.entries[since:]]
+        good = [self.good(entry.state) for entry in self.entries[since : self.last + 1]]
         if good[-1]:
             return self.found_elsewhere()
         if True in good:
@@ -929,7 +937,7 @@ class _Read(_Rules):
         if type(old) is not int or type(new) is not int or old == new:
             return None
         copied, stored = self.changed(new, "content", end), self.changed(old, "content", t - 1)
-        if copied is None or stored is None or stored < copied:
+        if copied is None or stored is None or stored < copied or not self.entries[copied].stack:
             return None
         pages = self.entries[copied].state.pages
         if pages[old].content != pages[new].content:
@@ -965,7 +973,8 @@ class _Read(_Rules):
             start -= 1
         written = self.changed(pfn, "content", end)
         early = [i for i in range(start, end + 1) if is_early(self.entries[i].state)]
-        if not early or (written is not None and written > start):
+        filled = self.entries[end].state.pages[pfn].content != GARBAGE
+        if not early or (filled and written is not None and written > start):
             return None
         first = early[0]
         unlocked = self.entries[first].state.pages[pfn].lock is None
@@ -1075,28 +1084,34 @@ class _Read(_Rules):
 
     def found_elsewhere(self) -> Finding:
         """The page is where it must be, and the access got something else: by what a CPU has cached."""
-        state = self.entries[-1].state
-        task = self.steps[-1].arguments[0]
-        at = self.loss.page
-        entry = (state.tlbs[task] or {}).get(at) if self.steps[-1].rule.action is None else None
-        mm = state.task_mms[task] if entry is not None else None
-        if entry is not None and mm is not None:
-            pfn = entry.page.pfn
-
-            def outlived(s: State) -> bool:
-                cached = (s.tlbs[task] or {}).get(at)
-                pte = s.mms[mm].pte[at] if mm in s.mms else None
-                return (
-                    cached is not None and cached.page.pfn == pfn and not (type(pte) is Pte and pte.page.pfn == pfn)
-                )
-
-            i = self.log.since(outlived, self.last)
-            if i is not None:
-                who = f"the TLB entry of {TASKS[task]!r}'s CPU for page {PAGES[at]!r}"
-                return Finding(self.spot(i), ((-1, f"{{cause}} changed the pte and left {who} as it was"),), pfn)
+        state = self.entries[self.last].state
+        for task, tlb in enumerate(state.tlbs):
+            entry = (tlb or {}).get(self.loss.page)
+            if entry is not None and state.task_mms[task] is self.log.mm(self.loss.process):
+                if not self.holds(state.pages[entry.page.pfn].content):
+                    found = self.outlived(task, entry.page.pfn)
+                    if found is not None:
+                        return found
         stack = _raised(self.log)
         said = "{cause} returned something else than the page has"
         return Finding(Spot(self.end, stack, self.log.tick), ((-1, said),))
+
+    def outlived(self, task: int, pfn: int) -> Finding | None:
+        """A TLB entry has a page that the page table does not have there any more."""
+        at = self.loss.page
+        mm = self.entries[self.last].state.task_mms[task]
+
+        def holds(state: State) -> bool:
+            cached = (state.tlbs[task] or {}).get(at)
+            pte = state.mms[mm].pte[at] if mm in state.mms else None
+            mapped = type(pte) is Pte and pte.page.pfn == pfn
+            return cached is not None and cached.page.pfn == pfn and not mapped
+
+        i = self.log.since(holds, self.last)
+        if i is None:
+            return None
+        who = f"the TLB entry of {TASKS[task]!r}'s CPU for page {PAGES[at]!r}"
+        return Finding(self.spot(i), ((-1, f"{{cause}} changed the pte and left {who} as it was"),), pfn)
 
     def never(self, j: int) -> Finding:
         """The content was at no time where it is looked for."""
@@ -1117,13 +1132,9 @@ class _Read(_Rules):
             if old.content != new.content and self.holds(new.content)
         ]
         if pins:
-            i = self.log.since(lambda s: self.ref(s) != pins[0], j)
-            if i:
-                who = repr(self.loss.process)
-                said = f"{{cause}} gave {who} another page than frame{pins[0]}, which was in use for a transfer"
-                return Finding(
-                    self.spot(i), ((-1, said), (self.step_of(j), f"the transfer went to frame{pins[0]}")), pins[0]
-                )
+            found = self.given(pins[0], j, self.step_of(j))
+            if found is not None:
+                return found
         mm = self.log.mm(self.loss.process) if self.loss.process < FILES[0] else None
         if (
             mm is None
@@ -1132,6 +1143,14 @@ class _Read(_Rules):
         ):
             return self.not_taken(j)
         return self.not_copied(j)
+
+    def given(self, pfn: int, j: int, step: int) -> Finding | None:
+        """The page that was pinned for the transfer in `step` is not the process's any more at entry `j`."""
+        i = self.log.since(lambda s: self.ref(s) != pfn, j)
+        if not i:
+            return None
+        said = f"{{cause}} gave {self.loss.process!r} another page than frame{pfn}, which was in use for a transfer"
+        return Finding(self.spot(i), ((-1, said), (step, f"the transfer went to frame{pfn}")), pfn)
 
     def not_taken(self, j: int) -> Finding:
         """A system call that should take a page away, or put one there, has left what there was."""
@@ -1163,6 +1182,34 @@ class _Read(_Rules):
         ]
         spot = Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick) if ran else self.spot(j)
         return Finding(spot, ((-1, f"{{cause}} did not give {self.loss.process!r} the page"),))
+
+
+class _Store(_Read):
+    """A store changed a part of a page that did not have the rest: the log is looked at up to that store."""
+
+    def __init__(self, log: Log, steps: list[Step], loss: Loss) -> None:
+        super().__init__(log, steps, loss)
+        if not self.entries[-1].stack and self.changed(self.frame, "content", self.last) == self.last:
+            self.last -= 1  # a user's; what fills a page has not done so yet
+
+    def found_elsewhere(self) -> Finding:
+        state = self.entries[self.last].state
+        given = self.given(self.frame, self.last, self.end) if self.ref(state) != self.frame else None
+        return given or super().found_elsewhere()
+
+
+class _Freed(_Read):
+    """A frame was freed, and a CPU or a transfer can still reach it."""
+
+    def find(self) -> Finding:
+        pfn = self.frame
+        free = self.log.since(lambda state: state.pages[pfn].refs <= 0, self.last)
+        assert free is not None
+        found = self.outlived(int(self.loss.process), pfn)
+        if found is None:
+            return Finding(self.spot(free), ((-1, f"{{cause}} freed frame{pfn}, which was still in use"),), pfn)
+        freed = (self.step_of(free), f"{{end}} freed frame{pfn}")
+        return found._replace(story=(*found.story, freed), end=self.spot(free))
 
 
 class _Disk(_Rules):

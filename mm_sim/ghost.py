@@ -254,6 +254,18 @@ class Ghost:
 
     # stores and files
 
+    def rest(self, space: object, page: int) -> Value:
+        """What a store to a part of a page leaves of it, and so has to find; nothing is promised of a page that a
+        system call takes away or moves.
+        """
+        s = self.spaces[space]
+        return s.values[page] if s.busy[page] == s.pins[page] else None
+
+    def rest_in(self, s: Space, page: int) -> Value:
+        """The same for what fills a page, which is open where that may go elsewhere, or the process has exited."""
+        alive = any(one is s for one in self.spaces.values())
+        return s.values[page] if alive and page not in s.cut and s.busy[page] == s.pins[page] else None
+
     def store(self, space: object, page: int, value: int) -> None:
         self.written(self.store_in(self.spaces[space], page, value), value)
 

@@ -250,6 +250,24 @@ class _Exclusive:
         return "mmap_sem for writing"
 
 
+class Tracing:
+    """What a traced task waits for as long as its tracer's call lasts (ptrace_check_attach(), kernel/ptrace.c)."""
+
+    __slots__ = ("tracer",)
+
+    def __init__(self, tracer: Task) -> None:
+        self.tracer = tracer
+
+    def busy(self) -> bool:
+        return True
+
+    def owners(self) -> tuple[Task, ...]:
+        return (self.tracer,)
+
+    def __repr__(self) -> str:
+        return f"{self.tracer!r}, which traces it"
+
+
 class _Spin:
     """What a task yields that goes round in a loop until another task has done something."""
 

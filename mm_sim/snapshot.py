@@ -44,7 +44,7 @@ from mm_sim.kernel.state import State
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PROCESSES, Name
 from mm_sim.page import GARBAGE, ZERO, Migration, Page, Pte, PteVal, SwapInfo, SwapSlot
-from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Task, _Exclusive
+from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Task, Tracing, _Exclusive
 from mm_sim.system import System
 
 _FIRST = len(KERNEL_TASKS)
@@ -630,6 +630,9 @@ class _Writer:
         self.out.append("x")
         self.lock(sem.sem)
 
+    def tracing(self, by: Tracing) -> None:
+        self.owner(by.tracer)
+
     def same(self, thing: object) -> None:
         """There is one in each machine."""
         self.out.append(_code_name(type(thing)))
@@ -888,6 +891,7 @@ _WRITE: dict[type, Callable[[_Writer, Any], None]] = {
     Lock: _Writer.lock,
     RwSem: _Writer.lock,
     _Exclusive: _Writer.exclusive,
+    Tracing: _Writer.tracing,
     type(SPIN): _Writer.same,
     System: _Writer.same,
     Ghost: _Writer.same,

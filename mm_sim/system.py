@@ -14,7 +14,7 @@ from mm_sim.address_space import AddressSpace
 from mm_sim.arch import ARCHES
 from mm_sim.bookkeeping import recount
 from mm_sim.fields import declared
-from mm_sim.ghost import Ghost, Space, Value
+from mm_sim.ghost import Ghost, Space, Value, either
 from mm_sim.kernel import Kernel
 from mm_sim.mm import VM_READ, VM_SHARED, VM_WRITE, Mm, Vma
 from mm_sim.names import KERNEL_TASKS, PAGES, PROCESSES, SHM, Name
@@ -26,16 +26,20 @@ class Loss(Failure):
     """A process or a file would read as something else than what was stored last, or the disk has less than promised.
 
     `process` is whose page it is: a process, or a file for what read(2) would find. With `disk` it is what fsync(2)
-    or msync(2) has said to be on the disk; `expected` is then the oldest content that may be there.
+    or msync(2) has said to be on the disk; `expected` is then the oldest content that may be there. `frame` is what
+    an access got to, where that is the loss.
     """
 
-    def __init__(self, process: Name, page: Name, expected: Value, found: int, disk: bool = False) -> None:
-        super().__init__(process, page, expected, found, disk)
+    def __init__(
+        self, process: Name, page: Name, expected: Value, found: int, disk: bool = False, frame: int | None = None
+    ) -> None:
+        super().__init__(process, page, expected, found, disk, frame)
         self.process = process
         self.page = page
         self.expected = expected
         self.found = found
         self.disk = disk
+        self.frame = frame
 
     def __str__(self) -> str:
         if self.disk:
@@ -44,6 +48,28 @@ class Loss(Failure):
                 f"where {self.expected} was said to be written"
             )
         return f"{self.process!r} would read {self.found} at page {self.page!r}, where {self.expected} was stored"
+
+
+class WrongStore(Loss):
+    """A store has changed a part of a page, and what that page had was not what was stored there last.
+
+    The store is one of a process, of write(2), or of what fills a pinned page.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"a store to page {self.page!r} of {self.process!r} reached a page that had {self.found}, "
+            f"where {self.expected} was stored"
+        )
+
+
+class FreedFrame(Loss):
+    """A page frame was freed while somebody can still reach it: the CPU of `process` by a translation that it has
+    cached, or what fills a page of that process.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.process!r} reaches frame{self.frame} at page {self.page!r}, which was freed"
 
 
 #: In place of a value: there is no such page in the file.
@@ -271,6 +297,25 @@ class System:
                 elif expected is None or (expected == ZERO and pte is None and not files):
                     continue
                 self.check_page(mm, space, addr)
+            if mm.tlbs:
+                self.check_tlbs(mm, space)
+
+    def check_tlbs(self, mm: Mm, space: Space) -> None:
+        """Check what the CPUs of an mm have cached, which a load finds first. Raises Loss, or FreedFrame.
+
+        A translation may outlive its pte as long as the page does. Of a frame that is freed and handed out in one
+        step only the content tells.
+        """
+        for tlb in mm.tlbs:
+            for addr, pte in tlb.items():
+                page, expected = pte.page, space.values[addr]
+                if page.count > 0 and (page.content == expected or space.busy[addr]):
+                    continue
+                who = PROCESSES[next(task.name for task in self.kernel.tasks if task.tlb is tlb) - len(KERNEL_TASKS)]
+                if page.count <= 0:
+                    raise FreedFrame(who, PAGES[addr], expected, page.content, frame=page.pfn)
+                if either(expected, page.content) != expected:
+                    raise Loss(who, PAGES[addr], expected, page.content)
 
     def check_page(self, mm: Mm, space: Space, addr: int) -> None:
         """Check one address of one process. Raises Loss."""
@@ -295,6 +340,13 @@ class System:
                 found = self.peek_file(file, at)
                 if found != expected and (isinstance(expected, int) or found not in expected):
                     raise Loss(file.name, PAGES[at], expected, found)
+
+    def check_store(self, who: Name, page: int, expected: Value, frame: Page, before: int) -> None:
+        """Check what a store changes a part of: `frame` had `before`. Raises WrongStore, or FreedFrame."""
+        if frame.count <= 0:
+            raise FreedFrame(who, PAGES[page], expected, before, frame=frame.pfn)
+        if before != expected and either(expected, before) != expected:
+            raise WrongStore(who, PAGES[page], expected, before, frame=frame.pfn)
 
     # what rules ask
 

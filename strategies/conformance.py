@@ -134,7 +134,7 @@ def _mmap_shared(kernel: Kernel, page: int) -> Steps[Answer]:
 
 
 def _write(kernel: Kernel, file: Name, at: int, value: int) -> Steps[Answer]:
-    done = yield from kernel.generic_file_write(_file(kernel, file), at, lambda: value)
+    done = yield from kernel.generic_file_write(_file(kernel, file), at, lambda page: value)
     return 0 if done else -ENOMEM
 
 

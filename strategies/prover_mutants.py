@@ -41,7 +41,21 @@ PLACES: Final[tuple[tuple[ModuleType, str, tuple[str, ...]], ...]] = (
     (comparison, "Base", ("after", "fails", "_outcomes", "_run", "state")),
     (comparison, "", ("failure",)),
     (minimise, "", ("within", "preemptions", "certify")),
-    (system, "System", ("after", "peek", "peek_slot", "peek_file", "check", "check_page", "check_files")),
+    (
+        system,
+        "System",
+        (
+            "after",
+            "peek",
+            "peek_slot",
+            "peek_file",
+            "check",
+            "check_page",
+            "check_files",
+            "check_tlbs",
+            "check_store",
+        ),
+    ),
 )
 #: Of the reductions, of processes that share the work, and of what only makes a search quicker: not mutated here.
 OTHERS: Final = frozenset(
@@ -391,6 +405,8 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "the look at the address, or at the file, that is saved finds what is expected": (
         "system.check: as if files",
+        "system.check: as if mm.tlbs",
+        "system.check_tlbs: page.content == expected or space.busy[addr] without page.content == expected",
         "system.check: without continue",
         "system.check: without continue (2)",
         "system.check: expected is None or (expected == ZERO and pte is None and (not files)) without "

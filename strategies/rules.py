@@ -43,7 +43,7 @@ from mm_sim.names import (
 )
 from mm_sim.page import ZERO, Page
 from mm_sim.patch_check import is_interruptible
-from mm_sim.sched import Steps
+from mm_sim.sched import Steps, Tracing, no_steps
 from mm_sim.series import SeriesError
 from mm_sim.system import Loss, Rule, Scope, System
 
@@ -124,9 +124,11 @@ def store(s: System, process: int, page: int) -> Steps[None]:
     kernel = s.kernel
     task = kernel.tasks[process]
     mm = _mm(s, process)
-    while (target := kernel.arch.store(task, page, s.last_value + 1)) is None:
+    while (stored := kernel.arch.store(task, page, s.last_value + 1)) is None:
         if (yield from kernel.do_page_fault(mm, page, write=True)):
             return
+    target, before = stored
+    s.check_store(PROCESSES[process - PROCESSES[0]], page, s.ghost.rest(mm, page), target, before)
     s.last_value += 1
     s.ghost.store(mm, page, s.last_value)
     if target.PG_swapcache and not target.PG_dirty:
@@ -298,7 +300,7 @@ def read_direct(s: System, process: int, page: int) -> Steps[None]:
 
 
 def filled_by(
-    s: System, process: int, page: int, read: Callable[[int, Callable[[], int]], Steps[bool]]
+    s: System, process: int, page: int, read: Callable[[int, Callable[[Page], int]], Steps[bool]]
 ) -> Steps[None]:
     """The buffer's content is open until the call returns; then it must be what the device had."""
     mm = _mm(s, process)
@@ -307,8 +309,10 @@ def filled_by(
     value = ZERO
     went = None
 
-    def copy_from_device() -> int:
+    def copy_from_device(to: Page | None = None) -> int:
         nonlocal value, went
+        if to is not None:
+            s.check_store(PROCESSES[process - PROCESSES[0]], page, s.ghost.rest_in(space, page), to, to.content)
         s.last_value = value = s.last_value + 1
         went = s.ghost.store_in(space, page, value, pinned)
         return value
@@ -324,7 +328,7 @@ def aio_read(s: System, process: int, page: int) -> Steps[None]:
 
 
 def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
-    """The tracee is stopped, and no thread of the tracer. A write to a private read-only mapping is forced."""
+    """The tracee does nothing, and is no thread of the tracer. A write to a private read-only mapping is forced."""
     traced = s.kernel.tasks[tracee]
     tracer = s.kernel.tasks[process].mm
     if tracer is None or tracer is traced.mm or traced.steps is not None or not mapped(s, tracee, page):
@@ -334,14 +338,19 @@ def can_ptrace(s: System, process: int, tracee: int, page: int) -> bool:
 
 
 def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
+    """The tracee is stopped until the call ends; its other threads run. Left out: SIGKILL, which would wake it."""
+    traced = s.kernel.tasks[tracee]
+    traced.op, traced.steps, traced.waits = "traced", no_steps(), Tracing(s.kernel.tasks[process])
     mm = _mm(s, tracee)
     space = s.ghost.spaces[mm]
     pinned = s.ghost.filling(mm, page)
     value = ZERO
     went = None
 
-    def copy_from_user() -> int:
+    def copy_from_user(to: Page | None = None) -> int:
         nonlocal value, went
+        if to is not None:
+            s.check_store(PROCESSES[tracee - PROCESSES[0]], page, s.ghost.rest_in(space, page), to, to.content)
         s.last_value = value = s.last_value + 1
         went = s.ghost.store_in(space, page, value, pinned)
         return value
@@ -349,6 +358,7 @@ def ptrace(s: System, process: int, tracee: int, page: int) -> Steps[None]:
     yield from s.kernel.access_process_vm(mm, page, copy_from_user)
     s.ghost.filled_in(space, page)
     s.ghost.written(went, value)
+    traced.steps = traced.waits = None
 
 
 def can_move_pages(s: System, process: int, page: int) -> bool:
@@ -366,14 +376,17 @@ def named(s: System, process: int, file: int) -> bool:
     return s.space_of(process) is not None and _file(s, file).i_nlink > 0
 
 
-def write(s: System, process: int, file: int, at: int) -> Steps[None]:
+def write(s: System, process: int, file: Name, at: int) -> Steps[None]:
+    """A page that was never read in is written whole, as there is nothing of it in memory."""
     mapping = _file(s, file)
     mapping.count += 1
     value = ZERO
     went = None
 
-    def copy_from_user() -> int:
+    def copy_from_user(to: Page | None = None) -> int:
         nonlocal value, went
+        if to is not None and to.PG_uptodate:
+            s.check_store(file, at, s.ghost.files[mapping].values[at], to, to.content)
         s.last_value = value = s.last_value + 1
         went = s.ghost.write(mapping, at, value)
         return value

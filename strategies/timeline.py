@@ -19,7 +19,7 @@ from mm_sim.names import FILES, KERNEL_TASKS
 from mm_sim.page import GARBAGE, ZERO
 from mm_sim.sched import Endless, points
 from mm_sim.snapshot import save
-from mm_sim.system import IDLE, PAST_END, Loss, Scope, System
+from mm_sim.system import IDLE, PAST_END, FreedFrame, Loss, Scope, System, WrongStore
 from mm_sim.view import ASIDE, MUST_READ, TLB, Change, View, Viewer, changes, telling
 
 #: The widest line of a timeline; of text in words.
@@ -365,7 +365,13 @@ def words(run: Run) -> str:
         said = [f"A read() of {who} must find {must} at page {page} and would find {found}."]
     if loss.disk:
         said = [f"{who} must have {value} or newer on its disk at page {page}, and has {found}."]
-    for content in (value, loss.found):
+    if isinstance(loss, WrongStore):
+        said = [
+            f"A store to page {page} of {who} changes a part of frame{loss.frame}, which has {found}, not {must}."
+        ]
+    if isinstance(loss, FreedFrame):
+        said = [f"{who} still reaches frame{loss.frame} at page {page}, and it was freed."]
+    for content in (value, loss.found) if not isinstance(loss, FreedFrame) else ():
         stored = next((i for i, view in enumerate(_ends(run)) if _is_read(view, str(content))), None)
         if stored is not None and content not in _FOUND:
             said.append(f"{content} was stored in step {stored + 1}, {doing(run, stored)}.")

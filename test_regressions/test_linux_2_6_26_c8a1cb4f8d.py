@@ -1,4 +1,4 @@
-"""After step 7 P1 would read 1 at page A, where 2 was stored.
+"""After step 7 a store to page A of P1 reached a page that had 0, where 1 was stored.
 
 read_direct(A) of P1 is preempted at dio_bio_submit: page pinned and reclaim(P1, A, 4) of kswapd is preempted at
 page_check_address: ptl.

@@ -340,13 +340,13 @@ class AioDoesNotLookAgain(Kernel):
 
     __slots__ = ()
 
-    def sys_io_submit(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+    def sys_io_submit(self, addr: int, copy_from_device: Callable[[Page], int]) -> Steps[bool]:
         page = yield from self.dio_get_page(addr)
         if page is None:
             return False
         yield from self.set_page_dirty_lock(page)
         yield "dio_bio_submit: page marked dirty"
-        self.arch.write(page, copy_from_device())
+        self.arch.write(page, copy_from_device(page))
         self.put_page(page)
         return True
 

@@ -34,10 +34,10 @@ from mm_sim.loss import Step
 from mm_sim.mm import AnonVma, Mm, Vma
 from mm_sim.names import DIRECT, EXT2, KERNEL_TASKS, KSWAPD, P1, P2, P3, PAGES, PRIVATE, SHARED, TASKS, TMPFS, XFS, A
 from mm_sim.page import GARBAGE, ZERO, Page, Pte, SwapSlot
-from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, points
+from mm_sim.sched import SPIN, KernelBug, Lock, RwSem, Steps, Tracing, no_steps, points
 from mm_sim.sched import run as run_task
 from mm_sim.snapshot import Content, NoKey, Promise, canonical, is_quiet, restore, save, state_key
-from mm_sim.system import PAST_END, Loss, Rule, Scope, System
+from mm_sim.system import PAST_END, FreedFrame, Loss, Rule, Scope, System, WrongStore
 from strategies import explore, minimise
 from strategies.comparison import Base, failure
 from strategies.explore import Bounds, Node, NotDeterministic, Result, Search
@@ -1955,6 +1955,18 @@ def _compared(kernel: type[Kernel], arch: str, bounds: Bounds) -> Result:
     return Search(kernel, arch, bounds, reduce=False, base=Base(Forgets, arch, bounds.scope)).run()
 
 
+def key_has_who_traces() -> None:
+    """A task that is traced by one or by another."""
+    system = System(Kernel, "s390", Scope(3, 1, 3, 1))
+    tasks = [system.kernel.tasks[name] for name in (P1, P2, P3)]
+    tasks[0].steps = no_steps()
+    keys = []
+    for waits in (Tracing(tasks[1]), Tracing(tasks[2]), SPIN):
+        tasks[0].waits = waits
+        keys.append(canonical(system, symmetric=False)[0])
+    assert len({*keys}) == 3
+
+
 # the check
 
 
@@ -2087,6 +2099,51 @@ def check_looks_at_what_is_there() -> None:
     assert _loses(system)
 
 
+def check_looks_at_what_cpus_have_cached() -> None:
+    """A frame that was freed, and another content than the page table leads to; not where nothing is promised."""
+    system = System(Kernel, "x86", Scope(2, 1, 3, 1, also=("threads",)))
+    assert system.step({rule.name: rule for rule in table(Kernel)}["store"], (P2, A))
+    mm = system.kernel.mms[0]
+    space, pte, copy = system.ghost.spaces[mm], mm.pte[0], system.kernel.alloc_page()
+    assert type(pte) is Pte
+    assert copy is not None
+    copy.content, page = pte.page.content, pte.page
+    mm.pte[0] = copy.ptes[pte.bits]
+    assert not _loses(system)
+    page.content = 99
+    for busy, expected, lost in ((0, 1, True), (1, 1, False), (0, (1, 99), False), (0, None, False)):
+        space.busy[0], space.values[0] = busy, expected
+        assert _loses(system) == lost, (busy, expected)
+        for free in (0, -1):
+            page.count = free
+            assert isinstance(_lost(system.check), FreedFrame)
+        page.count = 1
+    space.busy[0], space.values[0] = 0, 1
+    lost_by = _lost(system.check)
+    assert (type(lost_by), lost_by and lost_by.process, lost_by and lost_by.found) == (Loss, P2, 99)
+
+
+def check_looks_at_what_a_store_changes() -> None:
+    page = System(Kernel, "s390", _ONE).kernel.frames[0]
+    system = System(Kernel, "s390", _ONE)
+    for count, expected, kind in (
+        *((1, 1, None), (1, 2, WrongStore), (1, (1, 2), None), (1, (2, 3), WrongStore), (1, None, None)),
+        *((0, 1, FreedFrame), (-1, None, FreedFrame)),
+    ):
+        page.count = count
+        found = _lost(partial(system.check_store, P1, A, expected, page, 1))
+        assert type(found) is (kind or type(None)), (count, expected)
+        assert found is None or (found.frame, found.found) == (page.pfn, 1)
+
+
+def _lost(check: Callable[[], None]) -> Loss | None:
+    try:
+        check()
+    except Loss as loss:
+        return loss
+    return None
+
+
 def a_quiet_state_is_counted() -> None:
     """And no other one."""
     kernel = _flickers()
@@ -2122,6 +2179,7 @@ _OF_STATES: list[Callable[[], None]] = [
     what_is_saved_is_brought_back,
     what_is_changed_in_place_comes_back,
     key_has_no_names_and_no_values,
+    key_has_who_traces,
 ]
 _OF_KEYS: list[Callable[[str], None]] = [keys_follow_keys, equal_keys_have_equal_futures, keys_are_few]
 _OF_SEARCHES: list[Callable[[str], None]] = [
@@ -2131,6 +2189,8 @@ _OF_SEARCHES: list[Callable[[str], None]] = [
 _OF_ALL: list[Callable[[], None]] = [
     check_sees_what_is_wrong,
     check_passes_over_a_pte_that_somebody_changes,
+    check_looks_at_what_cpus_have_cached,
+    check_looks_at_what_a_store_changes,
     peek_finds_what_a_load_would,
     check_looks_at_what_is_there,
     a_quiet_state_is_counted,

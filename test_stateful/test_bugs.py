@@ -169,6 +169,23 @@ BUGS = (
         )
         for fix in ("mremap_force_flush", "mremap_flush")
     ),
+    Bug(  # CVE-2018-18281
+        bug="mremap_force_flush",
+        fix="mremap_flush",
+        scope=Scope(processes=2, pages=2, frames=3, slots=1, also=("threads",)),
+        run=(
+            "store(process=P1, page=A)",
+            "reclaim(reclaimer=kswapd, holder=P1, page=A, order=4)",
+            "load(process=P1, page=A)",
+            "pageout_done(holder=P1, page=A)",
+            "mremap(process=P1, page=A, to=B, stop='move_page_tables: TLBs not yet flushed')",
+            "reclaim(reclaimer=kswapd, holder=P1, page=B, order=4)",
+        ),
+        rules=("load", "mremap", "pageout_done", "reclaim", "resume", "store"),
+        steps=6,
+        stops=1,
+        arches=("x86",),
+    ),
     Bug(
         bug="swapin_synchronous",
         fix="swapin_pin_slot",

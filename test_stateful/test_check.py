@@ -11,10 +11,10 @@ from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
 from mm_sim.mm import VM_READ
 from mm_sim.names import P1, P2, A, ext2, kswapd, pdflush
-from mm_sim.page import WRITE, Page, Pte
+from mm_sim.page import GARBAGE, WRITE, Page, Pte
 from mm_sim.sched import KernelBug, Steps
 from mm_sim.series import load
-from mm_sim.system import Loss, Scope, System
+from mm_sim.system import FreedFrame, Loss, Scope, System, WrongStore
 from strategies.reproducer import Live
 from strategies.rules import RULES
 
@@ -83,6 +83,110 @@ def test_a_loss_crosses_processes(disk: bool) -> None:
     assert other.process is P1
 
 
+def test_a_store_to_a_page_without_what_was_stored_before_is_a_loss() -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope())
+    state.store(process=P1, page=A)
+    pte = state.system.kernel.mms[0].pte[A]
+    assert isinstance(pte, Pte)
+    pte.page.content = 0
+    with pytest.raises(WrongStore, match="a store to page A of P1 reached a page that had 0, where 1 was stored"):
+        state.store(process=P1, page=A)
+
+
+def test_a_write_to_a_page_without_what_was_written_before_is_a_loss() -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(files=(ext2,), slots=0))
+    state.write(process=P1, file=ext2, at=A)
+    page = state.system.kernel.files[0].pages[A]
+    assert page is not None
+    page.content = 0
+    with pytest.raises(WrongStore, match="a store to page A of ext2 reached a page that had 0, where 1 was stored"):
+        state.write(process=P1, file=ext2, at=A)
+
+
+def test_a_write_of_a_page_that_was_never_read_in_is_a_write_of_the_whole_page() -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(files=(ext2,), slots=0))
+    state.write(process=P1, file=ext2, at=A, stop="generic_file_write: page locked")
+    page = state.system.kernel.files[0].pages[A]
+    assert page is not None
+    assert (page.PG_uptodate, page.content) == (False, GARBAGE)
+    state.resume(task=P1)
+
+
+@pytest.mark.parametrize(
+    ("filled", "pinned"),
+    [("read_direct", "dio_bio_submit: page pinned"), ("ptrace", "access_process_vm: page pinned")],
+)
+def test_what_fills_another_page_than_the_one_that_is_mapped_is_a_loss(filled: str, pinned: str) -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(also=("pins",)))
+    state.store(process=P1, page=A)
+    state.fork(process=P1, child=P2)
+    tracee = {"tracee": P1} if filled == "ptrace" else {}
+    getattr(state, filled)(process=P2 if tracee else P1, **tracee, page=A, stop=pinned)
+    kernel = state.system.kernel
+    copy = kernel.alloc_page()
+    mapped = kernel.mms[0].pte[A]
+    assert copy is not None
+    assert isinstance(mapped, Pte)
+    mapped.page.content, copy.content = 0, 1
+    kernel.mms[0].pte[A] = copy.ptes[mapped.bits]
+    with pytest.raises(WrongStore, match="a store to page A of P1 reached a page that had 0, where 1 was stored"):
+        state.resume(task=P2 if tracee else P1)
+
+
+def test_a_frame_that_a_cpu_reaches_after_it_was_freed_is_a_loss() -> None:
+    system, page = of_file("threads")
+    system.kernel.mms[0].pte[A] = None
+    page.count = 0
+    with pytest.raises(FreedFrame, match="P1 reaches frame0 at page A, which was freed"):
+        system.check()
+
+
+def test_a_page_that_is_being_taken_away_may_outlive_its_pte_in_a_tlb_until_it_is_freed() -> None:
+    state = Live(load("linux_2_6_26"), "x86", Scope(also=("threads",)))
+    state.store(process=P1, page=A)
+    page = page_of(state)
+    state.munmap(process=P2, page=A, stop="tlb_flush: TLBs not yet flushed")
+    assert page.count == 1
+    page.content = 0
+    state.system.check()
+    page.count = 0
+    with pytest.raises(FreedFrame, match="P1 reaches frame0 at page A"):
+        state.system.check()
+
+
+def test_a_cpu_that_would_load_something_else_than_the_page_table_has_is_a_loss() -> None:
+    state = Live(load("linux_2_6_26"), "x86", Scope(also=("threads",)))
+    state.store(process=P1, page=A)
+    copy = state.system.kernel.alloc_page()
+    assert copy is not None
+    copy.content = 1
+    state.system.kernel.mms[0].pte[A] = copy.ptes[WRITE]
+    cached = state.system.kernel.tasks[P1].tlb
+    assert cached is not None
+    state.system.check()
+    cached[A].page.content = 0
+    with pytest.raises(Loss, match="P1 would read 0 at page A, where 1 was stored"):
+        state.system.check()
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_what_fills_or_stores_to_a_frame_that_was_freed_is_a_loss(filled: bool) -> None:
+    state = Live(load("linux_2_6_26"), "s390", Scope(also=("pins",)))
+    state.store(process=P1, page=A)
+    if filled:
+        state.read_direct(process=P1, page=A, stop="dio_bio_submit: page pinned")
+    page_of(state).count = 0
+    with pytest.raises(FreedFrame, match="P1 reaches frame0 at page A, which was freed"):
+        state.resume(task=P1) if filled else state.store(process=P1, page=A)
+
+
+@pytest.mark.parametrize("kind", [WrongStore, FreedFrame])
+def test_a_loss_that_names_a_frame_crosses_processes(kind: type[Loss]) -> None:
+    loss = kind(P1, A, (1, 2), 0, frame=3)
+    other = pickle.loads(pickle.dumps(loss))
+    assert (type(other), str(other), other.frame, other.expected) == (kind, str(loss), 3, (1, 2))
+
+
 # what each check of the bookkeeping says when it fires
 
 
@@ -93,6 +197,13 @@ def anonymous() -> tuple[System, Page]:
     pte = state.system.kernel.mms[0].pte[A]
     assert isinstance(pte, Pte)
     return state.system, pte.page
+
+
+def page_of(state: Live) -> Page:
+    """What P1 has at page A."""
+    pte = state.system.kernel.mms[0].pte[A]
+    assert isinstance(pte, Pte)
+    return pte.page
 
 
 def in_swap_cache() -> tuple[System, Page]:

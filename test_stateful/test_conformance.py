@@ -159,11 +159,13 @@ class TruncateKeepsPrivateCopies(Kernel):
 class WritePassesThePageCache(Kernel):
     __slots__ = ()
 
-    def generic_file_write(self, mapping: AddressSpace, index: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
+    def generic_file_write(
+        self, mapping: AddressSpace, index: int, copy_from_user: Callable[[Page], int]
+    ) -> Steps[bool]:
         page = mapping.pages[index]
         if page is None or not page.mapcount:
             return (yield from super().generic_file_write(mapping, index, copy_from_user))
-        mapping.blocks[index] = copy_from_user()
+        mapping.blocks[index] = copy_from_user(page)
         return True
 
 

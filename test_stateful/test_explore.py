@@ -14,7 +14,7 @@ from mm_sim.names import DIRECT, KSWAPD, P1, P2, A
 from mm_sim.sched import points
 from mm_sim.series import load, names
 from mm_sim.snapshot import canonical, is_quiet, restore, save, state_key
-from mm_sim.system import SMALL, Scope, System
+from mm_sim.system import SMALL, Scope, System, WrongStore
 from strategies.comparison import declares
 from strategies.explore import SCOPES, Bounds, CheckpointError, Node, Search
 from strategies.minimise import certify, minimise
@@ -252,6 +252,24 @@ def test_the_shortest_loss_is_found_with_and_without_reductions(reductions: dict
     assert result.loss is not None
     assert len(result.loss) == 8
     assert replay(load("page_zap_rmap"), "s390", SMALL, result.loss) is not None
+
+
+@pytest.mark.parametrize("arch", ["s390", "x86"])
+def test_a_swap_pte_that_comes_back_is_found_by_stores_alone(arch: str) -> None:
+    bounds = Bounds(
+        Scope(also=("threads",), slots=1),
+        ("store", "reclaim", "pageout_done", "madvise_dontneed", "resume"),
+        LUMPY,
+        steps=8,
+        stops=1,
+    )
+    result = Search(load("linux_2_6_26"), arch, bounds).run()
+    assert result.loss is not None
+    found = explain(load("linux_2_6_26"), arch, bounds.scope, result.loss)
+    assert found is not None
+    assert isinstance(found.loss, WrongStore)
+    assert found.forgotten_by.function == "do_swap_page"
+    assert Search(load("swapin_race"), arch, bounds).run().ended == "complete"
 
 
 @pytest.mark.nightly

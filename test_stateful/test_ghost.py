@@ -123,6 +123,50 @@ def test_dontneed_of_shared_memory_keeps_it() -> None:
     assert dontneed(ghost, 1) == 1
 
 
+# a store changes a part of a page
+
+
+def test_a_store_finds_what_was_stored_last() -> None:
+    ghost = one_file()
+    assert ghost.rest(PARENT, 0) == 0
+    ghost.store(PARENT, 0, 1)
+    assert ghost.rest(PARENT, 0) == 1
+
+
+def test_a_store_to_a_page_that_is_taken_away_may_find_anything() -> None:
+    ghost = one_file()
+    ghost.taking(PARENT, 0)
+    assert ghost.rest(PARENT, 0) is None
+    ghost.taken(PARENT, 0)
+    assert ghost.rest(PARENT, 0) == 0
+
+
+def test_a_store_to_a_page_that_is_being_filled_finds_what_was_stored_last() -> None:
+    ghost = one_file()
+    ghost.filling(PARENT, 0)
+    ghost.store(PARENT, 0, 1)
+    assert ghost.rest(PARENT, 0) == ghost.rest_in(ghost.spaces[PARENT], 0) == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["fork", "munmap", "taking"])
+def test_what_fills_a_page_that_was_taken_away_meanwhile_may_find_anything(meanwhile: str) -> None:
+    ghost = one_file()
+    ghost.filling(PARENT, 0)
+    if meanwhile == "fork":
+        fork(ghost)
+    else:
+        getattr(ghost, meanwhile)(PARENT, 0)
+    assert ghost.rest_in(ghost.spaces[PARENT], 0) is None
+
+
+def test_what_fills_a_page_of_a_process_that_has_gone_may_find_anything() -> None:
+    ghost = one_file()
+    space = ghost.spaces[PARENT]
+    ghost.filling(PARENT, 1)
+    ghost.exit(PARENT)
+    assert ghost.rest_in(space, 1) is None
+
+
 # fork(2)
 
 

@@ -102,7 +102,9 @@ def run_model(arch: S390, steps: list[Step]) -> list[Answer]:
             assert value is not None
             loaded = value & 15
         elif name == "store":
-            assert arch.store(task, page, number) is frame
+            stored = arch.store(task, page, number)
+            assert stored is not None
+            assert stored[0] is frame
         elif name == "iske":
             assert arch.page_test_dirty(frame) == frame.key_c
         elif name == "sske":
@@ -150,11 +152,11 @@ class RrbeClearsC(S390):
 class StoreThroughOnePageOnly(S390):
     __slots__ = ()
 
-    def store(self, task: Task, addr: int, value: int) -> Page | None:
-        page = super().store(task, addr, value)
-        assert page is not None
-        page.key_c = addr in (A, C)
-        return page
+    def store(self, task: Task, addr: int, value: int) -> tuple[Page, int] | None:
+        stored = super().store(task, addr, value)
+        assert stored is not None
+        stored[0].key_c = addr in (A, C)
+        return stored
 
 
 @pytest.mark.parametrize(

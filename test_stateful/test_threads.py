@@ -12,6 +12,7 @@ from mm_sim.names import P1, P2, P3, A, B, Name, R, direct, ext2, kswapd, pdflus
 from mm_sim.page import DIRTY, WRITE, Migration, Page, Pte
 from mm_sim.sched import Task
 from mm_sim.series import load
+from mm_sim.snapshot import canonical
 from mm_sim.system import Loss, Scope
 from strategies.reproducer import Live, StaleReproducer
 from test_stateful.faults import AioDoesNotLookAgain, DirectWriteLeavesTheCache
@@ -368,16 +369,33 @@ def test_ptrace_of_a_file_mapping_arrives_in_the_file(arch: str) -> None:
 
 
 @both_arches
-def test_tracee_that_exits_is_torn_down_by_the_tracer(arch: str) -> None:
-    state = linux(arch, "pins")
+def test_tracee_stands_still_while_it_is_traced_and_its_other_threads_run(arch: str) -> None:
+    state = linux(arch, "threads", "pins", processes=3)
+    state.fork(process=P1, child=P3)
+    state.ptrace(process=P3, tracee=P1, page=A, stop="access_process_vm: page pinned")
+    for call in (state.store, state.load, state.munmap):
+        with pytest.raises(StaleReproducer):
+            call(process=P1, page=A)
+    with pytest.raises(StaleReproducer):
+        state.resume(task=P1)
+    state.store(process=P2, page=A)
+    state.resume(task=P3)
     state.store(process=P1, page=A)
-    state.fork(process=P1, child=P2)
-    mm = mm_of(state, P2)
-    state.ptrace(process=P1, tracee=P2, page=A, stop="access_process_vm: page pinned")
-    state.exit(process=P2)
-    assert mm in state.system.kernel.mms
-    state.resume(task=P1)
-    assert mm not in state.system.kernel.mms
+
+
+@both_arches
+def test_tracee_that_goes_on_is_not_the_state_in_which_it_is_traced(arch: str) -> None:
+    keys = []
+    for tracer in (P2, P3):
+        state = linux(arch, "pins", processes=3)
+        state.fork(process=P1, child=P2)
+        state.fork(process=P1, child=P3)
+        state.ptrace(process=tracer, tracee=P1, page=A, stop="access_process_vm: mmap_sem")
+        keys.append(canonical(state.system, symmetric=False)[0])
+        going = task(state, P1)
+        going.steps = going.waits = None
+        keys.append(canonical(state.system, symmetric=False)[0])
+    assert len({*keys}) == 4
 
 
 # migration

@@ -230,11 +230,13 @@ class Filemap(PageWriteback):
 
     # read(), write()
 
-    def generic_file_write(self, mapping: AddressSpace, index: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
+    def generic_file_write(
+        self, mapping: AddressSpace, index: int, copy_from_user: Callable[[Page], int]
+    ) -> Steps[bool]:
         """generic_file_buffered_write() of one whole page, under i_mutex. False stands for -ENOMEM.
 
-        `copy_from_user` is called at the moment of the copy. A tmpfs page is unlocked before it is marked dirty
-        (shmem_write_end()); another is uptodate only after that (__block_commit_write()).
+        `copy_from_user` is called, with the page, at the moment of the copy. A tmpfs page is unlocked before it is
+        marked dirty (shmem_write_end()); another is uptodate only after that (__block_commit_write()).
         """
         task = self.current
         yield "generic_file_write: i_mutex"
@@ -256,7 +258,7 @@ class Filemap(PageWriteback):
             self.mark("write() to a page that is not mapped")
         if not mapping.shmem:
             self.create_empty_buffers(page)  # __block_prepare_write()
-        self.arch.write(page, copy_from_user())
+        self.arch.write(page, copy_from_user(page))
         if mapping.shmem:
             mapping.i_size = max(mapping.i_size, index + 1)
             page.lock.release(task)

@@ -545,7 +545,7 @@ class Memory(Shmem):
                 return page
         return 0
 
-    def access_process_vm(self, mm: Mm, address: int, copy_from_user: Callable[[], int]) -> Steps[bool]:
+    def access_process_vm(self, mm: Mm, address: int, copy_from_user: Callable[[Page], int]) -> Steps[bool]:
         """access_process_vm() with write and force, as for PTRACE_POKEDATA: False stands for -EIO.
 
         Left out: the private copy that `force` makes in a read-only shared mapping.
@@ -563,7 +563,7 @@ class Memory(Shmem):
             page = yield from self.get_user_page(mm, vma, address, write=True, get=True)
         if type(page) is Page:
             yield "access_process_vm: page pinned"
-            self.arch.write(page, copy_from_user())
+            self.arch.write(page, copy_from_user(page))
             yield "access_process_vm: copied"
             yield from self.set_page_dirty_lock(page)
             self.put_page(page)

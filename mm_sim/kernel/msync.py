@@ -52,22 +52,22 @@ class Msync(Vmscan):
         mm.mmap_sem.up_read(task)
         return page if type(page) is Page else None
 
-    def sys_read_direct(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+    def sys_read_direct(self, addr: int, copy_from_device: Callable[[Page], int]) -> Steps[bool]:
         """read() with O_DIRECT into one page of the caller's memory, fs/direct-io.c: the page is pinned meanwhile.
 
-        `copy_from_device` is called when the device writes to memory. False stands for -EFAULT.
+        `copy_from_device` is called, with the page, when the device writes to memory. False stands for -EFAULT.
         """
         page = yield from self.dio_get_page(addr)
         if page is None:
             return False
         yield "dio_bio_submit: page pinned"
-        self.arch.write(page, copy_from_device())
+        self.arch.write(page, copy_from_device(page))
         yield "dio_bio_complete: page filled"
         yield from self.set_page_dirty_lock(page)
         self.put_page(page)
         return True
 
-    def sys_io_submit(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+    def sys_io_submit(self, addr: int, copy_from_device: Callable[[Page], int]) -> Steps[bool]:
         """The same by io_submit(): the page is marked dirty before the I/O, and after it if it is not dirty any more.
 
         The caller could go on meanwhile; here only other threads do.
@@ -77,7 +77,7 @@ class Msync(Vmscan):
             return False
         yield from self.set_page_dirty_lock(page)  # bio_set_pages_dirty()
         yield "dio_bio_submit: page marked dirty"
-        self.arch.write(page, copy_from_device())
+        self.arch.write(page, copy_from_device(page))
         yield "bio_check_pages_dirty: page filled"
         if not page.PG_dirty:
             yield "bio_dirty_fn: page is clean"

@@ -179,7 +179,7 @@ class MadvFree(Kernel):
         pte.page.PG_referenced = True
         return pte.page
 
-    def sys_read_direct(self, addr: int, copy_from_device: Callable[[], int]) -> Steps[bool]:
+    def sys_read_direct(self, addr: int, copy_from_device: Callable[[Page], int]) -> Steps[bool]:
         mm = self.current.mm
         assert mm is not None
         yield "dio_refill_pages: get_user_pages_fast"
@@ -187,7 +187,7 @@ class MadvFree(Kernel):
         if page is None:
             return (yield from super().sys_read_direct(addr, copy_from_device))
         yield "dio_bio_submit: page pinned"
-        self.arch.write(page, copy_from_device())
+        self.arch.write(page, copy_from_device(page))
         yield "dio_bio_complete: page filled"
         yield from self.set_page_dirty_lock(page)
         self.put_page(page)
