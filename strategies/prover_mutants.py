@@ -357,6 +357,7 @@ EQUIVALENT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "the same operation is run once more, or looked at in its midst as well: the same end, later": (
         "comparison._outcomes: (*asked, False) without *asked",
+        "comparison._outcomes: (*asked, False) without False",
         "comparison._run: not end and point not in found without not end",
     ),
     "the cache of functions saves time": (

@@ -176,21 +176,6 @@ def test_the_storage_key_matters() -> None:
     assert state_key(state.system) != before
 
 
-def test_state_has_a_key_while_somebody_holds_a_space_that_is_gone() -> None:
-    """ptrace() waits for the mm of a process that unmaps a page and ends."""
-    keys = []
-    for unmap in (False, True):
-        state = Live(load("linux_2_6_26"), "s390", Scope(also=("pins",)))
-        state.fork(process=P1, child=P2)
-        state.store(process=P1, page=A)
-        state.ptrace(process=P2, tracee=P1, page=A, stop="access_process_vm: mmap_sem")
-        if unmap:
-            state.munmap(process=P1, page=A)
-        state.exit(process=P1)
-        keys.append(state_key(state.system))
-    assert keys[0] != keys[1]
-
-
 def test_every_state_that_a_walk_keeps_is_where_its_steps_lead() -> None:
     walk = Walk(load("linux_2_6_26"), "x86", Scope(3, 2, 5, 3), seed=3)
     for _ in range(200):
