@@ -664,7 +664,7 @@ def key_has_whether_a_page_holds_the_same() -> None:
 
 def _busy() -> System:
     """A machine with all there is, in which a fork, a read and writes are under way."""
-    system = System(Fields, "x86", Scope(3, 2, 8, 2, (EXT2, TMPFS, XFS)))
+    system = System(Fields, "x86", Scope(3, 2, 8, 2, (EXT2, TMPFS, XFS), areas=2))
     rules = {rule.name: rule for rule in table(Fields)}
     for name, arguments, stop in (
         ("store", (P1, PAGES[0]), None),
@@ -677,6 +677,7 @@ def _busy() -> System:
         assert system.step(rules[name], arguments, stop), name
     system.ghost.files[system.kernel.files[1]].syncs = [[0, 0], [0, 0]]
     system.ghost.files[system.kernel.files[2]].reads = [[0, 0], [0, 0]]
+    system.ghost.files[system.kernel.files[0]].directs = [[0, 0], [0, 0]]
     return system
 
 
@@ -744,7 +745,7 @@ def things_in_hand() -> tuple[System, list[object]]:
 
 def _promises(ghost: Ghost) -> Iterator[Any]:
     for file in ghost.files.values():
-        yield from (*file.reads, *file.syncs)
+        yield from (*file.reads, *file.syncs, *file.directs)
 
 
 def _gather(pages: list[Page], which: int) -> MmuGather:
@@ -827,6 +828,7 @@ def key_has_which_of_one_kind_our_function_holds() -> None:
         [kernel, kernel.arch, system, ghost, SPIN],
         [*ghost.files.values()],
         [*kernel.files],
+        [*kernel.swap_info],
         [*ghost.spaces.values(), *space.forks.values(), Space(2)],
         [*kernel.mms],
         [*(vma for mm in kernel.mms for vma in mm.mmap), twin],
@@ -842,6 +844,16 @@ def key_has_which_of_one_kind_our_function_holds() -> None:
         _differ((one, _key_with(system, one, _holding_promise)) for one in group)
     for group in ([0, (0, 1), None], ["one", "other"], pages[:2]):
         _differ((one, _key_with(system, one, _holding_value)) for one in group)
+
+
+def key_has_whether_an_error_is_newer_than_what_was_promised() -> None:
+    system = _busy()
+    file = system.ghost.files[system.kernel.files[0]]
+    keys = []
+    for file.promised[0], file.errors[0] in ((5, 0), (5, 4), (5, 5), (5, 6)):
+        keys.append(state_key(system))
+    assert len({*keys[:3]}) == 3
+    assert keys[2] == keys[3]
 
 
 def key_has_whether_a_page_holds_what_is_to_be_read() -> None:
@@ -2168,6 +2180,7 @@ _OF_STATES: list[Callable[[], None]] = [
     key_has_which_thing_is_held,
     what_has_no_key_is_said,
     key_has_whether_a_page_holds_what_is_to_be_read,
+    key_has_whether_an_error_is_newer_than_what_was_promised,
     key_has_what_is_to_be_read,
     key_has_whether_what_is_on_a_disk_is_new_enough,
     key_has_each_page_table_and_tlb,
