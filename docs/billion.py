@@ -30,7 +30,7 @@ ARCH = "s390"
 #: long.
 KINDS = {"no novelty": (10_000_000, 400), "novelty": (1_000_000, 40)}
 #: Where a call takes least, most are made: walks on these machines, and on each other one.
-QUICK = ("small", "processes", "vmas")
+QUICK = ("small", "three processes", "vmas")
 SEEDS = {"no novelty": (27, 2), "novelty": (1, 1)}
 #: Seeds of the mended kernel on each machine, and rule calls of each walk.
 MENDED = (4, 12_000_000)

@@ -223,7 +223,7 @@ class Row:
     @property
     def proof(self) -> Bounds:
         """What is searched at least where something is called proven: short races with whoever takes a page away."""
-        return self.within(self.tiers[min(1, len(self.tiers) - 1)], 5, 1)
+        return self.within(self.tiers[min(1, len(self.tiers) - 1)], 6, 1)
 
     def short(self) -> Iterator[Bounds]:
         """What is searched first: a few steps of all rules, and short races of the smallest tier."""
@@ -234,9 +234,9 @@ class Row:
         """What is searched then, in growing bounds, without an end."""
         small, *wider = self.tiers
         for grow in count():
-            yield replace(self.proof, steps=5 + grow)
-            yield self.within(small, 7 + grow, 1)
             yield self.within(small, 8 + grow, 0)
+            yield replace(self.proof, steps=6 + grow)
+            yield self.within(small, 7 + grow, 1)
             yield self.within(self.tiers[-1], 4 + grow, 0, wide=True)
             for tier in wider:
                 yield self.within(tier, 5 + grow, 1, wide=True)

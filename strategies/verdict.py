@@ -343,7 +343,7 @@ class Work:
         """A slice of the next bounds, where something is known to reach the change."""
         if self.outcome.reached:
             self.pending.append(next(self.bounds))
-            if self.search(self.pending[-1]):
+            if self.search(self.pending[-1], _SHORT):
                 self.pending.pop()
 
     def turns(self) -> Iterator[None]:
@@ -354,8 +354,10 @@ class Work:
             for _ in range(2):
                 if not self.pending:
                     self.pending.append(next(self.bounds))
-                if self.search(self.pending[0]):
-                    ended = self.pending.pop(0)
+                ended = self.pending.pop(0)
+                if not self.search(ended):
+                    self.pending.append(ended)
+                else:
                     yield
                     if ended.stops == 1 and self.base is not None and self.of_base is None:
                         while self.outcome.fixes is None and not self.search_base(ended):
@@ -367,6 +369,7 @@ class Work:
 FIRST: tuple[Callable[[Work], object], ...] = (
     lambda work: work.walk(0),
     lambda work: [work.search(bounds, _SHORT) for bounds in work.row.short() if not work.done],
+    Work.begin,
     Work.begin,
     Work.begin,
     Work.fixes,
