@@ -795,7 +795,7 @@ def _known(state: State, pfn: int | None) -> dict[str, str]:
                 continue
             if page.private is not None:
                 slots.add(page.private.number)
-                found[f"private of frame{n}"] = repr(page.private)
+                found[f"page_private of frame{n}"] = repr(page.private)
             for name in ("PG_dirty", "tag_dirty", "PG_writeback", "PG_uptodate"):
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)

@@ -454,6 +454,17 @@ class ModifyForgetsPteDirty(Kernel):
         return super().pte_modify(oldpte, vma).clear(DIRTY)
 
 
+class MkcleanLeavesChildren(Kernel):
+    """page_mkclean_one() passes over the ptes of processes that were forked."""
+
+    __slots__ = ()
+
+    def page_mkclean_one(self, page: Page, vma: Vma) -> Steps[bool]:
+        if vma.vm_mm is not self.mms[0]:
+            return False
+        return (yield from super().page_mkclean_one(page, vma))
+
+
 class WriteFaultUnlocks(Kernel):
     """shared_write_fault() marks the page dirty, and waits a moment without the page lock before the pte is set."""
 

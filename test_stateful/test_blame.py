@@ -652,6 +652,20 @@ FAULTS = [
         """,
     ),
     Run(
+        faults.MkcleanLeavesChildren,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "page_mkclean_one",
+        """
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P2, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=P2, page=A)
+        store(page=A, process=P2, stop=None)
+        msync(page=A, process=P2, stop=None)
+        """,
+    ),
+    Run(
         faults.WriteFaultUnlocks,
         "s390",
         Scope(slots=0, files=(ext2,)),
