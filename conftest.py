@@ -276,7 +276,7 @@ def record_verdict(
         for line in verdict_text.unexpected(verdict, kernel):
             record_property("verdict", f"{Path(verdict.patch).stem} UNEXPECTED: {line}")
         if request.config.getoption("--mm-report") is not None:
-            record_property("judged", verdict_text.as_json(verdict))
+            record_property("judged", verdict_text.as_json(verdict, kernel))
 
     return record
 

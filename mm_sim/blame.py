@@ -199,7 +199,6 @@ class State(NamedTuple):
     mms: dict[Mm, MmState]
     tlbs: tuple[dict[int, Pte] | None, ...]
     task_mms: tuple[Mm | None, ...]
-    busy: tuple[bool, ...]
     files: dict[AddressSpace, FileState]
     expected: Value
 
@@ -264,6 +263,14 @@ class Ran(NamedTuple):
     pte: tuple[Mm, int] | None
 
 
+class Stand(NamedTuple):
+    """Where an operation stands after a step: the functions under way, the last label, what it waits for."""
+
+    stack: Stack
+    point: str | None
+    waits: object
+
+
 class Log:
     """A run with every change of its state. The last step may lose a page, or raise what it likes."""
 
@@ -278,6 +285,8 @@ class Log:
         self.error: Exception | None = None
         self.loss: Loss | None = None
         self.step = self.tick = 0
+        #: Where the operation of each step that was done stands after it.
+        self.stands: list[Stand] = []
         #: The statement under way: its frame, and the line that the frame leaves with the next event.
         self.cause: tuple[FrameType | None, int] = (None, 0)
         self.raw: tuple[object, ...] = ()
@@ -323,6 +332,7 @@ class Log:
                 self.error, happened = error, True
             self.cause = (None, 0)
             self.look()
+            self.stands.append(self.stand(step))
             if not happened:
                 return self.step
             if self.loss is not None or self.error is not None:
@@ -340,6 +350,18 @@ class Log:
             frame = frame.f_back
             line = frame.f_lineno if frame is not None else 0
         return tuple(reversed(found))
+
+    def stand(self, step: Step) -> Stand:
+        """Where the operation of a step stands."""
+        task = self.system.kernel.tasks[step.arguments[0]] if step.rule.action is None else None
+        steps: Any = None if task is None else task.steps
+        found: list[Place] = []
+        while isinstance(steps, GeneratorType):
+            if steps.gi_frame is not None and self.is_kernel(steps.gi_code.co_filename):
+                found.append((steps.gi_code, steps.gi_frame.f_lineno))
+            steps = steps.gi_yieldfrom
+        blocked = task is not None and task.steps is not None
+        return Stand(tuple(found), task.point if task and blocked else None, task.waits if task and blocked else None)
 
     def returned(self, frame: FrameType, value: object) -> None:
         code = frame.f_code
@@ -361,7 +383,7 @@ class Log:
             [_SLOT(slot) for slot in kernel.slots],
             [(mm, mm.pte.copy(), mm.ptl.owner, [_VMA(vma) for vma in mm.mmap]) for mm in mms],
             [None if task.tlb is None else task.tlb.copy() for task in kernel.tasks],
-            [(task.mm, task.steps is not None) for task in kernel.tasks],
+            [task.mm for task in kernel.tasks],
             [(f.pages.copy(), f.swap.copy(), f.blocks.copy(), f.i_size, f.AS_EIO) for f in kernel.files],
             self.expected(),
         )
@@ -378,8 +400,7 @@ class Log:
                 for mm, pte, ptl, vmas in mms
             },
             tuple(tlbs),
-            tuple(mm for mm, _ in tasks),
-            tuple(busy for _, busy in tasks),
+            tuple(tasks),
             {
                 file: FileState(tuple(pages), tuple(swap), tuple(blocks), *rest)
                 for file, (pages, swap, blocks, *rest) in zip(self.system.kernel.files, files, strict=True)
@@ -474,7 +495,7 @@ class Report:
     `forgotten_by` is to blame: it dropped the last record, or let a store in, in the step `forgotten_at`.
     `destroyed_by` took or overwrote the last good copy; it is the same where nothing lies between. `knew` names the
     records that were dropped, `story` has what happened in sentences, each with its step. `ticks` are those of both
-    statements (see Entry).
+    statements (see Entry). `beyond` is said where the base cannot be asked, and may be the one that loses.
     """
 
     loss: Loss
@@ -486,6 +507,7 @@ class Report:
     destroyed_at: int = 0
     story: tuple[tuple[int | None, str], ...] = ()
     ticks: tuple[int, int] = (0, 0)
+    beyond: str = ""
 
 
 class Spot(NamedTuple):
@@ -510,6 +532,8 @@ class Finding(NamedTuple):
     end: Spot | None = None
     knew: tuple[str, ...] = ()
     helpers: bool = False
+    #: The cause is only what ran last, and the first sentence says no more.
+    weak: bool = False
 
 
 def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], loss: Loss, at: int) -> Report:
@@ -522,9 +546,13 @@ def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], los
     spot, place, differs = found
     end = place if finding.end is None else judge.innermost(finding.end.stack) or place
     names = {"cause": str(statement(judge.place(finding))), "end": str(statement(end))}
-    story = [(finding.cause.step if i == -1 else i, said.format(**names)) for i, said in finding.story]
+    known = finding.story[finding.weak and bool(differs) :]
+    story = [(finding.cause.step if i == -1 else i, said.format(**names)) for i, said in known]
     if differs:
         story.append((spot.step, f"{statement(place)} {differs}"))
+    beyond = judge.beyond(place)
+    if beyond:
+        story.append((None, beyond))
     ended = finding.end or spot
     return Report(
         loss,
@@ -536,6 +564,7 @@ def report(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step], los
         ended.step,
         tuple(story),
         (spot.tick, ended.tick),
+        beyond,
     )
 
 
@@ -586,64 +615,195 @@ class _Judge:
         return before[-1].place
 
     def differs(self, finding: Finding) -> Part | None:
-        """The patch's function where a run of the base first differs in what the kernel knows of the lost page.
+        """The patch's function where a run of the base first differs: in a wait, a change, or what the kernel knows.
 
-        None where the patch's own code was under way at the cause, and where the base loses, too, or does not differ.
+        None where the patch's own code was under way at the cause, and where the base fails, too. If nothing differs
+        that is followed, it is the function of the patch that ran last.
         """
-        base = base_of(self.kernel)
+        base, log = base_of(self.kernel), self.log
         if base is None or any(place[0].co_filename in self.files[:1] for place in finding.cause.stack):
             return None
-        if any(step.rule in self.kernel.rules and step.rule not in base.rules for step in self.steps):
+        if own_rules(self.kernel, self.steps):
             return None
-        other = Log(base, self.arch, self.scope, self.log.victim)
+        other = Log(base, self.arch, self.scope, log.victim)
         done = other.run(self.steps)
-        if other.loss is not None or type(other.error) is type(self.log.error) is not type(None):
+        if other.loss is not None or type(other.error) is type(log.error) is not type(None):
             return None
+        on = "2.6.26" if base is Kernel else base.__name__
         for i in range(done):
-            one, two = _known(_after(self.log, i), finding.pfn), _known(_after(other, i), finding.pfn)
-            differ = {cell: None for cell in (*one, *two) if one.get(cell) != two.get(cell)}
-            ran = self.writer(i, set(differ), finding.pfn, other) if differ else None
-            if ran is not None:
-                cell = min((_rank(cell, one, two), cell) for cell in differ)[1]
-                on = "2.6.26" if base is Kernel else base.__name__
-                was, now = two.get(cell, "none"), one.get(cell, "none")
-                said = f"caused the first difference to {on}: {cell} is {now}, not {was}"
-                if OPERATION in cell and i == self.log.step and self.log.error is not None:
-                    said = "was the last function of the patch before it"
+            one, two = _known(_after(log, i), finding.pfn), _known(_after(other, i), finding.pfn)
+            cells = sorted((_rank(cell, one, two), cell) for cell in {*one, *two} if one.get(cell) != two.get(cell))
+            broke = i == log.step and log.error is not None and bool(_raised(log))
+            alike = self.steps[i].stop in (None, other.stands[i].point) and not broke
+            of = {cell for _, cell in cells} if alike else None
+            found = self.waits(i, other, on) or self.writes(i, other, on, of, finding.pfn, broke)
+            if found is not None:
+                return found
+            for _, cell in cells if alike else ():
+                ran, is_sure = self.writer(i, cell, finding.pfn, other)
+                if ran is not None:
+                    was, now = two.get(cell, "none"), one.get(cell, "none")
+                    did = "caused" if is_sure else "was the last function of the patch before"
+                    shows = f", which shows in step {i + 1}" if i != ran.step else ""
+                    said = f"{did} the first difference to {on}{shows}: {cell} is {now}, not {was}"
+                    return Part(Spot(ran.step, (ran.place,), ran.tick), ran.place, said)
+        ran = next(reversed(self.ran(log.step)), None)
+        if ran is None:
+            return None
+        return Part(Spot(ran.step, (ran.place,), ran.tick), ran.place, "was the last function of the patch that ran")
+
+    def beyond(self, place: Place) -> str:
+        """What is said of a run with a rule of the patch that is blamed on a function of its base."""
+        own = own_rules(self.kernel, self.steps)
+        if not own or place[0].co_filename in self.files[:1]:
+            return ""
+        rules = f"{' and '.join(f'{rule}()' for rule in own)}, {'rules' if own[1:] else 'a rule'} of the patch"
+        may = "the promise of the rule may be more than the base keeps"
+        return f"The run needs {rules}, and the blamed function is the base's: {may}"
+
+    def ran(self, upto: int) -> list[Ran]:
+        """The patch's functions that have run."""
+        return [ran for ran in self.log.ran if ran.place[0].co_filename == self.files[0] and ran.step <= upto]
+
+    def within(self, i: int, name: str) -> list[Ran]:
+        """Those of a name that have run in the operation of step `i`."""
+        begun, who = begin(self.steps, i), self.steps[i].arguments[:1]
+        own = {k for k in range(begun, i + 1) if self.steps[k].arguments[:1] == who}
+        return [ran for ran in self.ran(i) if ran.step in own and ran.place[0].co_name == name]
+
+    def waits(self, i: int, other: Log, on: str) -> Part | None:
+        """The patch's form of a function in which the base waits after step `i`."""
+        stand, within = other.stands[i], [code.co_name for code, _ in self.log.stands[i].stack]
+        if stand.waits is None:
+            return None
+        for code, _ in reversed(stand.stack):
+            same = self.within(i, code.co_name)
+            if same and code.co_name not in within:
+                ran = same[-1]
+                what = f"the write of {stand.waits!r}" if isinstance(stand.waits, Page) else "a lock"
+                said = f"did not wait for {what}, as it does in {on}"
                 return Part(Spot(ran.step, (ran.place,), ran.tick), ran.place, said)
         return None
 
-    def writer(self, i: int, differ: set[str], pfn: int | None, other: Log) -> Ran | None:
-        """The patch's function that wrote it; its form of one that writes it in the base; or the last that ran."""
-        log, file = self.log, self.files[0]
-        mine = _writers(log, i, differ, pfn)
+    def writes(
+        self, i: int, other: Log, on: str, cells: set[str] | None, pfn: int | None, broke: bool
+    ) -> Part | None:
+        """The first change of `cells` in step `i`, by the patch's functions, that only one of the runs makes.
+
+        Of all cells for None, where the runs were preempted at different points, or the patch's broke on the way.
+        """
+        codes = {ran.place[0] for ran in self.ran(i)} | {code for code, _ in self.log.stands[i].stack}
+        own = {
+            code
+            for code in codes
+            if code.co_filename == self.files[0] and hasattr(base_of(self.kernel), code.co_name)
+        }
+        names = {code.co_name for code in own}
+        mine = list(_writes(self.log, i, lambda code: code in own, cells, pfn))
+        theirs = list(_writes(other, i, lambda code: code.co_name in names, cells, pfn))
+        k = next((k for k, (one, two) in enumerate(zip(mine, theirs)) if one.change != two.change), None)  # noqa: B905
+        k = min(len(mine), len(theirs)) if k is None else k
+        if k < len(mine):
+            did, spot, place = mine[k].change, mine[k].spot, mine[k].place
+            said = f"{did.past}, which it does not in {on}"
+            if k < len(theirs) and did in [write.change for write in theirs[k:]]:
+                said = f"did not {theirs[k].change.verb} before it {did.past}, as it does in {on}"
+            elif k < len(theirs) and did.cell == theirs[k].change.cell:
+                said = f"{did.past}; in {on} it is {theirs[k].change.new}"
+            return Part(spot, place, said)
+        if k == len(theirs) or broke or (cells is None and i != self.log.step):
+            return None
+        name = theirs[k].place[0].co_name
+        same = self.within(i, name)
+        stands = [place for place in self.log.stands[i].stack if place[0].co_name == name]
+        did = theirs[k].change
+        said = f"had not {did.past} yet" if cells is None else f"did not {did.verb}, as it does in {on}"
+        if stands:
+            return Part(Spot(i, (stands[-1],), mine[-1].spot.tick if mine else self.log.tick), stands[-1], said)
+        return Part(Spot(same[-1].step, (same[-1].place,), same[-1].tick), same[-1].place, said) if same else None
+
+    def writer(self, i: int, cell: str, pfn: int | None, other: Log) -> tuple[Ran | None, bool]:
+        """The patch's function that wrote it; its form of one that writes it in the base; or the last that ran.
+
+        And whether it can be no other.
+        """
+        file = self.files[0]
+        mine = _writers(self.log, i, cell, pfn)
         for entry in mine:
             for place in reversed(entry.stack):
                 if place[0].co_filename == file:
-                    return Ran(0, entry.step, entry.tick, place, None)
-        ran = [ran for ran in log.ran if ran.place[0].co_filename == file and ran.step <= i]
-        for entry in _writers(other, i, differ, pfn):
+                    return Ran(0, entry.step, entry.tick, place, None), True
+        for entry in _writers(other, i, cell, pfn):
             for code, _ in reversed(entry.stack):
-                same = [one for one in ran if one.place[0].co_name == code.co_name]
+                same = self.within(i, code.co_name)
                 if same:
-                    return same[-1]
-        if mine:
-            ran = [one for one in ran if one.tick <= mine[0].tick]
-        return ran[-1] if ran else None
+                    return same[-1], True
+        ran = [one for one in self.ran(i) if not mine or one.tick <= mine[-1].tick]
+        return (*ran[-1:], None)[0], len({one.place[0] for one in ran}) == 1
+
+
+class Change(NamedTuple):
+    """A change of a cell."""
+
+    cell: str
+    old: str
+    new: str
+
+    @property
+    def verb(self) -> str:
+        return self._said("set")
+
+    @property
+    def past(self) -> str:
+        return self._said("set", "ed")
+
+    def _said(self, put: str, ed: str = "") -> str:
+        if self.cell.startswith("frame"):
+            verb = {"locked": "lock", "free": "free"}.get(self.new, "unlock" if self.old == "locked" else "allocat")
+            e = "e" if verb == "allocat" and not ed else ""
+            return f"{verb}{e}{ed[verb == 'free' :]} {self.cell}"
+        if self.new in ("none", "False"):
+            return f"clear{ed} {self.cell}"
+        return f"{put} {self.cell}" + (f" to {self.new}" if self.new != "True" else "")
+
+
+class Write(NamedTuple):
+    """A change by a function."""
+
+    change: Change
+    spot: Spot
+    place: Place
+
+
+def _writes(
+    log: Log, step: int, is_own: Callable[[CodeType], bool], cells: set[str] | None, pfn: int | None
+) -> Iterator[Write]:
+    """The changes in a step of `cells`, or of all, with some function under way."""
+    for before, entry in pairwise(log.entries):
+        place = next((place for place in reversed(entry.stack) if is_own(place[0])), None)
+        if entry.step == step and place is not None:
+            one, two = _known(before.state, pfn), _known(entry.state, pfn)
+            for cell in {**one, **two}:
+                change = Change(cell, one.get(cell, "none"), two.get(cell, "none"))
+                if change.old != change.new and (cells is None or cell in cells):
+                    yield Write(change, Spot(entry.step, entry.stack, entry.tick), place)
+
+
+def own_rules(kernel: type[Kernel], steps: list[Step]) -> list[str]:
+    """The rules of a patch that a run needs."""
+    base = base_of(kernel)
+    own = () if base is None else [rule for rule in kernel.rules if rule not in base.rules]
+    return list(dict.fromkeys(step.rule.name for step in steps if step.rule in own))
 
 
 def _after(log: Log, step: int) -> State:
     return next((entry.state for entry in reversed(log.entries) if entry.step <= step), log.entries[0].state)
 
 
-#: What a task has begun, and may have been done with sooner than on the base.
-OPERATION = "the operation"
-
-
 def _rank(cell: str, one: dict[str, str], two: dict[str, str]) -> tuple[bool, ...]:
-    """Of cells that differ the least is printed: ptes and TLBs first, then what both runs have."""
+    """Of cells that differ the least is printed: ptes, TLBs and vmas first, then what both runs have."""
     both = cell in one and cell in two
-    return "pte" not in cell, "TLB" not in cell, not both, "PG_dirty" not in cell, OPERATION in cell
+    return "pte" not in cell, "TLB" not in cell, "vma" not in cell, not both, "PG_dirty" not in cell
 
 
 def _known(state: State, pfn: int | None) -> dict[str, str]:
@@ -657,16 +817,24 @@ def _known(state: State, pfn: int | None) -> dict[str, str]:
                 continue
             if page.private is not None:
                 slots.add(page.private.number)
-            for name in ("PG_dirty", "tag_dirty", "buffers", "PG_writeback", "PG_uptodate", "private"):
+                found[f"page_private of frame{n}"] = repr(page.private)
+            for name in ("PG_dirty", "tag_dirty", "buffers", "PG_writeback", "PG_uptodate"):
                 found[f"{name} of frame{n}"] = str(getattr(page, name))
             found[f"change bit of the mapped frame{n}"] = str(page.key_c and page.mapcount > 0)
     for mm, kept in state.mms.items():
         who = TASKS[owner(mm, state.task_mms)]
         found |= {f"{who!r}'s pte {PAGES[at]!r}": entry_text(pte) for at, pte in enumerate(kept.pte) if pte}
+        for start, end, pgoff, file, linked in kept.vmas:
+            for at in range(start, end):
+                found[f"{who!r}'s vma at {PAGES[at]!r}"] = vma_text(file, at - start + pgoff)
+                if linked:
+                    found[f"the anon_vma of {who!r}'s vma at {PAGES[at]!r}"] = "True"
+    for file, of in state.files.items():
+        for kind, values in (("page", of.pages), ("swap entry", of.swap), ("block", of.blocks)):
+            found |= {f"{kind} {PAGES[at]!r} of {file!r}": repr(value) for at, value in enumerate(values) if value}
     for task, tlb in enumerate(state.tlbs):
         found |= {f"{TASKS[task]!r}'s TLB entry {PAGES[at]!r}": entry_text(pte) for at, pte in (tlb or {}).items()}
     found |= {f"count of slot{number}": str(state.slots[number][1]) for number in sorted(slots)}
-    found |= {f"{OPERATION} of {TASKS[n]!r}": "under way" if busy else "done" for n, busy in enumerate(state.busy)}
     return found
 
 
@@ -677,13 +845,24 @@ def entry_text(pte: PteVal) -> str:
     return f"{pte.page!r} {'rw' if pte.bits & WRITE else 'ro'}{' dirty' * bool(pte.bits & DIRTY)}"
 
 
-def _writers(log: Log, step: int, cells: set[str], pfn: int | None) -> list[Entry]:
-    """The entries of a step that change one of the cells."""
+def vma_text(file: AddressSpace | None, pgoff: int) -> str:
+    """What a vma has at a page, as it is printed."""
+    at = repr(PAGES[pgoff]) if 0 <= pgoff < len(PAGES) else str(pgoff)
+    return f"offset {at}" if file is None else f"page {at} of {file!r}"
+
+
+def _vma(state: State, mm: Mm | None, at: int) -> str | None:
+    """What the vma of a page has there."""
+    vmas = state.mms[mm].vmas if mm is not None and mm in state.mms else ()
+    return next((vma_text(file, at - start + off) for start, end, off, file, _ in vmas if start <= at < end), None)
+
+
+def _writers(log: Log, step: int, cell: str, pfn: int | None) -> list[Entry]:
+    """The entries of a step that change a cell."""
     found = []
     for before, entry in pairwise(log.entries):
         if entry.step == step:
-            one, two = _known(before.state, pfn), _known(entry.state, pfn)
-            if any(one.get(cell) != two.get(cell) for cell in cells if OPERATION not in cell):
+            if _known(before.state, pfn).get(cell) != _known(entry.state, pfn).get(cell):
                 found.append(entry)
     return found
 
@@ -808,8 +987,13 @@ class _Read(_Rules):
         return self.replaced(t, old, new, end)
 
     def replaced(self, t: int, old: Ref, new: Ref, end: int) -> Finding:
-        who = repr(self.loss.process)
-        if type(new) is int and old == new:
+        who, after = repr(self.loss.process), self.entries[end].state
+        mm = self.log.mm(self.loss.process) if self.loss.process < FILES[0] else None
+        begun = _after(self.log, self.step_of(t) - 1)
+        was, now = (_vma(state, mm, self.loss.page) for state in (begun, after))
+        if was != now and self.pte(begun) == self.pte(after):
+            said = f"{{cause}} changed {who}'s vma at {PAGES[self.loss.page]!r} from {was} to {now}"
+        elif type(new) is int and old == new:
             has = self.entries[t].state.pages[new].content
             said = f"{{cause}} wrote {content(has)} to frame{new}, where {who} must find {self.loss.expected}"
         elif type(new) is int:
@@ -1158,7 +1342,8 @@ class _Read(_Rules):
         ran = [one for one in self.log.ran if begun <= one.step <= self.step_of(j)]
         found = self.peek(self.entries[j].state)
         said = f"{{cause}} left {self.loss.process!r} with {'nothing' if found is None else content(found[1])}"
-        return Finding(Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick) if ran else self.spot(j), ((-1, said),))
+        spot = Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick) if ran else self.spot(j)
+        return Finding(spot, ((-1, said),), weak=True)
 
     def not_copied(self, j: int) -> Finding:
         """A child that did not get its parent's page."""
@@ -1341,7 +1526,8 @@ class _Disk(_Rules):
 
     def survives(self, way: Way, cleaned: int, upto: int) -> bool:
         """Whether a pte was dirty when PG_dirty went, and has stayed so, though it may have been empty meanwhile."""
-        ptes = [entry.state.mms[way.mm].pte[way.at] for entry in self.entries[: upto + 1]]
+        mms = [entry.state.mms.get(way.mm) for entry in self.entries[: upto + 1]]
+        ptes = [None if mm is None else mm.pte[way.at] for mm in mms]
         before = next((pte for pte in reversed(ptes[:cleaned]) if pte is not None), None)
         return all(
             pte is None or (type(pte) is Pte and pte.page.pfn == way.pfn and bool(pte.bits & DIRTY))
@@ -1377,7 +1563,8 @@ class _Disk(_Rules):
             return Finding(spot, ((-1, "{cause} ended before it had written the page"),), pfn)
         ran = [one for one in self.log.ran if one.step == self.end]
         spot = Spot(ran[-1].step, (ran[-1].place,), ran[-1].tick)
-        return Finding(spot, ((-1, "{cause} did not write the page, or did not wait for the write"),), pfn)
+        said = "{cause} did not write the page, or did not wait for the write"
+        return Finding(spot, ((-1, said),), pfn, weak=True)
 
 
 def begin(steps: list[Step], i: int) -> int:
@@ -1444,14 +1631,12 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
     if log.error is None:
         return None
     error, at = log.error, done - 1
-    stack = stack_of(error.__traceback__, log.is_kernel) or _suspended(log, steps[at])
+    stack = stack_of(error.__traceback__, log.is_kernel) or log.stands[at].stack
     judge = _Judge(kernel, arch, scope, steps[: at + 1], log)
     place = judge.of_patch(stack)
-    differs = ""
-    if place is None:
-        part = judge.differs(Finding(Spot(at, stack, log.tick), ()))
-        if part is not None:
-            place, differs = part.place, f" {part.differs}, in step {part.spot.step + 1}"
+    part = judge.differs(Finding(Spot(at, stack, log.tick), ())) if place is None else None
+    if part is not None:
+        place = part.place
     if place is None:
         place = stack[-1] if stack else log.ran[-1].place
     if isinstance(error, Endless):
@@ -1463,18 +1648,10 @@ def bug_of(kernel: type[Kernel], arch: str, scope: Scope, steps: list[Step]) -> 
         said = f"BUG: {error}"
     else:
         said = f"{type(error).__name__}: {error}"
-    shown = statement(stack[-1] if stack else place)
-    if differs:
-        differs = f"; {'it' if statement(place) == shown else statement(place)}{differs}"
-    return Bug(at, statement(place), f"{shown}: {said}{differs}", error, log.tick)
-
-
-def _suspended(log: Log, step: Step) -> Stack:
-    """The functions in which the task of a step stands."""
-    steps: Any = log.system.kernel.tasks[step.arguments[0]].steps if step.rule.action is None else None
-    found: list[Place] = []
-    while isinstance(steps, GeneratorType):
-        if steps.gi_frame is not None and log.is_kernel(steps.gi_code.co_filename):
-            found.append((steps.gi_code, steps.gi_frame.f_lineno))
-        steps = steps.gi_yieldfrom
-    return tuple(found)
+    shown = place if isinstance(error, Endless) and place in stack else stack[-1] if stack else None
+    told = said if shown is None else f"{statement(shown)}: {said}"
+    if part is not None:
+        told += f"; in step {part.spot.step + 1} {statement(place)} {part.differs}"
+    elif shown is not None and shown != place:
+        told += f", called from {statement(place)}"
+    return Bug(at, statement(place), told, error, log.tick)

@@ -286,7 +286,7 @@ def judge(
         against, called = given or _own_base(kernel)
         with _Progress(Console(stderr=True)) as progress, _one_line():
             verdict = judge_(kernel, patch, against, called, chosen, of, budget, jobs, runs, progress)
-        done.append(verdict_text.as_json(verdict))
+        done.append(verdict_text.as_json(verdict, kernel))
         each.append(verdict_text.status(verdict))
         stored = _store(kernel, verdict, folder)
         if not as_json:

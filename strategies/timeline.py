@@ -141,6 +141,8 @@ class _Recorder:
         self.events: list[_Event] = []
         #: Calls and returns of kernel functions, as they are counted in mm_sim.blame.
         self.tick = 0
+        #: The function that the text names, for each mark.
+        self.named: dict[str, str] = {}
         self.marks: dict[tuple[int, int], str] = {}
         if run.bug is not None:
             self.marks[run.bug.at, run.bug.tick] = BUG_MARK
@@ -148,6 +150,10 @@ class _Recorder:
             blamed, lost = run.report.ticks
             self.marks[run.report.destroyed_at, lost] = LOST_MARK
             self.marks[run.report.forgotten_at, blamed] = BLAMED_MARK
+            self.named = {
+                LOST_MARK: run.report.destroyed_by.function,
+                BLAMED_MARK: run.report.forgotten_by.function,
+            }
 
     def record(self, until: str | None) -> None:
         run = self.run
@@ -244,6 +250,12 @@ class _Recorder:
             frame = frame.f_back
         return tuple(reversed(found))
 
+    def marked(self, event: _Event) -> tuple[FrameType, ...]:
+        """The functions of a marked event down to the one that the text names."""
+        name = self.named.get(event.mark)
+        ends = [n for n, frame in enumerate(event.stack, 1) if frame.f_code.co_name == name]
+        return event.stack[: ends[-1]] if ends else event.stack
+
     def under_way(self, step: Step) -> tuple[FrameType, ...]:
         """The functions in which the task of a step stands, if it has not ended."""
         if column(step) == INTERRUPT:
@@ -303,12 +315,14 @@ class _Recorder:
             return row
 
         if related is not None:
-            shown = {event.stack[-1] for event in events if event.stack and (event.mark or _told(event, related))}
+            shown = {event.stack[-1] for event in events if event.stack and _told(event, related)}
+            shown |= {self.marked(event)[-1] for event in events if event.mark and event.stack}
             shown |= {_frame_of(stack, stop or ""), _frame_of(events[0].stack if events else (), resumed_at)}
         for event in events:
-            row = place(event.stack)
             if event.mark:
-                row.mark = event.mark
+                marked = place(self.marked(event))
+                marked.mark = marked.mark or event.mark
+            row = place(event.stack)
             if row is heading:
                 cached = [str(change) for change in event.changed if change.table == TLB]
                 rows += [Row(i, who, 1, text, event.view) for text in cached]

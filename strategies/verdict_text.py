@@ -6,12 +6,13 @@ May use all of `strategies` but campaigns and the faces.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mm_sim.kernel import Kernel
-from mm_sim.loss import Step
+from mm_sim.loss import NotPossible, Step, explain
 from mm_sim.system import Scope
 from strategies import reproducer
 from strategies.comparison import declares
@@ -163,17 +164,23 @@ def calls(steps: Sequence[Step] | None) -> list[str] | None:
     return None if steps is None else [reproducer.call(step) for step in steps]
 
 
-def _finding_as_json(finding: Finding) -> dict[str, Any]:
+def _finding_as_json(finding: Finding, kernel: type[Kernel], arch: str) -> dict[str, Any]:
+    report = None
+    if not finding.bug:
+        with suppress(NotPossible):
+            report = explain(kernel, arch, finding.scope, finding.steps)
     return {
         "steps": [reproducer.call(step) for step in finding.steps],
         "shortest": "proven" if finding.certificate.proven else "found",
         "proof": str(finding.certificate),
         "machine": scope_as_json(finding.scope),
         "bug": finding.bug or None,
+        "blamed": None if report is None else str(report.forgotten_by),
+        "beyond the base": None if report is None else report.beyond or None,
     }
 
 
-def as_json(verdict: Verdict) -> dict[str, Any]:
+def as_json(verdict: Verdict, kernel: type[Kernel]) -> dict[str, Any]:
     """The verdict as data."""
     return {
         "version": JSON_VERSION,
@@ -192,8 +199,8 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
                 "size": scope_as_json(outcome.scope),
                 "complete": [{"bounds": str(bounds), "states": states} for bounds, states in outcome.complete],
                 "cut off": outcome.open and {"bounds": str(outcome.open[0]), "steps": outcome.open[1]},
-                "loss": outcome.finding and _finding_as_json(outcome.finding),
-                "bug": outcome.bug and _finding_as_json(outcome.bug),
+                "loss": outcome.finding and _finding_as_json(outcome.finding, kernel, outcome.arch),
+                "bug": outcome.bug and _finding_as_json(outcome.bug, kernel, outcome.arch),
                 "base fails": calls(outcome.base_fails),
                 "fixes": calls(outcome.fixes),
                 "walked": {"runs": outcome.runs, "steps": outcome.steps},

@@ -8,11 +8,13 @@ from mm_sim.address_space import AddressSpace
 from mm_sim.kernel import Kernel
 from mm_sim.kernel.memory import Fault, MmuGather
 from mm_sim.kernel.rmap import Swap
-from mm_sim.mm import VM_SHARED, Mm, Vma
+from mm_sim.mm import VM_SHARED, AnonVma, Mm, Vma
 from mm_sim.page import DIRTY, WRITE, Page, Pte, SwapSlot
 from mm_sim.sched import Steps, no_steps
 from mm_sim.series.easy_mprotect import EasyMprotect
 from mm_sim.series.easy_mprotect_fork import EasyMprotectFork
+from mm_sim.system import Rule, System
+from strategies.rules import named
 
 
 class CanShareIgnoresSwap(Kernel):
@@ -464,3 +466,138 @@ class DontneedOfEverybody(Kernel):
     def zap_remove_rmap(self, page: Page, ptent: Pte) -> Steps[None]:
         self.arch.write(page, 0)
         return super().zap_remove_rmap(page, ptent)
+
+
+class TruncateLeavesSwapEntries(Kernel):
+    """shmem_truncate() leaves what was swapped out."""
+
+    __slots__ = ()
+
+    def shmem_truncate(self, mapping: AddressSpace, size: int) -> Steps[None]:
+        return no_steps()
+
+
+class MergesAnyOffset(Kernel):
+    """vma_merge() extends the vma before over whatever part of its file comes after it."""
+
+    __slots__ = ()
+
+    def vma_merge(
+        self,
+        mm: Mm,
+        prev: Vma | None,
+        addr: int,
+        end: int,
+        flags: int,
+        anon_vma: AnonVma | None,
+        file: AddressSpace | None,
+        pgoff: int,
+    ) -> Steps[Vma | None]:
+        if prev is not None and prev.vm_file is file is not None:
+            pgoff = prev.vm_pgoff + addr - prev.vm_start
+        return (yield from super().vma_merge(mm, prev, addr, end, flags, anon_vma, file, pgoff))
+
+
+class AdjustKeepsOffset(Kernel):
+    """vma_adjust() moves the start of a vma, and leaves its offset."""
+
+    __slots__ = ()
+
+    def vma_adjust(self, vma: Vma, start: int, end: int, pgoff: int, insert: Vma | None = None) -> Steps[None]:
+        yield from super().vma_adjust(vma, start, end, vma.vm_pgoff, insert)
+
+
+class FileFaultForgetsAnonVma(Kernel):
+    """do_linear_fault() leaves the private copy in a vma without an anon_vma."""
+
+    __slots__ = ()
+
+    def do_linear_fault(self, mm: Mm, vma: Vma, address: int, write: bool) -> Steps[Fault]:
+        fault = yield from super().do_linear_fault(mm, vma, address, write)
+        vma.anon_vma = None
+        return fault
+
+
+class ModifyForgetsPteDirty(Kernel):
+    """pte_modify() clears the dirty bit."""
+
+    __slots__ = ()
+
+    def pte_modify(self, oldpte: Pte, vma: Vma) -> Pte:
+        return super().pte_modify(oldpte, vma).clear(DIRTY)
+
+
+class MkcleanLeavesChildren(Kernel):
+    """page_mkclean_one() passes over the ptes of processes that were forked."""
+
+    __slots__ = ()
+
+    def page_mkclean_one(self, page: Page, vma: Vma) -> Steps[bool]:
+        if vma.vm_mm is not self.mms[0]:
+            return False
+        return (yield from super().page_mkclean_one(page, vma))
+
+
+class WriteFaultUnlocks(Kernel):
+    """shared_write_fault() marks the page dirty, and waits a moment without the page lock before the pte is set."""
+
+    __slots__ = ()
+
+    def shared_write_fault(self, page: Page) -> Steps[bool]:
+        yield from self.set_page_dirty(page)
+        page.lock.release(self.current)
+        yield "shared_write_fault: page unlocked"
+        while not page.lock.acquire(self.current):
+            yield page.lock
+        return True
+
+
+class DropsThePtl(Kernel):
+    """page_add_new_anon_rmap() drops the ptl of its caller."""
+
+    __slots__ = ()
+
+    def page_add_new_anon_rmap(self, page: Page, vma: Vma, address: int) -> None:
+        super().page_add_new_anon_rmap(page, vma, address)
+        vma.vm_mm.ptl.release(self.current)
+
+
+class ReferencedWhileMapped(Kernel):
+    """page_referenced() looks again as long as the page is mapped."""
+
+    __slots__ = ()
+
+    def page_referenced(self, page: Page) -> Steps[int]:
+        while page.mapcount:
+            yield from super().page_referenced(page)
+        return 0
+
+
+class FreesDirty(Kernel):
+    """free_hot_cold_page() hands PG_dirty on to the next owner of the frame."""
+
+    __slots__ = ()
+
+    def free_hot_cold_page(self, page: Page) -> None:
+        dirty = page.PG_dirty
+        super().free_hot_cold_page(page)
+        page.PG_dirty = dirty
+
+
+def sync_page(s: System, process: int, file: int) -> Steps[None]:
+    """A rule that promises what fsync() does."""
+    kernel = s.kernel
+    mapping = next(one for one in kernel.files if one.name == file)
+    mapping.count += 1
+    promise = s.ghost.sync_begins(mapping)
+    yield from kernel.write_cache_pages(mapping, sync=True)
+    done = yield from kernel.filemap_fdatawait(mapping)
+    s.ghost.sync_ends(mapping, promise, done)
+    yield from kernel.fput(mapping)
+
+
+class SyncsByARuleOfItsOwn(Kernel):
+    """A call that does what fsync() does, with the races that it has in 2.6.26."""
+
+    __slots__ = ()
+    rules = (Rule("sync_page", {"process": "process", "file": "file"}, named, sync_page),)

@@ -653,6 +653,92 @@ FAULTS = [
         load(page=A, process=P2, stop=None)
         """,
     ),
+    Run(
+        faults.TruncateLeavesSwapEntries,
+        "s390",
+        Scope(slots=1, files=(tmpfs,)),
+        "shmem_truncate",
+        """
+        store(page=A, process=P1, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        truncate(file=tmpfs, process=P1, size=0, stop=None)
+        truncate(file=tmpfs, process=P1, size=1, stop=None)
+        """,
+    ),
+    Run(
+        faults.MergesAnyOffset,
+        "x86",
+        Scope(pages=2, frames=4, slots=0, files=(ext2,)),
+        "vma_merge",
+        """
+        store(page=A, process=P1, stop=None)
+        munmap(page=B, process=P1, stop=None)
+        mmap_file(at=A, file=ext2, kind=SHARED, page=B, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.AdjustKeepsOffset,
+        "x86",
+        Scope(pages=2, frames=4, slots=0, files=(ext2,)),
+        "vma_adjust",
+        """
+        store(page=A, process=P1, stop=None)
+        munmap(page=B, process=P1, stop=None)
+        mmap_file(at=B, file=ext2, kind=SHARED, page=B, process=P1, stop=None)
+        munmap(page=A, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.FileFaultForgetsAnonVma,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "do_linear_fault",
+        """
+        munmap(page=A, process=P1, stop=None)
+        mmap_file(at=A, file=ext2, kind=PRIVATE, page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        fork(child=P2, process=P1, stop=None)
+        """,
+    ),
+    Run(
+        faults.ModifyForgetsPteDirty,
+        "x86",
+        Scope(slots=1, files=(tmpfs,)),
+        "pte_modify",
+        """
+        load(page=A, process=P1, stop=None)
+        store(page=A, process=P1, stop=None)
+        mprotect(page=A, process=P1, prot=R, stop=None)
+        reclaim(holder=P1, order=4, page=A, reclaimer=kswapd, stop=None)
+        """,
+    ),
+    Run(
+        faults.MkcleanLeavesChildren,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "page_mkclean_one",
+        """
+        fork(child=P2, process=P1, stop=None)
+        store(page=A, process=P2, stop=None)
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=P2, page=A)
+        store(page=A, process=P2, stop=None)
+        msync(page=A, process=P2, stop=None)
+        """,
+    ),
+    Run(
+        faults.WriteFaultUnlocks,
+        "s390",
+        Scope(slots=0, files=(ext2,)),
+        "shared_write_fault",
+        """
+        store(page=A, process=P1, stop="shared_write_fault: page unlocked")
+        writeback(file=ext2, flusher=pdflush, stop=None)
+        pageout_done(holder=ext2, page=A)
+        resume(stop=None, task=P1)
+        msync(page=A, process=P1, stop=None)
+        """,
+    ),
 ]
 each_fault = pytest.mark.parametrize("run", FAULTS, ids=lambda run: f"{run.kernel.__name__}-{run.arch}")
 
@@ -728,6 +814,48 @@ def test_blame_looks_for_a_page_where_the_check_does(name: str) -> None:
     for file in system.kernel.files:
         for at in range(stored.scope.pages):
             assert state.peek_file(file, at)[1] == system.peek_file(file, at)
+
+
+@each_fault
+def test_the_timeline_marks_the_function_that_the_text_names(run: Run) -> None:
+    traced = run.trace()
+    report = traced.report
+    assert report is not None
+    names = {row.text.removesuffix("()") for row in traced.rows if row.mark == BLAMED_MARK}
+    if run.kernel is not faults.EasyForFilePages:  # its function has returned another's steps
+        assert names == {report.forgotten_by.function}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sentence"),
+    [
+        (faults.TruncateLeavesSwapEntries, "did not clear swap entry A of tmpfs, as it does in 2.6.26."),
+        (
+            faults.MergesAnyOffset,
+            "set P1's vma at B to page B of ext2, which it does not in 2.6.26.",
+        ),
+        (faults.AdjustKeepsOffset, "changed P1's vma at B from page B of ext2 to page A of ext2."),
+        (faults.FileFaultForgetsAnonVma, "cleared the anon_vma of P1's vma at A, which it does not in 2.6.26."),
+        (
+            faults.ModifyForgetsPteDirty,
+            "caused the first difference to 2.6.26: P1's pte A is frame0 ro, not frame0 ro dirty.",
+        ),
+        (faults.WriteFaultUnlocks, "set PG_dirty of frame0, which it does not in 2.6.26."),
+        (faults.FsyncDoesNotWait, "did not wait for the write of frame0, as it does in 2.6.26."),
+        (faults.FsyncSkipsWriteback, "did not wait for the write of frame0, as it does in 2.6.26."),
+        (faults.NoTag, "did not set tag_dirty of frame1, as it does in 2.6.26."),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_patch_part_in_a_loss_of_its_base_is_said(kernel: type[Kernel], sentence: str) -> None:
+    run = fault(kernel)
+    place = run.report().forgotten_by
+    assert f"{place} {sentence}" in said(run)
+
+
+def test_no_function_is_blamed_that_only_ran_last() -> None:
+    assert "fput()" not in said(fault(faults.MergesAnyOffset))
+    assert "sys_msync()" not in said(fault(faults.FsyncSkipsWriteback))
 
 
 def test_a_store_to_the_page_of_another_process_is_explained_by_the_pte() -> None:
@@ -938,7 +1066,7 @@ BUGS = [
     (
         KeepsTheLock,
         "page_remove_rmap",
-        "frame0 is locked, not free",
+        "locked frame0, which it does not in 2.6.26",
         (STORE, MUNMAP),
     ),
     (Mistyped, "maybe_mkwrite", "AttributeError: 'Vma' object has no attribute 'vm_flgs'", (STORE,)),
@@ -989,15 +1117,20 @@ INCONSISTENT = [
     (
         faults.ForkDoesNotFlush,
         "dup_mmap",
-        "P1's TLB entry A is frame0 rw dirty, not none",
+        "did not clear P1's TLB entry A, as it does in 2.6.26",
         (STORE, "fork(child=P3, process=P1, stop=None)"),
     ),
-    (faults.ForkForgetsSwapDuplicate, "copy_one_pte", "count of slot0 is 2, not 3", (STORE, RECLAIM, FORK)),
-    (faults.NoTag, "tag_page_dirty", "tag_dirty of frame0 is False, not True", (STORE,)),
+    (
+        faults.ForkForgetsSwapDuplicate,
+        "copy_one_pte",
+        "did not set count of slot0 to 3, as it does in 2.6.26",
+        (STORE, RECLAIM, FORK),
+    ),
+    (faults.NoTag, "tag_page_dirty", "did not set tag_dirty of frame0, as it does in 2.6.26", (STORE,)),
     (
         faults.ThrowsSharedSlotAway,
         "free_swap_and_cache",
-        "count of slot0 is 0, not 1",
+        "set count of slot0 to 0, which it does not in 2.6.26",
         (STORE, FORK, RECLAIM, WRITTEN, RECLAIM, "madvise_dontneed(page=A, process=P2, stop=None)"),
     ),
 ]
@@ -1015,6 +1148,32 @@ def test_a_wrong_count_is_blamed_on_the_first_difference_to_the_base(
     assert isinstance(bug.error, Inconsistent)
     assert (bug.at, bug.statement.function) == (len(calls) - 1, blamed)
     assert differs in bug.said
+
+
+def test_a_bug_of_a_base_function_names_what_the_patch_did_before() -> None:
+    bug = bug_of(faults.DropsThePtl, "s390", SMALL, recorded(faults.DropsThePtl, [STORE]))
+    assert bug is not None
+    assert bug.statement.function == "page_add_new_anon_rmap"
+    assert f"in step 1 {bug.statement} was the last function of the patch that ran" in bug.said
+
+
+def test_a_loop_of_the_patch_is_not_blamed_on_what_it_calls() -> None:
+    bug = bug_of(
+        faults.ReferencedWhileMapped, "s390", SMALL, recorded(faults.ReferencedWhileMapped, [STORE, RECLAIM])
+    )
+    assert bug is not None
+    assert bug.statement.function == "page_referenced"
+    assert bug.said == f"{bug.statement}: the loop does not end"
+
+
+def test_a_bug_that_shows_later_is_said_to_show_later() -> None:
+    calls = ("store(page=B, process=P1, stop=None)", "munmap(page=B, process=P1, stop=None)", STORE)
+    files = Scope(pages=2, slots=0, files=(ext2,), also=("threads",))
+    bug = bug_of(faults.FreesDirty, "s390", files, recorded(faults.FreesDirty, calls))
+    assert bug is not None
+    assert (bug.at, bug.statement.function) == (2, "free_hot_cold_page")
+    assert bug.said.startswith("BUG: ")
+    assert f"in step 2 {bug.statement} caused the first difference to 2.6.26, which shows in step 3: " in bug.said
 
 
 def test_a_replay_does_not_depend_on_the_garbage_collector() -> None:

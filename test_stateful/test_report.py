@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mm_sim.kernel import Kernel
 from mm_sim.series import load
 from mm_sim.system import SMALL
 from strategies.coverage import Function
@@ -206,7 +207,7 @@ def test_states_of_files_leave_out_what_says_nothing() -> None:
 
 def verdict(patch: str, base: str | None, *outcomes: Outcome) -> dict[str, Any]:
     functions = (Function("zap", "mine.py", (5, 6)), Function("never_called", "mine.py", (9,)))
-    made: dict[str, Any] = as_json(Verdict(patch, base, list(outcomes), functions))
+    made: dict[str, Any] = as_json(Verdict(patch, base, list(outcomes), functions), Kernel)
     return made
 
 
@@ -339,6 +340,7 @@ def test_report_has_the_coverage_marks_and_the_required_ones_that_were_not_reach
 
 #: What a test that judges does, without judging.
 RECORDS = """
+from mm_sim.kernel import Kernel
 from mm_sim.series import load
 from mm_sim.system import SMALL
 from strategies.coverage import Function

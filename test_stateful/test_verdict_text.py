@@ -8,11 +8,12 @@ import pytest
 
 from mm_sim.kernel import Kernel
 from mm_sim.loss import Step
-from mm_sim.names import KSWAPD, P1, A
-from mm_sim.system import SMALL
+from mm_sim.names import KSWAPD, P1, A, ext2
+from mm_sim.system import SMALL, Scope
 from strategies.coverage import Function
 from strategies.explore import Bounds
 from strategies.minimise import Certificate
+from strategies.reproducer import recorded
 from strategies.rules import RULES
 from strategies.verdict import ADDS, BUG, FOUND, NOT_REACHED, PROVEN, Finding, Outcome, Verdict
 from strategies.verdict_text import (
@@ -27,6 +28,7 @@ from strategies.verdict_text import (
     unexpected,
     unreached,
 )
+from test_stateful.faults import FsyncDoesNotWait, SyncsByARuleOfItsOwn
 
 FUNCTIONS = (Function("zap", "folder/mine.py", (5, 6, 9)), Function("wp", "folder/mine.py", (20,)))
 RULE = {rule.name: rule for rule in RULES}
@@ -134,7 +136,7 @@ def test_headline_names_the_base_and_where_it_is_fixed() -> None:
 def test_a_kernel_that_is_compared_with_nothing_adds_nothing(word: str, said: str) -> None:
     alone = verdict(outcome(word), base=None)
     assert headline(alone) == f"mine.py: {said}"
-    assert as_json(alone)["targets"][0]["verdict"] == said
+    assert as_json(alone, Silent)["targets"][0]["verdict"] == said
 
 
 def test_a_row_says_within_which_bounds_every_run_was_searched() -> None:
@@ -203,7 +205,7 @@ def test_text_ends_with_the_run_that_counts() -> None:
 
 
 def test_json_has_what_the_text_has() -> None:
-    of = as_json(verdict(outcome(ADDS), outcome(PROVEN, "file", base_fails=RUN), outcome(BUG, "pins")))
+    of = as_json(verdict(outcome(ADDS), outcome(PROVEN, "file", base_fails=RUN), outcome(BUG, "pins")), Silent)
     assert json.loads(json.dumps(of)) == of
     assert (of["version"], of["patch"], of["base"], of["verdict"]) == (1, "mine.py", "linux_2_6_26", ADDS)
     lost, proven, broken = of["targets"]
@@ -222,6 +224,35 @@ def test_json_has_what_the_text_has() -> None:
         "ran in": ["anon s390", "file s390", "pins s390"],
         "never ran": [6, 9],
     }
+
+
+def test_json_names_the_function_that_is_blamed() -> None:
+    of = outcome(FOUND, "file")
+    files = Scope(slots=0, files=(ext2,))
+    steps = recorded(
+        FsyncDoesNotWait, ["store(page=A, process=P1, stop=None)", "msync(page=A, process=P1, stop=None)"]
+    )
+    of.finding = Finding(files, Certificate(steps, True, 123, replace(ONE_PREEMPTION, scope=files)))
+    lost = as_json(verdict(of), FsyncDoesNotWait)["targets"][0]["loss"]
+    assert lost["blamed"].startswith("filemap_fdatawait() (test_stateful/faults.py:")
+    assert lost["beyond the base"] is None
+
+
+def test_json_says_where_a_rule_of_the_patch_may_promise_more_than_the_base_keeps() -> None:
+    of = outcome(FOUND, "threads")
+    threads = Scope(slots=0, files=(ext2,), also=("threads", "pins"))
+    calls = (
+        'read_direct(page=A, process=P1, stop="do_linear_fault: page unlocked")',
+        "store(page=A, process=P2, stop=None)",
+        "sync_page(file=ext2, process=P2, stop=None)",
+    )
+    steps = recorded(SyncsByARuleOfItsOwn, list(calls))
+    of.finding = Finding(threads, Certificate(steps, True, 123, replace(ONE_PREEMPTION, scope=threads)))
+    lost = as_json(verdict(of), SyncsByARuleOfItsOwn)["targets"][0]["loss"]
+    assert lost["blamed"].startswith("do_linear_fault() (kernel/memory.py:")
+    assert lost["beyond the base"].startswith("The run needs sync_page(), a rule of the patch")
+    told = " ".join(text(verdict(of), SyncsByARuleOfItsOwn).split())
+    assert f"{lost['beyond the base']}." in told
 
 
 @pytest.mark.parametrize(
