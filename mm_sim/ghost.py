@@ -155,8 +155,8 @@ class Ghost:
     def filling(self, space: object, page: int) -> tuple[File, int] | None:
         """A system call begins to fill a page, for which it pins it: the page of a file, if it fills that.
 
-        Where a process forks meanwhile, its private page may be the child's alone after that: open(2) forbids it with
-        O_DIRECT, and ptrace(2) is for a tracee that is stopped.
+        Where a process forks meanwhile, its private page may be the child's, or the child's alone: open(2) forbids
+        it with O_DIRECT, and a tracee is stopped for ptrace(2).
         """
         s = self.spaces[space]
         s.busy[page] += 1
@@ -165,6 +165,7 @@ class Ghost:
             self.mixed(s.of[page])
             return s.of[page]
         if s.forks:
+            self.unsettle(s, page)
             s.cut.add(page)
         return None
 

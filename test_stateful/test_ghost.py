@@ -310,6 +310,7 @@ def test_what_fills_a_private_page_while_the_process_forks_may_be_seen_by_nobody
     ghost.store_in(space, 0, 1)
     ghost.filled_in(space, 0)
     assert space.values[0] == (0, 1)
+    assert values(ghost, CHILD)[0] is None
 
 
 def test_what_fills_a_page_of_which_nothing_is_needed_may_go_nowhere() -> None:
