@@ -52,7 +52,7 @@ _RUNS, _STATES = 100, 1_200
 #: States of each of the first searches of a machine.
 _SHORT = 800
 #: States, and seconds, of the search for the shortest run; and states where no clock is to decide.
-_CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 4.0, 5_000
+_CERTIFY, _CERTIFY_SECONDS, _CERTIFY_FIRST = 30_000, 4.0, 3_000
 #: Seconds for the other machines once something is found.
 _AFTER = 1.2
 #: The phase in which all machines have had their first slices.
