@@ -297,31 +297,34 @@ class Work:
         self.take()
 
     def fixes(self) -> None:
-        """Keep a run that the patch fixes; where it only takes another way through the run, it fixes nothing.
+        """Keep a run that the patch fixes: it changes what is to blame, and no run of these rules that it loses is met.
 
-        It changes what is to blame for the loss, or what that calls; or it loses in no run of these rules that is no
-        longer, as far as that is searched in a second or two.
+        Where it only takes another way through the run it fixes nothing.
         """
         base, arch, scope = self.base, self.row.arch, self.row.scope
         for run in self.fixed if self.outcome.fixes is None else ():
             assert base is not None
             short = minimise(base.kernel, arch, scope, run, lambda steps, failed: isinstance(failed, Loss))
             search = Search(self.kernel, arch, within(scope, short), reduce=False)
-            if self.changes_blamed(short) or search.run(None, _CERTIFY_FIRST).ended == "complete":
+            if self.changes_blamed(short) and search.run(None, _CERTIFY_FIRST).loss is None:
                 self.outcome.fixes = short
                 break
         self.fixed.clear()
         self.take()
 
     def changes_blamed(self, run: list[Step]) -> bool:
-        """Whether the patch changes the function that is to blame for a loss of the base, or what it calls."""
+        """Whether the patch changes the function to blame for a loss of the base, what that calls, or a caller."""
         assert self.base is not None
         of = self.base.kernel
         report = explain(of, self.row.arch, self.row.scope, run)
         assert report is not None
         blamed = report.forgotten_by.function
-        called = {name for function in methods(of).get(blamed, ()) for name in names(function.__code__)}
-        return not {blamed, *called}.isdisjoint(changed(self.kernel, of))
+
+        def called(function: str) -> set[str]:
+            return {name for one in methods(of).get(function, ()) for name in names(one.__code__)}
+
+        near = {blamed, *called(blamed)}
+        return any(name in near or blamed in called(name) for name in changed(self.kernel, of))
 
     def search_base(self, bounds: Bounds, states: int = _STATES) -> bool:
         """A slice of a search of the base within bounds in which the patch adds no loss; whether it has ended."""
@@ -365,14 +368,14 @@ class Work:
                 yield
 
 
-#: The first slices of a machine: of a walk, of searches of a few steps, of its first bounds.
+#: The first slices of a machine: what stored runs show, a walk, searches of a few steps, its first bounds.
 FIRST: tuple[Callable[[Work], object], ...] = (
+    Work.fixes,
     lambda work: work.walk(0),
     lambda work: [work.search(bounds, _SHORT) for bounds in work.row.short() if not work.done],
     Work.begin,
     Work.begin,
     Work.begin,
-    Work.fixes,
 )
 
 
