@@ -297,7 +297,7 @@ class Work:
         self.take()
 
     def fixes(self) -> None:
-        """Keep a run that the patch fixes: it changes what is to blame, and no run of these rules that it loses is met.
+        """Keep a run that the patch fixes: it changes what is to blame, and no loss by these rules is met.
 
         Where it only takes another way through the run it fixes nothing.
         """
