@@ -1,6 +1,6 @@
 """Walk 2.6.26 on s390 for a billion rule calls, on all machines of a night: `python docs/billion.py`.
 
-Then walk it with a mend for all that it loses. Writes docs/billion.md, with all that the walks lost or broke.
+Then walk it with a fix for all that it loses. Writes docs/billion.md, with all that the walks lost or broke.
 The seed of a walk is its number, so the same version of the model walks the same way again. A loss of a kind that has
 no test gets one in test_regressions/.
 """
@@ -48,7 +48,7 @@ happen.
 
 """
 MENDED_TOLD = """
-## With a mend for each
+## With a fix for each
 
 2.6.26 does lose what is met above, but for eleven runs with swapoff, which are not stored any more: held against the
 sources they cannot happen, as swapoff waits for write-back before it locks the page, walks mmlist live, and finds a
@@ -58,7 +58,7 @@ page if the write that saves it fails.
 
 Here are the same machines, and 2.6.26 with the series `delay_rmap`, `mremap_anon_vma`, `swapin_race` and
 `swapoff_retry`: what it loses is another bug of 2.6.26, or a false alarm. Two of those were found like this and
-mended before: fsync() was asked for a store by O_DIRECT or ptrace whose page had been cut off the file before the
+fixed before: fsync() was asked for a store by O_DIRECT or ptrace whose page had been cut off the file before the
 store had ended, and on x86 a page past the end was missed while it was moved. The walks above are older; those of the
 machines with pins were made again since, and lost just the same.
 
@@ -66,7 +66,7 @@ machines with pins were made again since, and lost just the same.
 
 
 class Mended(DelayRmap, MremapAnonVma, SwapinRace, SwapoffRetry):
-    """2.6.26 with a mend for all that it is known to lose."""
+    """2.6.26 with a fix for all that it is known to lose."""
 
     __slots__ = ()
 

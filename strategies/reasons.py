@@ -49,7 +49,10 @@ REASONS: Final[dict[str, tuple[str, ...]]] = {
         "dirty_tracking_race.mkclean_check_address: pte.page is page",
     ),
     # write faults of a file
-    "the mend fault_page_locked marks the page dirty itself, under the page lock and before there is a pte that may "
+    "try_to_unmap_one() and copy_one_pte() have put a parent with a swap pte on mmlist": (
+        "memory.copy_one_pte: src_mm in self.mmlist",
+    ),
+    "the fix fault_page_locked marks the page dirty itself, under the page lock and before there is a pte that may "
     "write; 2.6.26 needs it": (
         "filemap.block_page_mkwrite: page.lock.acquire(self.current)",
         "filemap.block_page_mkwrite: self.mark_buffer_dirty(page)",

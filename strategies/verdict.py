@@ -76,9 +76,9 @@ class Finding:
 class Outcome:
     """What is known of a machine on an architecture.
 
-    `complete` are the bounds within which every run was searched, `open` those that were begun; what holds `proof`,
-    and a preemption, is called proven. `reached` are the lines of the patch that ran. `base_fails` is a run in which
-    the base fails by itself, `fixes` one in which it does and the patch does not.
+    `complete` are the bounds within which every run was searched, `open` those that were begun; what holds `proof` is
+    called proven. `reached` are the lines of the patch that ran. `base_fails` is a run in which the base fails by
+    itself, `fixes` one in which it does and the patch does not.
     """
 
     machine: str
@@ -120,8 +120,7 @@ class Outcome:
         if not self.reached:
             return NOT_REACHED
         least = self.proof
-        proven = any(bounds.stops and (least is None or least.lies_within(bounds)) for bounds, _ in self.complete)
-        return PROVEN if proven else FOUND
+        return PROVEN if least and any(least.lies_within(bounds) for bounds, _ in self.complete) else FOUND
 
 
 @dataclass(slots=True)

@@ -80,7 +80,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         *others: object,
     ) -> Verdict:
         seen.append({"name": name, "base": base_name, "machines": machines, "arches": arches})
-        outcome = Outcome("anon", "s390", SCOPES["anon"].scope, reached={("", 0)})
+        outcome = Outcome("anon", "s390", SCOPES["anon"].scope, reached={("", 0)}, proof=SCOPES["anon"])
         if name.startswith("found"):
             outcome.open = (SCOPES["anon"], 3)
         else:

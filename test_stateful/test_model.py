@@ -307,6 +307,16 @@ def test_mm_leaves_mmlist_when_its_last_user_does() -> None:
     assert not state.system.kernel.mmlist  # drain_mmlist()
 
 
+def test_child_of_a_parent_that_is_not_on_mmlist_is_not_either() -> None:
+    """A patch may forget to put the parent there; fork goes on."""
+    state = linux()
+    swapped_out(state)
+    state.system.kernel.mmlist.clear()
+    state.fork(process=P1, child=P2)
+    assert isinstance(pte(state, P2), SwapSlot)
+    assert not state.system.kernel.mmlist
+
+
 def test_swapoff_searches_a_child_forked_while_it_waits_for_the_parent() -> None:
     state = linux()
     swapped_out(state)

@@ -238,7 +238,7 @@ def test_report_has_a_row_for_each_target_with_what_is_known(run: Run, tmp_path:
             "zap_only",
             "linux_2_6_26",
             Outcome("anon", "s390", run.scope, finding=lost(run), reached=ran),
-            Outcome("file", "x86", SMALL, complete=[(bounds, 1234)], fixes=list(run.steps[:1]), reached=ran),
+            Outcome("file", "x86", SMALL, [(bounds, 1234)], fixes=list(run.steps[:1]), reached=ran, proof=bounds),
         ),
     )
     (first, second) = cells(index, "verdicts")
@@ -260,7 +260,8 @@ def test_report_has_a_row_for_each_target_with_what_is_known(run: Run, tmp_path:
 def test_report_is_green_only_where_something_is_proven(
     change: dict[str, Any], said: str, shown: str, tmp_path: Path
 ) -> None:
-    of = Outcome("anon", "s390", SMALL, **{"reached": {("mine.py", 5)}, **change})
+    least = Bounds(SMALL, (), steps=7, stops=1)
+    of = Outcome("anon", "s390", SMALL, **{"reached": {("mine.py", 5)}, "proof": least, **change})
     assert f'<td class="{shown}">{said}</td>' in written(tmp_path, verdict("zap_only", "linux_2_6_26", of))
     of_itself = said.replace("adds no", "no")
     assert f'<td class="{shown}">{of_itself}</td>' in written(tmp_path, verdict("linux_2_6_26", None, of))

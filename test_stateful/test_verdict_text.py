@@ -43,7 +43,7 @@ def finding(bug: str = "") -> Finding:
 
 def outcome(word: str, machine: str = "anon", arch: str = "s390", **more: Any) -> Outcome:
     """An outcome with this word."""
-    made = Outcome(machine, arch, SMALL, reached={("folder/mine.py", 5)}, **more)
+    made = Outcome(machine, arch, SMALL, reached={("folder/mine.py", 5)}, proof=ONE_PREEMPTION, **more)
     if word == ADDS:
         made.finding = finding()
     elif word == BUG:
@@ -87,7 +87,9 @@ def test_overall_word_is_the_worst() -> None:
 
 
 def test_a_search_without_a_preemption_alone_is_no_proof() -> None:
-    assert Outcome("anon", "s390", SMALL, [(NO_PREEMPTION, 40)], reached={("", 0)}).word == FOUND
+    assert (
+        Outcome("anon", "s390", SMALL, [(NO_PREEMPTION, 40)], reached={("", 0)}, proof=ONE_PREEMPTION).word == FOUND
+    )
 
 
 @pytest.mark.parametrize(

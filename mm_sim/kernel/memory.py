@@ -55,14 +55,14 @@ class Memory(Shmem):
         """copy_one_pte(), under both ptls; for a COW mapping both ptes become read-only. The child's is old.
 
         On x86 the dirty bit stays in both, but not in the child's of a shared mapping; the parent's age is untouched.
-        With a swap pte the child goes on mmlist, behind its parent. Left out: with a migration entry, too, perhaps
-        behind a parent that is not on it; then swapoff does not find the child, and goes round for ever.
+        With a swap pte the child goes on mmlist, behind its parent; behind one that is not on it swapoff does not
+        find the child. Left out: with a migration entry, too; then swapoff goes round for ever.
         """
         pte = src_mm.pte[addr]
         assert pte is not None
         if type(pte) is SwapSlot:
             self.swap_duplicate(pte)
-            if dst_mm not in self.mmlist:
+            if dst_mm not in self.mmlist and src_mm in self.mmlist:
                 self.mmlist.insert(self.mmlist.index(src_mm) + 1, dst_mm)
             self.set_pte_at(dst_mm, addr, pte)
             return
